@@ -1,0 +1,242 @@
+"""What each control did to a row and why its token was picked: a value, a table, a picture."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import COLUMNS, Batch
+from .logprobs import first_of_order
+from .numerics import Row
+from .order import largest
+from .params import FIELDS
+from .sample import draw
+
+#: How many of a row's best tokens the table shows, and the picture.
+BEST, DRAWN = 4, 9
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row as it stood after one control. The first stage, "logits", is the row as it came."""
+
+    name: str
+    setting: str  # what the request says, such as "top_p 0.9"; "off" if that is its off value
+    logits: Row  # (vocab,)
+    before: "Stage | None"
+
+    @cached_property
+    def left(self) -> NDArray[np.bool_]:
+        """(vocab,): which tokens are left."""
+        return self.logits > -np.inf
+
+    @cached_property
+    def probs(self) -> NDArray[np.float64]:
+        """(vocab,): the probabilities, in float64."""
+        weights = np.exp(self.logits.astype(np.float64) - largest(self.logits))
+        return np.asarray(weights / weights.sum())
+
+    @property
+    def kept(self) -> int:
+        """How many tokens are left."""
+        return int(self.left.sum())
+
+    @property
+    def removed(self) -> NDArray[np.int64]:
+        """The tokens that this control removed."""
+        return np.flatnonzero(self.before.left & ~self.left) if self.before else np.empty(0, int)
+
+    @property
+    def removed_mass(self) -> float:
+        """The probability, before this control, of the tokens that it removed."""
+        return float(self.before.probs[self.removed].sum()) if self.before else 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether the control did anything to this row."""
+        return self.before is None or not np.array_equal(self.logits, self.before.logits)
+
+    @property
+    def entropy(self) -> float:
+        """The entropy of what is left, in nats."""
+        q = self.probs[self.probs > 0]
+        return float(-(q * np.log(q)).sum())
+
+    def best(self, n: int = BEST) -> list[tuple[int, float]]:
+        """The most probable tokens and their probabilities, best first."""
+        ids = first_of_order(self.logits, min(n, self.kept))
+        return [(int(i), float(self.probs[i])) for i in ids]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a chain did to one row. `print` shows it as a table, `plot` draws it.
+
+    >>> from logitchain import Batch, Chain, Params
+    >>> batch = Batch(vocab_size=4)
+    >>> (row,) = batch.add(Params(top_k=2, seed=1))
+    >>> explanation = Chain().explain([[1.0, 2.0, 3.0, 0.0]], batch, row)
+    >>> explanation.token, explanation.fate(0)
+    (2, 'removed by top_k')
+    """
+
+    row: int
+    seed: int
+    position: int
+    token: int  # the one that is picked
+    stages: tuple[Stage, ...]
+    ignored: tuple[str, ...]  # fields that the request sets and this chain has no control for
+    decode: Callable[[int], str] | None
+
+    def fate(self, token: int) -> str:
+        """What became of a token: picked, left but not picked, or removed, and by which control."""
+        vocab = self.stages[0].logits.size
+        if not 0 <= token < vocab:
+            raise ValueError(f"token must be in [0, {vocab}), not {token}")
+        for stage in self.stages:
+            if not stage.left[token]:
+                return f"removed by {stage.name}" if stage.before else "removed before the chain"
+        return "picked" if token == self.token else "left, not picked"
+
+    def text(self, token: int) -> str:
+        """A token as table and picture show it."""
+        return repr(self.decode(token)) if self.decode else str(token)
+
+    def __str__(self) -> str:
+        """A table, a line for each control; drawn by `rich` where it is installed."""
+        header = ("control", "setting", "left", "mass removed", "entropy", "best tokens left")
+        table = [
+            (
+                stage.name,
+                stage.setting,
+                f"{stage.kept:,}",
+                f"{stage.removed_mass:.2%}" if stage.removed.size else "",
+                f"{stage.entropy:.2f}",
+                "  ".join(f"{self.text(i)} {q:.1%}" for i, q in stage.best()),
+            )
+            for stage in self.stages
+        ]
+        final = self.stages[-1].probs[self.token]
+        verdict = (
+            f"row {self.row}, position {self.position}, seed {self.seed}: "
+            f"picked {self.text(self.token)} (token {self.token}), probability {final:.2%}, "
+            f"{self.stages[0].probs[self.token]:.2%} before the chain"
+        )
+        notes = [f"not in this chain: {', '.join(self.ignored)}"] if self.ignored else []
+        return "\n".join([_table(header, table), verdict, *notes])
+
+    def plot(self, path: str | PathLike[str]) -> None:
+        """Draw how the probabilities move from control to control, to an image file.
+
+        Needs matplotlib: `pip install logitchain[plot]`.
+        """
+        from matplotlib.figure import Figure
+
+        stages = [stage for stage in self.stages if stage.changed]
+        tokens = _of_interest(stages, self.token)
+        figure = Figure(figsize=(2.2 + 1.25 * len(stages), 5.2), layout="constrained")
+        axes = figure.subplots()
+        bottom = np.zeros(len(stages))
+        for token in tokens:
+            shares = np.array([stage.probs[token] for stage in stages])
+            picked = token == self.token
+            axes.bar(
+                range(len(stages)),
+                shares,
+                0.72,
+                bottom,
+                label=self.text(token) + ("  (picked)" if picked else ""),
+                edgecolor="black" if picked else "white",
+                linewidth=1.6 if picked else 0.5,
+                zorder=3 if picked else 2,
+            )
+            bottom += shares
+        axes.bar(range(len(stages)), 1 - bottom, 0.72, bottom, color="0.88", label="all others")
+        axes.set_xticks(
+            range(len(stages)),
+            [f"{stage.name.replace('_', chr(10))}\n{stage.kept:,} left" for stage in stages],
+            fontsize=8,
+        )
+        axes.set(ylabel="probability", ylim=(0, 1), title="What each control did to one step")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
+        figure.savefig(path, dpi=150)
+
+
+def explain(
+    row: Row,
+    steps: Iterator[str],
+    batch: Batch,
+    index: int,
+    decode: Callable[[int], str] | None = None,
+) -> Explanation:
+    """Watch `steps` change a row in place, and draw its token: what `Chain.explain` calls."""
+    handle = batch.rows[index]
+    stages = [Stage("logits", "", row.copy(), None)]
+    for name in steps:
+        stages.append(Stage(name, _setting(name, batch, index), row.copy(), stages[-1]))
+    token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
+    names = {field for stage in stages for field in _fields(stage.name)}
+    return Explanation(
+        row=handle,
+        seed=batch.seed(handle),
+        position=int(batch.positions[index]),
+        token=int(token[0]),
+        stages=tuple(stages),
+        ignored=tuple(f for f in COLUMNS if f not in names and batch[f][index] != FIELDS[f].off),
+        decode=decode,
+    )
+
+
+def _fields(control: str) -> list[str]:
+    """The fields that a control reads."""
+    return [name for name in COLUMNS if name == control or name.startswith(f"{control}_")]
+
+
+def _setting(control: str, batch: Batch, index: int) -> str:
+    if control == "logit_bias":
+        biased = len(batch.params(batch.rows[index]).logit_bias)
+        return f"{biased} tokens" if biased else "off"
+    values = [(name, batch[name][index]) for name in _fields(control)]
+    if values and all(value == FIELDS[name].off for name, value in values):
+        return "off"
+    return ", ".join(f"{value:g}" for _, value in values)
+
+
+def _of_interest(stages: list[Stage], token: int) -> list[int]:
+    """The tokens that are likeliest at some stage, the picked one among them."""
+    peak = np.max([stage.probs for stage in stages], axis=0)
+    best = [int(i) for i in np.argsort(-peak, kind="stable")[:DRAWN]]
+    return best if token in best else [*best[:-1], token]
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [header, tuple("-" * width for width in widths), *rows]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+    table = Table(*header, box=box.SIMPLE)
+    for line in rows:
+        table.add_row(*map(_plain, line))
+    text = io.StringIO()
+    Console(file=text, width=120).print(table)
+    return text.getvalue().strip("\n")
+
+
+def _plain(cell: str) -> Any:
+    """A cell's text as it is, brackets and all."""
+    from rich.text import Text
+
+    return Text(cell)

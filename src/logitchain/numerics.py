@@ -1,0 +1,167 @@
+"""What the kernels share: how they are compiled, exp and log of our own, the exact mass.
+
+Everything here gives the same bits on every CPU. Floating point is IEEE addition, multiplication,
+division and explicit fused multiply-add, in a fixed order; sums that many lanes share are integers.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Row = NDArray[np.float32]  # (vocab,), C-contiguous
+
+# Scalars inside kernels are numba's, or NumPy's where numba does not compile.
+F32: TypeAlias = Any
+F64: TypeAlias = Any
+I32: TypeAlias = Any
+I64: TypeAlias = Any
+U64: TypeAlias = Any
+
+
+def kernel(function: F) -> F:
+    """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+#: Slack of every comparison with a probability, so that decimal thresholds behave as written.
+SLACK = 2.0**-20
+
+#: Masses count in units of 2**-42 of the most probable token's mass.
+MASS_BITS = 42
+#: The longest row whose masses cannot overflow a signed 64-bit sum.
+MAX_VOCAB = 2 ** (63 - MASS_BITS) - 1
+
+FLT_MAX = float(np.finfo(np.float32).max)
+
+
+# ---- fused multiply-add -----------------------------------------------------------------------
+
+
+@intrinsic
+def _llvm_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """`a * b + c` with one rounding, for three numbers of one type, float32 or float64.
+
+    This body runs only where numba does not compile, for reading and coverage.
+    """
+    return type(a)(float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))))
+
+
+@overload(fma, inline="always")
+def _compiled_fma(a, b, c):  # type: ignore[no-untyped-def]
+    if isinstance(a, types.Float) and a == b == c:
+        return lambda a, b, c: _llvm_fma(a, b, c)  # type: ignore[call-arg]
+    return None
+
+
+# ---- exp, in float32: masses ------------------------------------------------------------------
+
+_LOG2_E = np.float32(1.4426950408889634)
+_LN2_HI = np.float32(0.693145751953125)
+_LN2_LO = np.float32(1.428606765330187e-06)
+_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer, which the low bits then hold
+_ONE = np.float32(1.0)
+# Minimax for (e^r - 1 - r) / r^2 on |r| <= ln 2 / 2, relative error of e^r below 2**-26.
+_E2 = np.float32(0.5)
+_E3 = np.float32(0.16666576846)
+_E4 = np.float32(0.0416665544377)
+_E5 = np.float32(0.00836320297158)
+_E6 = np.float32(0.00139262134663)
+
+
+@kernel
+def _exp_parts(x: F32) -> tuple[np.float32, np.int32]:
+    """(p, n) with e**x = p * 2**n and p in [0.70, 1.42]."""
+    n = fma(x, _LOG2_E, _ROUND) - _ROUND
+    r = fma(-n, _LN2_LO, fma(-n, _LN2_HI, x))
+    p = fma(r, _E6, _E5)
+    p = fma(r, p, _E4)
+    p = fma(r, p, _E3)
+    p = fma(r, p, _E2)
+    p = fma(r * r, p, r) + _ONE
+    return p, np.int32(n)
+
+
+@kernel
+def exp(x: F32) -> F32:
+    """e**x in float32, for x up to 88; below -104 the result is 0."""
+    x = x if x > np.float32(-104.0) else np.float32(-104.0)
+    p, n = _exp_parts(x)
+    half = n >> 1  # two steps, so that a result below the smallest normal float is rounded once
+    return p * _power_of_two(n - half) * _power_of_two(half)
+
+
+@kernel
+def _power_of_two(n: I32) -> F32:
+    return np.int32((n + 127) << 23).view(np.float32)
+
+
+_MASS_FLOOR = np.float32(-44.0)  # e**-44 is below half a unit of mass
+_MASS_SCALE = np.float32(2.0**30)
+_MASS_SHIFT = np.uint64(MASS_BITS - 30)
+
+
+@kernel
+def mass(x: F32) -> I64:
+    """e**x for x <= 0, in units of 2**-42, as a 64-bit integer: sums of it have no order."""
+    x = x if x > _MASS_FLOOR else _MASS_FLOOR
+    p, n = _exp_parts(x)
+    fraction = np.uint64(np.int32(p * _MASS_SCALE)) << _MASS_SHIFT
+    return np.int64(fraction >> np.uint64(-n))  # unsigned: AVX2 has no arithmetic 64-bit shift
+
+
+@kernel
+def total_mass(row: Row, best: F32) -> I64:
+    """The mass of a whole row, given its largest logit."""
+    total = np.int64(0)
+    for i in range(row.size):
+        total += mass(row[i] - np.float32(best))
+    return total
+
+
+# ---- log, in float64: noise, log-probabilities, cuts ------------------------------------------
+
+_LN2_HI_64 = 0.693147180369123816490  # 32 trailing zero bits: times an exponent it is exact
+_LN2_LO_64 = 1.90821492927058770002e-10
+_SQRT_HALF = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
+_ONE_BITS = 0x3FF0000000000000
+_FRACTION = 0x000FFFFFFFFFFFFF
+_SMALLEST_NORMAL = 2.0**-1022
+
+
+@kernel
+def log(x: F64) -> F64:
+    """Natural logarithm in float64 of a positive, finite x."""
+    shift = 0.0
+    if x < _SMALLEST_NORMAL:
+        x, shift = x * 2.0**54, 54.0
+    bits = np.float64(x).view(np.int64) + (_ONE_BITS - _SQRT_HALF)
+    k = np.float64((bits >> 52) - 1023) - shift
+    m = np.int64((bits & _FRACTION) + _SQRT_HALF).view(np.float64)  # in [sqrt(1/2), sqrt(2))
+    f = m - 1.0
+    s = f / (2.0 + f)  # log(1 + f) = 2 atanh(s)
+    z = s * s
+    series = 2.0 / 21.0
+    for c in (19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0):
+        series = fma(z, series, 2.0 / c)
+    half = 0.5 * f * f
+    return k * _LN2_HI_64 - ((half - fma(k, _LN2_LO_64, s * fma(z, series, half))) - f)
+
+
+@kernel
+def finite(x: F64) -> F32:
+    """A float64 result as float32, saturated: arithmetic on finite logits makes no infinity."""
+    return np.float32(min(max(x, -FLT_MAX), FLT_MAX))

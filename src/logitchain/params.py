@@ -1,0 +1,346 @@
+"""The fields of a request: one table, one check of a value, one parser of a request body.
+
+The table is the class `Params` itself: each line is a field's name, type, off value and range.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A range of numbers in the usual notation, such as `(0, 1]`."""
+
+    text: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lower and the upper end; the vocabulary's size, known later, counts as infinite."""
+        low, high = self.text[1:-1].replace("vocab_size", "inf").split(", ")
+        return float(low), float(high)
+
+    def contains(self, value: Any) -> Any:
+        """Whether a number lies in the range, or each number of an array; NaN never does."""
+        low, high = self.bounds
+        above = value > low if self.text[0] == "(" else value >= low
+        below = value < high if self.text[-1] == ")" else value <= high
+        return above & below
+
+
+@dataclass(frozen=True)
+class Field:
+    """One row of the table."""
+
+    name: str
+    off: Any
+    interval: str  # what a request may carry
+    domain: str  # what the pure function accepts
+    integer: bool
+    check: Check  # (name, value) -> the value to store
+
+
+def _number(off: Any, interval: str, domain: str = "", *, integer: bool = False) -> Any:
+    def check(name: str, value: Any) -> Any:
+        return (
+            whole_number(name, value, interval) if integer else real_number(name, value, interval)
+        )
+
+    return _row(off, check, interval, domain or interval, integer)
+
+
+def _row(
+    off: Any, check: Check, interval: str = "", domain: str = "", integer: bool = False
+) -> Any:
+    metadata = {"check": check, "interval": interval, "domain": domain, "integer": integer}
+    return dataclasses.field(default=off, metadata=metadata)
+
+
+def _out_of_range(name: str, interval: str, value: Any) -> ValueError:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return ValueError(f"{name} must be in {interval}, not {plain!r}")
+
+
+def real_number(name: str, value: Any, interval: str) -> float:
+    """A number in the interval as a float; bool is not a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number in {interval}, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _out_of_range(name, interval, value) from None
+    if not Interval(interval).contains(number):
+        raise _out_of_range(name, interval, value)
+    return number
+
+
+def whole_number(name: str, value: Any, interval: str) -> int:
+    """An integer in the interval; bool and 3.0 are not integers."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer in {interval}, not {value!r}")
+    if not Interval(interval).contains(int(value)):
+        raise _out_of_range(name, interval, value)
+    return int(value)
+
+
+def _optional(interval: str) -> Check:
+    def check(name: str, value: Any) -> int | None:
+        return None if value is None else whole_number(name, value, interval)
+
+    return check
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be true or false, not {value!r}")
+    return bool(value)
+
+
+def _seed(name: str, value: Any) -> int | tuple[int, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple, np.ndarray)):
+        if len(value) == 0:
+            raise ValueError(f"{name} must be an integer or one integer per sample, not {value!r}")
+        return tuple(whole_number(name, seed, SEED_INTERVAL) for seed in value)
+    return whole_number(name, value, SEED_INTERVAL)
+
+
+def _stop(name: str, value: Any) -> tuple[str, ...]:
+    phrases = (value,) if isinstance(value, str) else value
+    if phrases is None:
+        return ()
+    if not isinstance(phrases, (list, tuple)) or not all(isinstance(s, str) for s in phrases):
+        raise TypeError(f"{name} must be a string or a list of strings, not {value!r}")
+    if "" in phrases:
+        raise ValueError(f"{name} must be non-empty strings, not {value!r}")
+    return tuple(phrases)
+
+
+def _ids(name: str, value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    ids = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    return tuple(whole_number(name, token, ID_INTERVAL) for token in ids)
+
+
+def _bias(name: str, value: Any) -> Mapping[int, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping of token ids to numbers, not {value!r}")
+    bias: dict[int, float] = {}
+    for key, number in value.items():
+        token = whole_number(f"a token id in {name}", _from_json_key(key), ID_INTERVAL)
+        if token in bias:
+            raise ValueError(f"{name} names token {token} twice")
+        bias[token] = real_number(f"{name}[{key!r}]", number, BIAS_INTERVAL)
+    return bias
+
+
+def _from_json_key(key: Any) -> Any:
+    """JSON has only string keys: "42" is the token id 42."""
+    is_digits = isinstance(key, str) and key.isascii() and key.lstrip("-").isdigit()
+    return int(key) if is_digits else key
+
+
+SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
+ID_INTERVAL = "[0, vocab_size)"
+BIAS_INTERVAL = "[-inf, inf)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What one request asks of its sampling. Every field has its off value by default.
+
+    Raises ValueError or TypeError, naming field, range and value, for a value out of range.
+    `docs/controls.md` has the meaning of each.
+
+    >>> Params(temperature=0.8, top_p=0.95, seed=7).top_p
+    0.95
+    >>> Params(min_p=1.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: min_p must be in [0, 1], not 1.5
+    """
+
+    temperature: float = _number(1.0, "[0, inf)")
+    top_k: int = _number(0, "[0, vocab_size]", integer=True)
+    top_p: float = _number(1.0, "(0, 1]")
+    min_p: float = _number(0.0, "[0, 1]")
+    xtc_probability: float = _number(0.0, "[0, 1]")
+    xtc_threshold: float = _number(0.0, "[0, 1]")
+    repetition_penalty: float = _number(1.0, "(0, inf)")
+    frequency_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
+    presence_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
+    logit_bias: Mapping[int, float] = dataclasses.field(
+        default_factory=dict, metadata={"check": _bias, "interval": BIAS_INTERVAL}
+    )
+    seed: int | tuple[int, ...] | None = _row(None, _seed, SEED_INTERVAL)
+    n: int = _number(1, "[1, inf)", integer=True)
+    max_tokens: int | None = _row(None, _optional("[1, inf)"), "[1, inf)")
+    min_tokens: int = _number(0, "[0, inf)", integer=True)
+    stop: tuple[str, ...] = _row((), _stop)
+    eos_token: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
+    logprobs: bool = _row(False, _flag)
+    top_logprobs: int = _number(0, "[0, 20]", integer=True)
+
+    def __post_init__(self) -> None:
+        """Check every field and store it in its own form."""
+        for name, field in FIELDS.items():
+            object.__setattr__(self, name, field.check(name, getattr(self, name)))
+        if isinstance(self.seed, tuple) and len(self.seed) != self.n:
+            raise ValueError(f"seed must be one integer or n = {self.n} of them, not {self.seed!r}")
+
+    @classmethod
+    def from_request(
+        cls, body: Mapping[str, Any], *, dialect: str = "openai", passthrough: Iterable[str] = ()
+    ) -> "Params":
+        """The sampling fields of a chat-completions request body, as `json.loads` gives it.
+
+        body          fields of `Params` under their names; `null` is the off value
+        dialect       whose spellings the body may use as well: a key of `DIALECTS`
+        passthrough   further field names to leave to the caller
+
+        What a request says of things other than sampling (`messages`, `model`, `tools` ...) is left
+        alone. Raises ValueError or TypeError that names the field of the body; for an unknown field
+        it suggests the nearest known one.
+
+        >>> Params.from_request({"model": "m", "messages": [], "top_k": 40, "n": 2}).top_k
+        40
+        >>> Params.from_request({"top-p": 0.9})
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown field 'top-p' in the request body; did you mean 'top_p'?
+        """
+        if not isinstance(body, Mapping):
+            raise TypeError(f"the request body must be a JSON object, not {body!r}")
+        if dialect not in DIALECTS:
+            raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {dialect!r}")
+        spellings = DIALECTS[dialect]
+        left_alone = NOT_SAMPLING | set(passthrough)
+        values: dict[str, Any] = {}
+        for key, value in body.items():
+            if key in left_alone:
+                continue
+            name, translate = spellings.get(key, (key, None))
+            if name not in FIELDS:
+                raise _unknown(key, {*FIELDS, *spellings, *left_alone})
+            if name in values:
+                raise ValueError(f"the request body has {name} twice, the second time as {key!r}")
+            if value is not None:
+                try:
+                    values[name] = FIELDS[name].check(
+                        name, translate(value) if translate else value
+                    )
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"request body, field {key!r}: {error}") from None
+        return cls(**values)
+
+
+def _unknown(key: Any, known: set[str]) -> ValueError:
+    near = difflib.get_close_matches(str(key), sorted(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown field {key!r} in the request body{hint}")
+
+
+FIELDS: dict[str, Field] = {
+    field.name: Field(
+        name=field.name,
+        off={} if field.default is dataclasses.MISSING else field.default,
+        interval=field.metadata["interval"],
+        domain=field.metadata.get("domain", ""),
+        integer=field.metadata.get("integer", False),
+        check=field.metadata["check"],
+    )
+    for field in dataclasses.fields(Params)
+}
+
+#: Fields of a chat-completions body that say nothing about sampling: the engine's to read.
+NOT_SAMPLING = frozenset(
+    {
+        *("messages", "model", "stream", "stream_options", "response_format", "resume_generation"),
+        *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+        *("chat_template_kwargs", "reasoning_effort", "verbosity", "modalities", "audio"),
+        *("prediction", "web_search_options", "user", "metadata", "store", "service_tier"),
+        *("safety_identifier", "prompt_cache_key"),
+    }
+)
+
+
+def _minus_one_is(off: Any) -> Callable[[Any], Any]:
+    return lambda value: off if type(value) is int and value == -1 else value
+
+
+def _llama_cpp_bias(value: Any) -> Any:
+    """llama.cpp also takes pairs, and false for a ban."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    return {token: -math.inf if bias is False else bias for token, bias in pairs}
+
+
+#: Other engines' spellings: field of the body -> (our name, how to translate its value).
+DIALECTS: dict[str, dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
+    "openai": {"max_completion_tokens": ("max_tokens", None)},
+    "vllm": {
+        "max_completion_tokens": ("max_tokens", None),
+        "top_k": ("top_k", _minus_one_is(0)),
+        "stop_token_ids": ("eos_token", None),
+    },
+    "sglang": {
+        "max_new_tokens": ("max_tokens", None),
+        "max_completion_tokens": ("max_tokens", None),
+        "min_new_tokens": ("min_tokens", None),
+        "top_k": ("top_k", _minus_one_is(0)),
+        "sampling_seed": ("seed", None),
+        "stop_token_ids": ("eos_token", None),
+    },
+    "llama_cpp": {
+        "max_completion_tokens": ("max_tokens", None),
+        "n_predict": ("max_tokens", _minus_one_is(None)),
+        "repeat_penalty": ("repetition_penalty", None),
+        "n_probs": ("top_logprobs", None),
+        "n_cmpl": ("n", None),
+        "seed": ("seed", _minus_one_is(None)),
+        "logit_bias": ("logit_bias", _llama_cpp_bias),
+    },
+    "koboldcpp": {
+        "max_length": ("max_tokens", None),
+        "rep_pen": ("repetition_penalty", None),
+        "sampler_seed": ("seed", _minus_one_is(None)),
+        "stop_sequence": ("stop", None),
+    },
+    "text_generation_webui": {
+        "max_new_tokens": ("max_tokens", None),
+        "custom_stopping_strings": ("stop", None),
+        "stopping_strings": ("stop", None),
+        "seed": ("seed", _minus_one_is(None)),
+    },
+}
+
+
+def column(name: str, value: Any, rows: int) -> NDArray[Any]:
+    """A pure function's parameter, one value or one per row, as a checked column of `rows` values.
+
+    Integers come as int64, all else as float64.
+    """
+    field = FIELDS[name]
+    given = np.asarray(value)
+    kinds = "iu" if field.integer else "iuf"
+    kind = "an integer" if field.integer else "a number"
+    if given.dtype.kind not in kinds and given.size:
+        raise TypeError(f"{name} must be {kind} in {field.domain}, not {value!r}")
+    if given.shape not in ((), (rows,)):
+        raise ValueError(f"{name} must be one value or one per row ({rows}), not {given.shape}")
+    inside = Interval(field.domain).contains(given)
+    if not np.all(inside):
+        bad = given.reshape(-1)[int(np.argmin(np.reshape(inside, -1)))]
+        raise _out_of_range(name, field.domain, bad)
+    if field.integer:
+        return np.full(rows, np.minimum(given, 2**62), np.int64)
+    return np.full(rows, given, np.float64)

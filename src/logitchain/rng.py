@@ -1,0 +1,154 @@
+"""Random numbers as a function of (seed, position, stream, index): Philox4x32-10, keyed, no state.
+
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. `docs/rng.md` says
+how its words become uniforms, which streams there are and why.
+"""
+
+import secrets
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .numerics import F64, I64, U64, kernel
+
+#: Streams below 16 are this library's; the others are free for callers of `uniform`.
+DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED = 0, 1, 2, 3
+
+#: Seeds that the library chooses stay below 2**53, so that JSON clients keep every digit.
+SEED_BITS = 53
+
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+_12 = np.uint64(12)
+_MULTIPLY_0 = np.uint64(0xD2511F53)
+_MULTIPLY_1 = np.uint64(0xCD9E8D57)
+_WEYL_0 = np.uint64(0x9E3779B9)
+_WEYL_1 = np.uint64(0xBB67AE85)
+
+Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+
+
+@kernel
+def philox4x32(c0: U64, c1: U64, c2: U64, c3: U64, k0: U64, k1: U64) -> Words:
+    """Ten rounds of Philox4x32: four counter words and two key words, each below 2**32, to four."""
+    for _ in range(10):
+        product_0 = c0 * _MULTIPLY_0
+        product_1 = c2 * _MULTIPLY_1
+        c0 = (product_1 >> _32) ^ c1 ^ k0
+        c1 = product_1 & _LOW
+        c2 = (product_0 >> _32) ^ c3 ^ k1
+        c3 = product_0 & _LOW
+        k0 = (k0 + _WEYL_0) & _LOW
+        k1 = (k1 + _WEYL_1) & _LOW
+    return c0, c1, c2, c3
+
+
+@kernel
+def words(seed: U64, position: U64, stream: I64, index: I64) -> Words:
+    """The four 32-bit words of one (seed, position, stream, index), each in a uint64."""
+    key, at = np.uint64(seed), np.uint64(position)
+    return philox4x32(
+        at & _LOW, at >> _32, np.uint64(index), np.uint64(stream), key & _LOW, key >> _32
+    )
+
+
+@kernel
+def unit(high: U64, low: U64) -> F64:
+    """Two words as a uniform in (0, 1): the midpoints of 2**52 equal cells."""
+    return (np.float64((high << _32 | low) >> _12) + 0.5) * 2.0**-52
+
+
+@kernel
+def uniform_at(seed: U64, position: U64, stream: I64, index: I64) -> F64:
+    """`uniform` of one (seed, position, stream, index)."""
+    high, low, _, _ = words(seed, position, stream, index)
+    return unit(high, low)
+
+
+def uniform(seed: Any, position: Any, stream: Any = 0, index: Any = 0) -> Any:
+    """A uniform number in (0, 1) that depends on its four arguments alone.
+
+    seed       any 64-bit integer, signed or not
+    position   0 .. 2**64 - 1; for a token's draw, the number of tokens generated before it
+    stream     0 .. 2**32 - 1; below 16 the library's own, from 16 on the caller's
+    index      0 .. 2**32 - 1; which number of the stream
+
+    Arguments broadcast against each other; the result is a float, or a float64 array of their
+    common shape. It has 52 random bits and is never 0 or 1. Raises ValueError for an argument out
+    of range, TypeError for one that is no integer.
+
+    >>> uniform(7, 0)
+    0.9545971261687
+    >>> uniform(7, [0, 1]).round(4)
+    array([0.9546, 0.407 ])
+    """
+    wide = (-(2**63), 2**64), (0, 2**64), (0, 2**32), (0, 2**32)
+    names = "seed", "position", "stream", "index"
+    columns = [
+        integers(name, value, *bounds)
+        for name, value, bounds in zip(names, (seed, position, stream, index), wide, strict=True)
+    ]
+    try:
+        grid = np.broadcast_arrays(*columns)
+    except ValueError:
+        shapes = ", ".join(f"{n} {c.shape}" for n, c in zip(names, columns, strict=True))
+        raise ValueError(f"shapes do not broadcast: {shapes}") from None
+    out = np.empty(grid[0].size)
+    _fill_uniform(out, *(np.ascontiguousarray(column).reshape(-1) for column in grid))
+    return out.reshape(grid[0].shape) if grid[0].ndim else float(out[0])
+
+
+@kernel
+def _fill_uniform(
+    out: NDArray[np.float64],
+    seed: NDArray[np.uint64],
+    position: NDArray[np.uint64],
+    stream: NDArray[np.uint64],
+    index: NDArray[np.uint64],
+) -> None:
+    for i in range(out.size):
+        out[i] = uniform_at(seed[i], position[i], stream[i], index[i])
+
+
+def integers(name: str, value: Any, low: int, end: int) -> NDArray[np.uint64]:
+    """An integer or an array of them, each in [low, end), as uint64 modulo 2**64."""
+    given = np.asarray(value)
+    flat = given.reshape(-1).tolist()
+    for x in flat:
+        if not isinstance(x, int) or isinstance(x, bool):
+            raise TypeError(f"{name} must be an integer, not {x!r}")
+        if not low <= x < end:
+            raise ValueError(f"{name} must be in [{low}, {end - 1}], not {x}")
+    return np.array([x % 2**64 for x in flat], np.uint64).reshape(given.shape)
+
+
+def keys(seed: Any, position: Any, rows: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Seeds and positions, each one for all rows or one per row, as checked columns."""
+    columns = {"seed": (seed, -(2**63)), "position": (position, 0)}
+    checked = {name: integers(name, given, low, 2**64) for name, (given, low) in columns.items()}
+    for name, column in checked.items():
+        if column.shape not in ((), (rows,)):
+            raise ValueError(
+                f"{name} must be one value or one per row ({rows}), not {column.shape}"
+            )
+    return np.full(rows, checked["seed"]), np.full(rows, checked["position"])
+
+
+def fresh_seed() -> int:
+    """A seed from the system's entropy, below 2**53."""
+    return secrets.randbits(SEED_BITS)
+
+
+def child_seed(seed: int, sample: int) -> int:
+    """The seed of a request's sample: the request's own for number 0, else one below 2**53.
+
+    >>> child_seed(7, 0)
+    7
+    >>> child_seed(7, 1) != child_seed(7, 2)
+    True
+    """
+    if sample == 0:
+        return seed
+    high, low, _, _ = words(np.uint64(seed % 2**64), np.uint64(0), CHILD_SEED, sample)
+    return (int(high) << 32 | int(low)) >> (64 - SEED_BITS)

@@ -1,0 +1,185 @@
+"""The door: anything with a CPU buffer in, float32 rows inside, the caller's shape out."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .numerics import I64, MAX_VOCAB, kernel
+from .order import scan
+from .params import FIELDS
+
+Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
+
+
+class Reading:
+    """Float32 rows of the caller's logits, for kernels to change in place; then the result.
+
+    The rows are a copy, or the caller's own memory where `out` is the input and has this form.
+    """
+
+    def __init__(self, logits: Any, out: Any = None, dtype: str | None = None) -> None:
+        """Read `logits` of shape (vocab,) or (rows, vocab); see `floats` for their types."""
+        given = floats(logits, dtype)
+        if given.ndim not in (1, 2):
+            raise ValueError(f"logits must have shape (vocab,) or (rows, vocab), not {given.shape}")
+        if not 1 <= given.shape[-1] <= MAX_VOCAB:
+            raise ValueError(f"vocabulary must be in [1, {MAX_VOCAB}], not {given.shape[-1]}")
+        self.out, self.shape = out, given.shape
+        self.target = None if out is None else _target(out, given.shape)
+        if _same_memory(self.target, given) and given.flags.c_contiguous:
+            self.rows: Rows = given.reshape(-1, given.shape[-1])
+        else:
+            self.rows = float32_copy(given).reshape(-1, given.shape[-1])
+
+    def checked(self) -> Rows:
+        """The rows. Raises ValueError, naming row and token, for one that is not fit to use."""
+        bad = first_unfit(self.rows)
+        if bad >= 0:
+            where = f"row {bad}, " if len(self.shape) == 2 else ""
+            raise ValueError(f"logits: {where}{why_unfit(self.rows[bad])}")
+        return self.rows
+
+    def result(self) -> NDArray[np.float32]:
+        """The rows, checked once more, in the caller's form."""
+        self.checked()
+        return self.write()
+
+    def write(self) -> NDArray[np.float32]:
+        """The rows in the caller's shape, in `out` if there is one."""
+        rows = self.rows.reshape(self.shape)
+        if self.target is None:
+            return rows
+        if not _same_memory(self.target, rows):
+            self.target[...] = rows
+        return cast(NDArray[np.float32], self.out)
+
+
+def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
+    """The caller's logits as a NumPy array, without a copy where they have a CPU buffer.
+
+    Float16, float32 and float64 come as they are, bfloat16 as the uint16 of its bits: from
+    `ml_dtypes`, from torch, or from 16-bit integers with `dtype="bfloat16"`. Raises TypeError if
+    they are no floating-point numbers or do not live on the CPU.
+    """
+    if dtype not in (None, "bfloat16"):
+        raise ValueError(f"dtype must be None or 'bfloat16', not {dtype!r}")
+    torch = sys.modules.get("torch")  # never imported for a caller who has not
+    if torch is not None and isinstance(logits, torch.Tensor):
+        logits = logits.detach()
+        if logits.dtype == torch.bfloat16:  # NumPy knows it neither by name nor through DLPack
+            logits, dtype = logits.view(torch.int16), "bfloat16"
+    given = _buffer("logits", logits)
+    if given.dtype.name == "bfloat16" or (dtype and given.dtype in (np.uint16, np.int16)):
+        return given.view(np.uint16)
+    if isinstance(logits, Sequence) and given.dtype.kind in "iu":
+        return given.astype(np.float64)  # a list of Python integers
+    if given.dtype.kind != "f" or given.dtype.itemsize > 8:
+        hint = "; for the bits of bfloat16 say dtype='bfloat16'" if given.dtype == np.uint16 else ""
+        raise TypeError(f"logits must be floating-point numbers, not {given.dtype}{hint}")
+    return given
+
+
+def _buffer(name: str, value: Any) -> NDArray[Any]:
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name} of type {kind} cannot be read as an array: {error}") from None
+
+
+def _target(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    target = None if isinstance(out, Sequence) else _buffer("out", out)
+    if target is None or target.dtype != np.float32 or not target.flags.writeable:
+        raise TypeError("out must be a writeable float32 array")
+    if target.shape != shape:
+        raise ValueError(f"out must have the shape of logits, {shape}, not {target.shape}")
+    return target
+
+
+def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
+    return a is not None and (a.ctypes.data, a.shape, a.strides, a.dtype) == (
+        b.ctypes.data,
+        b.shape,
+        b.strides,
+        b.dtype,
+    )
+
+
+def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:
+    """A new C-contiguous float32 array of what `floats` gave: exact but for float64."""
+    if given.dtype == np.uint16:
+        bits = np.left_shift(given, np.uint32(16), dtype=np.uint32, order="C")
+        return np.asarray(bits.view(np.float32))
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and named later
+        return np.array(given, np.float32, order="C", copy=True)
+
+
+@kernel
+def first_unfit(rows: Rows) -> I64:
+    """The first row with NaN, +inf or no finite logit; -1 if there is none."""
+    for r in range(rows.shape[0]):
+        if not scan(rows[r])[1]:
+            return r
+    return -1
+
+
+def why_unfit(row: NDArray[np.float32]) -> str:
+    """What is wrong with a row that `first_unfit` found."""
+    bad = np.flatnonzero(np.isnan(row) | (row == np.inf))
+    return f"token {bad[0]} is {row[bad[0]]}" if bad.size else "no finite logit is left"
+
+
+def keeps_all_ties(ties: str) -> bool:
+    """What a truncation's `ties` says of the equals of the last token kept."""
+    if ties not in ("first", "all"):
+        raise ValueError(f"ties must be 'first' or 'all', not {ties!r}")
+    return ties == "all"
+
+
+def token_lists(tokens: Any, rows: int, vocab: int) -> list[NDArray[np.int64]]:
+    """One sequence of token ids for all rows, or one per row, as one checked array per row."""
+    if isinstance(tokens, np.ndarray):
+        nested = tokens.ndim == 2
+    else:
+        tokens = _sequence("tokens", tokens)
+        nested = len(tokens) > 0 and not isinstance(tokens[0], (int, np.integer))
+    if not nested:
+        return [token_ids("tokens", tokens, vocab)] * rows
+    if len(tokens) != rows:
+        raise ValueError(f"tokens must be one sequence or one per row ({rows}), not {len(tokens)}")
+    return [token_ids(f"tokens of row {r}", ids, vocab) for r, ids in enumerate(tokens)]
+
+
+def token_ids(name: str, tokens: Any, vocab: int) -> NDArray[np.int64]:
+    """A sequence of token ids as int64, each in [0, vocab)."""
+    ids = _buffer(name, _sequence(name, tokens))
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise TypeError(f"{name} must be a sequence of integers, not {tokens!r:.80}")
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < vocab:
+        bad = ids[(ids < 0) | (ids >= vocab)][0]
+        raise ValueError(f"{name} must be in [0, {vocab}), not {bad}")
+    return ids.astype(np.int64)
+
+
+def bias_arrays(
+    bias: Mapping[int, float], vocab: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A checked logit bias as its token ids and what to add to each."""
+    checked = FIELDS["logit_bias"].check("logit_bias", bias)
+    ids = token_ids("token ids in logit_bias", list(checked), vocab)
+    return ids, np.array(list(checked.values()), np.float64)
+
+
+def _sequence(name: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray) or (
+        isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    ):
+        return value
+    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        return _buffer(name, value)
+    raise TypeError(f"{name} must be a sequence of integers, not {value!r:.80}")
