@@ -18,7 +18,7 @@ from .params import FIELDS
 from .sample import draw
 
 #: How many of a row's best tokens the table shows, and the picture.
-BEST, DRAWN = 4, 9
+BEST, DRAWN = 3, 9
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Explanation:
 
     def __str__(self) -> str:
         """A table, a line for each control; drawn by `rich` where it is installed."""
-        header = ("control", "setting", "left", "mass removed", "entropy", "best tokens left")
+        header = ("control", "setting", "left", "removed", "entropy", "best of those left")
         table = [
             (
                 stage.name,
@@ -220,6 +220,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
     except ImportError:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         lines = [header, tuple("-" * width for width in widths), *rows]
@@ -227,16 +228,9 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
-    table = Table(*header, box=box.SIMPLE)
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in rows:
-        table.add_row(*map(_plain, line))
+        table.add_row(*map(Text, line))
     text = io.StringIO()
-    Console(file=text, width=120).print(table)
-    return text.getvalue().strip("\n")
-
-
-def _plain(cell: str) -> Any:
-    """A cell's text as it is, brackets and all."""
-    from rich.text import Text
-
-    return Text(cell)
+    Console(file=text, width=240).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -47,7 +47,7 @@ def token_logprobs(logits: Any, tokens: Any, *, dtype: str | None = None) -> Any
         raise ValueError(f"tokens must be one per row ({len(rows)}), not {len(ids)}")
     chosen = np.empty(len(rows), np.float32)
     for r, (row, token) in enumerate(zip(rows, ids, strict=True)):
-        chosen[r] = row[token] - log_normaliser(row)
+        chosen[r] = np.float64(row[token]) - log_normaliser(row)
     return chosen if len(reading.shape) == 2 else float(chosen[0])
 
 
@@ -72,7 +72,7 @@ def top_logprobs(
     values = np.empty((len(rows), n), np.float32)
     for r, row in enumerate(rows):
         ids[r] = first_of_order(row, n)
-        values[r] = row[ids[r]] - log_normaliser(row)
+        values[r] = row[ids[r]].astype(np.float64) - log_normaliser(row)
     shape = (*reading.shape[:-1], n)
     return ids.reshape(shape), values.reshape(shape)
 
@@ -100,4 +100,4 @@ def normalise(rows: Rows) -> None:
         row = rows[r]
         normaliser = log_normaliser(row)
         for i in range(row.size):
-            row[i] = np.float32(row[i] - normaliser)
+            row[i] = np.float32(np.float64(row[i]) - normaliser)

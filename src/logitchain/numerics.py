@@ -4,6 +4,7 @@ Everything here gives the same bits on every CPU. Floating point is IEEE additio
 division and explicit fused multiply-add, in a fixed order; sums that many lanes share are integers.
 """
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias, TypeVar, cast
@@ -57,7 +58,11 @@ def fma(a: Any, b: Any, c: Any) -> Any:
 
     This body runs only where numba does not compile, for reading and coverage.
     """
-    return type(a)(float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not all(map(math.isfinite, (a, b, c))):
+            return a * b + c
+        exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+        return type(a)(float(exact))
 
 
 @overload(fma, inline="always")

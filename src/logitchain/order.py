@@ -39,7 +39,7 @@ def key_to_float(key: I32) -> F32:
 
 
 @kernel
-def scan(row: Row) -> tuple[F32, Any]:
+def scan(row: Row) -> tuple[F32, bool]:
     """(largest logit, whether the row is fit to use), in one pass.
 
     A row is fit if it holds neither NaN nor +inf and at least one finite logit.
@@ -50,7 +50,7 @@ def scan(row: Row) -> tuple[F32, Any]:
     for i in range(bits.size):
         best = max(best, order_key(bits[i]))
         magnitude = max(magnitude, np.int32(bits[i] & _MAGNITUDE))
-    fit = magnitude <= _INF_BITS and best >= _LOWEST_KEY and best < _INF_BITS
+    fit = bool(magnitude <= _INF_BITS and best >= _LOWEST_KEY and best < _INF_BITS)
     return key_to_float(best), fit
 
 

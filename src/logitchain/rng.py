@@ -113,7 +113,8 @@ def _fill_uniform(
 
 def integers(name: str, value: Any, low: int, end: int) -> NDArray[np.uint64]:
     """An integer or an array of them, each in [low, end), as uint64 modulo 2**64."""
-    given = np.asarray(value)
+    is_array = isinstance(value, np.ndarray) or hasattr(value, "__array__")
+    given = np.asarray(value) if is_array else np.array(value, object)  # no detour through floats
     flat = given.reshape(-1).tolist()
     for x in flat:
         if not isinstance(x, int) or isinstance(x, bool):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import rng
 from .numerics import F64, I64, U64, Row, kernel, log
+from .order import largest
 from .rows import Reading, Rows
 
 _BLOCK = 64
@@ -64,23 +65,22 @@ def race_rows(
 def race(row: Row, seed: U64, position: U64) -> I64:
     """The token of the largest logit - log(arrival); of equal ones the lowest id."""
     winner, best = -1, -np.inf
-    block, first, bound, leader = -1, 0.0, 0.0, 0
-    for i in range(row.size):
-        logit = np.float64(row[i])
-        if logit == -np.inf:
+    for start in range(0, row.size, _BLOCK):
+        part = row[start : start + _BLOCK]
+        top = np.float64(largest(part))
+        if top == -np.inf:
             continue
-        if i // _BLOCK != block:
-            block = i // _BLOCK
-            first, leader = earliest(seed, position, block)
-            bound = -log(first)
-        if logit + bound < best - _MARGIN:
+        first, leader = earliest(seed, position, start // _BLOCK)
+        if top - log(first) < best - _MARGIN:
             continue
-        arrival = first
-        if i % _BLOCK != leader:
-            arrival += delay(seed, position, i)
-        score = logit - log(arrival)
-        if score > best:
-            winner, best = i, score
+        for j in range(part.size):
+            logit = np.float64(part[j])
+            if logit - log(first) < best - _MARGIN or logit == -np.inf:
+                continue
+            arrival = first if j == leader else first + delay(seed, position, start + j)
+            score = logit - log(arrival)
+            if score > best:
+                winner, best = start + j, score
     return winner
 
 

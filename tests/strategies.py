@@ -1,0 +1,63 @@
+"""Rows of logits as hypothesis strategies: spiky, tied, masked, tiny."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+SHAPES = ("flat", "peaked", "two levels", "ties", "all equal", "wild")
+
+
+@st.composite
+def rows(draw, min_vocab=1, max_vocab=40):
+    """A float32 row (vocab,) with at least one finite logit and neither NaN nor +inf."""
+    vocab = draw(st.integers(min_vocab, max_vocab))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = draw(st.sampled_from(SHAPES))
+    row = {
+        "flat": lambda: rng.normal(0, 1.5, vocab),
+        "peaked": lambda: rng.normal(0, 2, vocab) + 12 * (rng.random(vocab) < 3 / vocab),
+        "two levels": lambda: np.where(rng.random(vocab) < 0.3, 2.0, -1.0),
+        "ties": lambda: rng.integers(-3, 4, vocab) * 0.5,
+        "all equal": lambda: np.full(vocab, rng.normal()),
+        "wild": lambda: rng.normal(0, 1, vocab) * 10.0 ** rng.integers(-20, 20, vocab),
+    }[shape]().astype(np.float32)
+    masked = rng.random(vocab) < draw(st.sampled_from((0.0, 0.0, 0.3, 0.9)))
+    masked[rng.integers(vocab)] = False
+    row[masked] = -np.inf
+    if draw(st.booleans()):
+        row[rng.integers(vocab)] = -0.0
+    return row
+
+
+def matrices(max_rows=4, **kwargs):
+    """A float32 matrix (rows, vocab) of such rows."""
+    return st.integers(1, max_rows).flatmap(
+        lambda n: rows(**kwargs).flatmap(
+            lambda first: st.tuples(
+                *[rows(min_vocab=first.size, max_vocab=first.size) for _ in range(n - 1)]
+            ).map(lambda others: np.stack([first, *others]))
+        )
+    )
+
+
+unit = st.one_of(st.sampled_from((0.05, 0.25, 0.5, 0.7, 0.9, 0.99)), st.floats(1e-6, 0.999999))
+VALUES = {
+    "temperature": st.one_of(st.just(0.0), st.floats(0.05, 5.0)),
+    "top_k": st.integers(0, 45),
+    "top_p": unit,
+    "min_p": unit,
+    "xtc_threshold": st.one_of(st.just(0.0), unit),
+    "repetition_penalty": st.floats(0.25, 4.0),
+    "presence_penalty": st.floats(-2, 2),
+    "frequency_penalty": st.floats(-2, 2),
+}
+
+
+def tokens(vocab):
+    """A history: token ids with repeats."""
+    return st.lists(st.integers(0, vocab - 1), max_size=30)
+
+
+def biases(vocab):
+    """A logit bias that leaves some token."""
+    values = st.one_of(st.floats(-20, 20), st.just(float("-inf")))
+    return st.dictionaries(st.integers(0, vocab - 1), values, max_size=max(0, min(vocab - 1, 6)))

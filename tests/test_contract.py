@@ -1,0 +1,81 @@
+"""The numeric contract: the same bits on every CPU, in any batch, with any number of threads.
+
+Each test runs `tests/bits.py` in child processes, which prints a digest of a fixed set of chains.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import pytest
+
+BITS = Path(__file__).with_name("bits.py")
+
+# A CPU name and what this machine must have to run code compiled for it.
+CPUS = {
+    "x86-64-v2": ["sse4.2"],
+    "haswell": ["avx2", "fma"],
+    "skylake-avx512": ["avx512f", "avx512dq", "avx512bw", "avx512vl"],
+    "cortex-a72": ["neon"],
+}
+HOST = llvm.get_host_cpu_features()
+RUNNABLE = [cpu for cpu, needed in CPUS.items() if all(HOST.get(feature) for feature in needed)]
+
+
+def digest(*arguments, **environment):
+    """What one run of the chains in a process of its own prints."""
+    run = subprocess.run(
+        [sys.executable, str(BITS), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("numba"))
+
+
+@pytest.fixture(scope="module")
+def expected(cache):
+    return digest("whole", NUMBA_CACHE_DIR=cache)
+
+
+def test_the_digest_covers_tokens_and_logits(expected):
+    lines = expected.splitlines()
+    assert len(lines) == 8
+    assert all(len(line.split()) == 3 for line in lines)
+    assert len({line.split()[1] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("cpu", RUNNABLE)
+def test_equal_bits_when_compiled_for_another_cpu(cpu, expected, cache):
+    # Empty: what the name implies and no more; numba would take the host's features.
+    other = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": cache}
+    assert digest("whole", **other) == expected
+
+
+@pytest.mark.parametrize("layout", ["alone", "backwards", "padded", "threads", "interpreted"])
+def test_equal_bits_in_another_layout(layout, expected, cache):
+    environment = {"NUMBA_DISABLE_JIT": "1"} if layout == "interpreted" else {}
+    ours = digest(layout, NUMBA_CACHE_DIR=cache, **environment)
+    if layout == "interpreted":  # a subset: pure Python is slow
+        assert ours
+        assert set(ours.splitlines()) < set(expected.splitlines())
+    else:
+        assert ours == expected
+
+
+def test_bounds_checked_kernels_give_the_same_bits(expected, tmp_path):
+    ours = digest("whole", NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
+    assert ours == expected
+
+
+def test_this_machine_runs_code_of_another_cpu():
+    assert RUNNABLE

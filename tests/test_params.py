@@ -1,0 +1,581 @@
+"""The fields of a request: the table, the check of a value, the parser of a request body."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+import logitchain as lc
+from logitchain.params import DIALECTS, NOT_SAMPLING
+
+INF = math.inf
+ABOVE_ONE = math.nextafter(1, 2)
+TINY = 5e-324
+SEEDS = "[-9223372036854775808, 18446744073709551615]"
+
+# field: (range in the error text, values inside, values outside), both ends on either side
+REALS = {
+    "temperature": ("[0, inf)", (0, TINY, 1.7e308, 10**30), (-TINY, -1, INF, -INF, 10**400)),
+    "top_p": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
+    "min_p": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
+    "xtc_probability": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
+    "xtc_threshold": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
+    "repetition_penalty": ("(0, inf)", (TINY, 1, 1.7e308), (0, -0.0, -1, INF, 10**400)),
+    "frequency_penalty": ("[-2, 2]", (-2, 0, 2), (math.nextafter(-2, -3), math.nextafter(2, 3))),
+    "presence_penalty": ("[-2, 2]", (-2, 0, 2), (math.nextafter(-2, -3), math.nextafter(2, 3))),
+}
+INTEGERS = {
+    "top_k": ("[0, vocab_size]", (0, 1, 2**40), (-1, -(10**400))),
+    "n": ("[1, inf)", (1, 2, 10**6), (0, -1)),
+    "max_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
+    "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
+    "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
+}
+NUMBERS = REALS | INTEGERS
+OTHERS = {"logit_bias", "stop", "eos_token", "logprobs"}
+
+INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
+OUTSIDE = [
+    (name, interval, value) for name, (interval, _, outside) in NUMBERS.items() for value in outside
+]
+
+
+# ---- the table
+
+
+def test_the_table_is_the_dataclass_and_the_dataclass_is_the_table():
+    assert list(lc.FIELDS) == [field.name for field in dataclasses.fields(lc.Params)]
+    assert set(lc.FIELDS) == {*NUMBERS, *OTHERS}
+    assert all(name == field.name for name, field in lc.FIELDS.items())
+
+
+@pytest.mark.parametrize("name", lc.FIELDS)
+def test_off_is_the_default(name):
+    default = getattr(lc.Params(), name)
+    assert default == lc.FIELDS[name].off
+    assert type(default) is type(lc.FIELDS[name].off)
+    assert lc.Params(**{name: lc.FIELDS[name].off}) == lc.Params()
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_table_says_the_range(name):
+    field = lc.FIELDS[name]
+    assert field.interval == NUMBERS[name][0]
+    assert field.integer == (name in INTEGERS and field.off is not None)
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize(("name", "value"), INSIDE)
+def test_a_number_inside_is_stored_as_it_is(name, value):
+    kind = int if name in INTEGERS else float
+    stored = getattr(lc.Params(**{name: value}), name)
+    assert stored == kind(value)
+    assert type(stored) is kind
+
+
+@pytest.mark.parametrize(("name", "interval", "value"), OUTSIDE)
+def test_a_number_outside_is_refused_in_one_form(name, interval, value):
+    with pytest.raises(ValueError, match="must be in") as error:
+        lc.Params(**{name: value})
+    assert str(error.value) == f"{name} must be in {interval}, not {value!r}"
+
+
+@pytest.mark.parametrize("name", REALS)
+def test_nan_is_out_of_range(name):
+    with pytest.raises(ValueError, match="must be in") as error:
+        lc.Params(**{name: math.nan})
+    assert str(error.value) == f"{name} must be in {REALS[name][0]}, not nan"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [True, False, np.True_, "1", "x", b"1", 1j, {}, {1}, object()])
+def test_what_is_no_number_is_refused_by_name(name, value):
+    with pytest.raises(TypeError, match=rf"^{name} must be "):
+        lc.Params(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in INTEGERS if name != "seed"])
+@pytest.mark.parametrize("value", [1.0, 1.5, math.nan, np.float32(1), [1]])
+def test_a_float_or_a_list_is_no_integer(name, value):
+    with pytest.raises(TypeError, match=rf"^{name} must be an integer in "):
+        lc.Params(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in lc.FIELDS if name not in ("seed", "max_tokens")])
+def test_none_is_off_only_where_off_has_no_other_form(name):
+    if name in ("stop", "eos_token"):
+        assert getattr(lc.Params(**{name: None}), name) == ()
+        return
+    with pytest.raises(TypeError, match=rf"^{name} must be "):
+        lc.Params(**{name: None})
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
+@pytest.mark.parametrize("name", [*NUMBERS])
+def test_numpy_integers_are_numbers(name, kind):
+    stored = getattr(lc.Params(**{name: kind(1)}), name)
+    assert stored == 1
+    assert type(stored) is (int if name in INTEGERS else float)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+def test_numpy_floats_are_numbers_and_shown_as_plain_ones(kind):
+    assert type(lc.Params(min_p=kind(0.5)).min_p) is float
+    with pytest.raises(
+        ValueError, match=r"^min_p must be in \[0, 1\], not (np\.longdouble\(')?1\.5"
+    ):
+        lc.Params(min_p=kind(1.5))
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_k", "seed", "max_tokens", "logit_bias"])
+def test_an_integer_too_long_to_print_is_refused_by_name(name):
+    value = {10**5000: 1.0, "4": 10**5000} if name == "logit_bias" else -(10**5000)
+    with pytest.raises(ValueError, match=name):
+        lc.Params(**{name: value})
+
+
+# ---- seeds, stop phrases, end tokens, flags
+
+
+@pytest.mark.parametrize("seeds", [[7], (0,), np.array([3]), [2**64 - 1]])
+def test_a_list_of_one_seed_for_one_sample(seeds):
+    assert lc.Params(seed=seeds).seed == tuple(int(seed) for seed in seeds)
+
+
+def test_a_seed_for_each_sample():
+    assert lc.Params(n=3, seed=[0, -1, 2**64 - 1]).seed == (0, -1, 2**64 - 1)
+    assert lc.Params(n=2, seed=np.array([5, 6], np.uint64)).seed == (5, 6)
+
+
+@pytest.mark.parametrize(("n", "seeds"), [(1, [1, 2]), (3, [1, 2]), (2, [1]), (2, [])])
+def test_as_many_seeds_as_samples(n, seeds):
+    with pytest.raises(ValueError, match=r"^seed must be (one|an) integer"):
+        lc.Params(n=n, seed=seeds)
+
+
+@pytest.mark.parametrize("seeds", [[1.0], [True], ["1"], [None], [[1]], np.array([0.5]), [{}]])
+def test_seeds_are_integers(seeds):
+    with pytest.raises(TypeError, match=r"^seed must be an integer in "):
+        lc.Params(seed=seeds)
+
+
+@pytest.mark.parametrize("name", ["seed", "eos_token"])
+def test_an_array_of_no_dimension_is_no_list(name):
+    with pytest.raises(TypeError, match=f"^{name} must be "):
+        lc.Params(**{name: np.array(5)})
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [(None, ()), ("\n", ("\n",)), (["a", "bc"], ("a", "bc")), (("a",), ("a",)), ([], ())],
+)
+def test_stop(value, stored):
+    assert lc.Params(stop=value).stop == stored
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("", ValueError),
+        (["a", ""], ValueError),
+        ([1], TypeError),
+        (5, TypeError),
+        (b"a", TypeError),
+        ({"a": 1}, TypeError),
+        ([None], TypeError),
+        (True, TypeError),
+    ],
+)
+def test_stop_is_non_empty_strings(value, kind):
+    with pytest.raises(kind, match=r"^stop must be "):
+        lc.Params(stop=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [(None, ()), (2, (2,)), ([2, 7], (2, 7)), (np.array([2, 7]), (2, 7)), ([], ()), (0, (0,))],
+)
+def test_eos_token(value, stored):
+    assert lc.Params(eos_token=value).eos_token == stored
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (-1, ValueError),
+        ([3, -1], ValueError),
+        (1.0, TypeError),
+        ("2", TypeError),
+        (True, TypeError),
+        ([None], TypeError),
+        ({2: 1}, TypeError),
+        ([[2]], TypeError),
+    ],
+)
+def test_eos_token_is_token_ids(value, kind):
+    with pytest.raises(kind, match=r"^eos_token must be "):
+        lc.Params(eos_token=value)
+
+
+def test_logprobs_is_a_flag():
+    assert lc.Params(logprobs=True).logprobs is True
+    assert lc.Params(logprobs=np.False_).logprobs is False
+    for value in (1, 0, "true", [], 1.0):
+        with pytest.raises(TypeError, match=r"^logprobs must be true or false, not "):
+            lc.Params(logprobs=value)
+
+
+# ---- logit_bias
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ({}, {}),
+        ({5: 1, 7: -2.5}, {5: 1.0, 7: -2.5}),
+        ({"5": 1, "0": -100}, {5: 1.0, 0: -100.0}),
+        ({np.int32(5): np.float32(0.5)}, {5: 0.5}),
+        ({5: -INF}, {5: -INF}),
+        ({5: 1e300, 6: -1e300}, {5: 1e300, 6: -1e300}),
+    ],
+)
+def test_logit_bias(value, stored):
+    bias = lc.Params(logit_bias=value).logit_bias
+    assert bias == stored
+    assert all(type(token) is int and type(number) is float for token, number in bias.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        ({5: math.nan}, ValueError, "logit_bias[5] must be in [-inf, inf), not nan"),
+        ({5: INF}, ValueError, "logit_bias[5] must be in [-inf, inf), not inf"),
+        ({"5": INF}, ValueError, "logit_bias['5'] must be in [-inf, inf), not inf"),
+        ({"1": 1.0, 1: 2.0}, ValueError, "logit_bias names token 1 twice"),
+        ({"1": 1.0, "01": 2.0}, ValueError, "logit_bias names token 1 twice"),
+        ({-1: 1}, ValueError, "a token id in logit_bias must be in [0, vocab_size), not -1"),
+        ({"-1": 1}, ValueError, "a token id in logit_bias must be in [0, vocab_size), not -1"),
+    ],
+)
+def test_logit_bias_out_of_range(value, kind, text):
+    with pytest.raises(kind, match="logit_bias") as error:
+        lc.Params(logit_bias=value)
+    assert str(error.value) == text
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "", "-", "--5", "1.0", "1e3", " 1", "٣", 1.0, True, None, (1,)]
+)
+def test_logit_bias_keys_are_token_ids(key):
+    with pytest.raises((TypeError, ValueError), match=r"^a token id in logit_bias must be "):
+        lc.Params(logit_bias={key: 1.0})
+
+
+@pytest.mark.parametrize("number", [True, False, "1", None, [1.0], 1j])
+def test_logit_bias_values_are_numbers(number):
+    with pytest.raises(TypeError, match=r"^logit_bias\[5\] must be a number"):
+        lc.Params(logit_bias={5: number})
+
+
+@pytest.mark.parametrize("value", [[], [[5, 1.0]], "5", 5, None, {5}])
+def test_logit_bias_is_a_mapping(value):
+    with pytest.raises(TypeError, match=r"^logit_bias must be a mapping"):
+        lc.Params(logit_bias=value)
+
+
+# ---- Params is a value
+
+
+@pytest.mark.parametrize("name", lc.FIELDS)
+def test_params_is_frozen(name):
+    params = lc.Params()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(params, name, lc.FIELDS[name].off)
+
+
+def test_params_keeps_its_own_copies():
+    bias, stop, seeds = {5: 1.0}, ["a"], [1, 2]
+    params = lc.Params(n=2, logit_bias=bias, stop=stop, seed=seeds)
+    bias[6], stop[0], seeds[0] = 1.0, "b", 9
+    assert (params.logit_bias, params.stop, params.seed) == ({5: 1.0}, ("a",), (1, 2))
+
+
+def test_params_takes_names_only_and_known_ones():
+    with pytest.raises(TypeError, match="positional"):
+        lc.Params(0.5)
+    with pytest.raises(TypeError, match="top_q"):
+        lc.Params(top_q=0.5)
+
+
+def test_equal_fields_make_equal_params():
+    assert lc.Params(seed=1, logit_bias={"3": 1}) == lc.Params(seed=1, logit_bias={3: 1.0})
+    assert lc.Params(seed=1) != lc.Params(seed=2)
+    assert dataclasses.replace(lc.Params(seed=1, top_k=3), top_k=0) == lc.Params(seed=1)
+
+
+# ---- from_request
+
+BODY = """
+{
+  "model": "m-135m", "stream": true, "stream_options": {"include_usage": true},
+  "messages": [
+    {"role": "system", "content": "You are brief."},
+    {"role": "user", "content": [{"type": "text", "text": "Weather in \\u00c5lesund?"}]}
+  ],
+  "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object",
+    "properties": {"top_k": {"type": "integer"}}}}}],
+  "tool_choice": "auto", "parallel_tool_calls": false,
+  "response_format": {"type": "json_object"}, "user": "u-1", "metadata": {"seed": "not ours"},
+  "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false},
+  "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
+  "xtc_probability": 0.5, "xtc_threshold": 0.1,
+  "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
+  "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
+  "max_tokens": 256, "min_tokens": 4, "stop": ["\\n\\n", "END"], "eos_token": 2,
+  "logprobs": true, "top_logprobs": 5
+}
+"""
+PARSED = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.95,
+    "min_p": 0.05,
+    "xtc_probability": 0.5,
+    "xtc_threshold": 0.1,
+    "repetition_penalty": 1.1,
+    "frequency_penalty": -0.25,
+    "presence_penalty": 1.0,
+    "logit_bias": {1003: -100.0, 7: 2.5},
+    "seed": (2**53 - 1, 0, -1),
+    "n": 3,
+    "max_tokens": 256,
+    "min_tokens": 4,
+    "stop": ("\n\n", "END"),
+    "eos_token": (2,),
+    "logprobs": True,
+    "top_logprobs": 5,
+}
+
+
+def test_a_whole_body():
+    body = json.loads(BODY)
+    assert dataclasses.asdict(lc.Params.from_request(body)) == PARSED
+    assert body == json.loads(BODY)
+    assert set(PARSED) == set(lc.FIELDS)
+
+
+@pytest.mark.parametrize("name", lc.FIELDS)
+def test_each_field_of_the_body_alone(name):
+    body = json.loads(BODY)
+    some = {name: body[name], "n": body["n"]}
+    assert getattr(lc.Params.from_request(some), name) == PARSED[name]
+
+
+def test_a_params_goes_through_json_and_back():
+    params = lc.Params.from_request(json.loads(BODY))
+    again = json.loads(json.dumps(dataclasses.asdict(params)))
+    assert lc.Params.from_request(again) == params
+    assert lc.Params.from_request(dataclasses.asdict(lc.Params())) == lc.Params()
+
+
+def test_null_is_off():
+    assert lc.Params.from_request(dict.fromkeys(lc.FIELDS)) == lc.Params()
+    assert lc.Params.from_request({}) == lc.Params()
+
+
+def test_json_may_say_minus_infinity_but_not_nan():
+    parse = lc.Params.from_request
+    assert parse(json.loads('{"logit_bias": {"1": -Infinity}}')).logit_bias == {1: -INF}
+    for text in ('{"logit_bias": {"1": NaN}}', '{"temperature": NaN}', '{"temperature": Infinity}'):
+        with pytest.raises(ValueError, match="must be in"):
+            parse(json.loads(text))
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SAMPLING))
+def test_what_is_not_sampling_is_left_alone(name):
+    assert lc.Params.from_request({name: object(), "top_k": 3}) == lc.Params(top_k=3)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "suggested"),
+    [
+        ("top-p", "top_p"),
+        ("Temperature", "temperature"),
+        ("frequency_penalti", "frequency_penalty"),
+        ("max_token", "max_tokens"),
+        ("xtc_treshold", "xtc_threshold"),
+        ("message", "messages"),
+        ("max_completion_token", "max_completion_tokens"),
+    ],
+)
+def test_an_unknown_field_is_an_error_with_a_suggestion(unknown, suggested):
+    with pytest.raises(ValueError, match="unknown field") as error:
+        lc.Params.from_request({unknown: 1})
+    expected = f"unknown field {unknown!r} in the request body; did you mean {suggested!r}?"
+    assert str(error.value) == expected
+
+
+@pytest.mark.parametrize("unknown", ["zzzzzzz", "", 5, None, ("a", 1)])
+def test_an_unknown_field_like_no_other_is_an_error_too(unknown):
+    with pytest.raises(ValueError, match="unknown field") as error:
+        lc.Params.from_request({unknown: 1})
+    assert str(error.value) == f"unknown field {unknown!r} in the request body"
+
+
+def test_passthrough_leaves_a_field_to_the_caller():
+    body = {"guided_json": {}, "lora": 1, "top_k": 2}
+    assert lc.Params.from_request(body, passthrough=("guided_json", "lora")).top_k == 2
+    assert lc.Params.from_request(body, passthrough=iter(body)).top_k == 0
+    with pytest.raises(ValueError, match="unknown field 'lora'"):
+        lc.Params.from_request(body, passthrough={"guided_json"})
+
+
+@pytest.mark.parametrize("passthrough", [None, 5])
+def test_passthrough_is_names(passthrough):
+    with pytest.raises(TypeError, match="passthrough"):
+        lc.Params.from_request({"top_k": 1}, passthrough=passthrough)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("min_p", 1.5, "min_p must be in [0, 1], not 1.5"),
+        ("top_k", -1, "top_k must be in [0, vocab_size], not -1"),
+        ("n", 0, "n must be in [1, inf), not 0"),
+        ("top_p", True, "top_p must be a number in (0, 1], not True"),
+        ("top_k", 3.0, "top_k must be an integer in [0, vocab_size], not 3.0"),
+        ("temperature", "hot", "temperature must be a number in [0, inf), not 'hot'"),
+        ("max_completion_tokens", 0, "max_tokens must be in [1, inf), not 0"),
+        ("logit_bias", {"3": "1"}, "logit_bias['3'] must be a number in [-inf, inf), not '1'"),
+        ("stop", [1], "stop must be a string or a list of strings, not [1]"),
+    ],
+)
+def test_an_error_names_the_field_of_the_body(field, value, text):
+    with pytest.raises((TypeError, ValueError), match="request body") as error:
+        lc.Params.from_request({field: value})
+    assert str(error.value) == f"request body, field {field!r}: {text}"
+
+
+@pytest.mark.parametrize(("dialect", "field"), [("openai", "seed"), ("sglang", "sampling_seed")])
+def test_a_wrong_number_of_seeds_names_the_field_of_the_body(dialect, field):
+    with pytest.raises(ValueError, match=f"field '{field}'"):
+        lc.Params.from_request({field: [1, 2], "n": 3}, dialect=dialect)
+
+
+@pytest.mark.parametrize("body", [None, [], [("top_k", 1)], "{}", 5, b"{}", {"top_k"}])
+def test_a_body_is_a_mapping(body):
+    with pytest.raises(TypeError, match=r"^the request body must be a JSON object, not "):
+        lc.Params.from_request(body)
+
+
+@pytest.mark.parametrize("dialect", ["gpt", "", None, 5, ["openai"]])
+def test_a_dialect_is_known(dialect):
+    with pytest.raises((TypeError, ValueError), match=r"^dialect must be one of openai, vllm, "):
+        lc.Params.from_request({}, dialect=dialect)
+
+
+# dialect, spelling, value -> our field, value
+SPELLINGS = [
+    ("openai", "max_completion_tokens", 9, "max_tokens", 9),
+    ("vllm", "max_completion_tokens", 9, "max_tokens", 9),
+    ("vllm", "top_k", -1, "top_k", 0),
+    ("vllm", "top_k", 5, "top_k", 5),
+    ("vllm", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
+    ("sglang", "max_new_tokens", 9, "max_tokens", 9),
+    ("sglang", "max_completion_tokens", 9, "max_tokens", 9),
+    ("sglang", "min_new_tokens", 9, "min_tokens", 9),
+    ("sglang", "top_k", -1, "top_k", 0),
+    ("sglang", "sampling_seed", 9, "seed", 9),
+    ("sglang", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
+    ("llama_cpp", "max_completion_tokens", 9, "max_tokens", 9),
+    ("llama_cpp", "n_predict", 9, "max_tokens", 9),
+    ("llama_cpp", "n_predict", -1, "max_tokens", None),
+    ("llama_cpp", "repeat_penalty", 1.5, "repetition_penalty", 1.5),
+    ("llama_cpp", "n_probs", 5, "top_logprobs", 5),
+    ("llama_cpp", "n_cmpl", 2, "n", 2),
+    ("llama_cpp", "seed", -1, "seed", None),
+    ("llama_cpp", "seed", 5, "seed", 5),
+    ("llama_cpp", "logit_bias", [[5, 1.5], [7, False]], "logit_bias", {5: 1.5, 7: -INF}),
+    ("llama_cpp", "logit_bias", {"5": 1.5, "7": False}, "logit_bias", {5: 1.5, 7: -INF}),
+    ("koboldcpp", "max_length", 9, "max_tokens", 9),
+    ("koboldcpp", "rep_pen", 1.5, "repetition_penalty", 1.5),
+    ("koboldcpp", "sampler_seed", -1, "seed", None),
+    ("koboldcpp", "sampler_seed", 5, "seed", 5),
+    ("koboldcpp", "stop_sequence", ["a"], "stop", ("a",)),
+    ("text_generation_webui", "max_new_tokens", 9, "max_tokens", 9),
+    ("text_generation_webui", "custom_stopping_strings", ["a"], "stop", ("a",)),
+    ("text_generation_webui", "stopping_strings", ["a"], "stop", ("a",)),
+    ("text_generation_webui", "seed", -1, "seed", None),
+]
+
+
+def test_every_spelling_is_in_the_list_above():
+    listed = {(dialect, spelling, field) for dialect, spelling, _, field, _ in SPELLINGS}
+    known = [(d, s, field) for d, table in DIALECTS.items() for s, (field, _) in table.items()]
+    assert listed == set(known)
+
+
+@pytest.mark.parametrize(("dialect", "spelling", "value", "field", "ours"), SPELLINGS)
+def test_a_spelling_of_another_engine(dialect, spelling, value, field, ours):
+    body = {spelling: value, "model": "m"}
+    assert lc.Params.from_request(body, dialect=dialect) == lc.Params(**{field: ours})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_our_own_names_are_understood_in_every_dialect(dialect):
+    body = {name: value for name, value in PARSED.items() if name != "logit_bias"}
+    body |= {"logit_bias": {"1003": -100, "7": 2.5}}
+    assert dataclasses.asdict(lc.Params.from_request(body, dialect=dialect)) == PARSED
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_new_tokens", 5), ("rep_pen", 1.0), ("sampling_seed", 1), ("n_predict", 1)],
+)
+def test_another_dialects_spelling_is_unknown_without_it(field, value):
+    with pytest.raises(ValueError, match=f"unknown field '{field}'"):
+        lc.Params.from_request({field: value})
+
+
+@pytest.mark.parametrize("value", [True, -1.0, -2, "-1"])
+def test_only_the_integer_minus_one_is_off_in_a_dialect(value):
+    for dialect, field in (("vllm", "top_k"), ("llama_cpp", "n_predict")):
+        with pytest.raises((TypeError, ValueError), match=f"request body, field '{field}'"):
+            lc.Params.from_request({field: value}, dialect=dialect)
+
+
+@pytest.mark.parametrize("value", [5, True, "5", [5], [[5]], [[5, 1, 2]], [[[5], 1.0]], {"5": []}])
+def test_a_bad_bias_in_a_dialect_names_the_field(value):
+    with pytest.raises((TypeError, ValueError), match="request body, field 'logit_bias'"):
+        lc.Params.from_request({"logit_bias": value}, dialect="llama_cpp")
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect", "second"),
+    [
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "openai", "max_completion_tokens"),
+        ({"n_predict": 5, "max_tokens": 5}, "llama_cpp", "max_tokens"),
+        ({"seed": 1, "sampling_seed": 1}, "sglang", "sampling_seed"),
+    ],
+)
+def test_one_field_in_two_spellings_is_an_error(body, dialect, second):
+    with pytest.raises(ValueError, match=f"twice, the second time as '{second}'"):
+        lc.Params.from_request(body, dialect=dialect)
+
+
+def test_null_in_one_spelling_leaves_the_field_to_the_other():
+    for body in (
+        {"max_tokens": None, "max_completion_tokens": 6},
+        {"max_completion_tokens": 6, "max_tokens": None},
+    ):
+        assert lc.Params.from_request(body).max_tokens == 6
+
+
+def test_pairs_that_name_a_token_twice_are_an_error_as_in_a_mapping():
+    with pytest.raises(ValueError, match="logit_bias names token 1 twice"):
+        lc.Params.from_request({"logit_bias": [[1, 2.0], [1, 3.0]]}, dialect="llama_cpp")
