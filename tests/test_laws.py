@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
+import reference
+import strategies
 
 #: Half a unit of the slack either way: what float32 logits and exact masses may differ by.
 NEAR = 2.0**-22
@@ -21,7 +21,7 @@ NEAR = 2.0**-22
 
 @dataclass
 class Control:
-    """How the laws call a control: `apply(logits, value, extra)`, `reference(row, value, extra)`."""
+    """How the laws call a control, and its definition: each takes (logits, value, extra)."""
 
     name: str
     apply: Callable[..., Any]
@@ -51,19 +51,56 @@ def xtc(logits, threshold, extra, **kwargs):
 
 
 CONTROLS = [
-    Control("temperature", plain("temperature"), lambda row, t, _: reference.temperature(row, t), 1.0, -0.5),
-    Control("top_k", plain("top_k"), lambda row, k, _: reference.top_k(row, k), 0, -1, filters=True),
-    Control("top_p", plain("top_p"), lambda row, p, _: reference.top_p(row, p), 1.0, 1.5, filters=True),
-    Control("min_p", plain("min_p"), lambda row, p, _: reference.min_p(row, p), 0.0, 1.5, filters=True),
-    Control("xtc_threshold", xtc, lambda row, t, _: reference.xtc(row, t, True), 1.0, -0.1,
-            extra=lambda vocab: st.integers(0, 99), filters=True),
-    Control("repetition_penalty", with_tokens("repetition_penalty"), reference.repetition_penalty, 1.0, 0.0,
-            extra=strategies.tokens),
-    Control("presence_penalty", with_tokens("presence_penalty"), reference.presence_penalty, 0.0, np.inf,
-            extra=strategies.tokens),
-    Control("frequency_penalty", with_tokens("frequency_penalty"), reference.frequency_penalty, 0.0, np.nan,
-            extra=strategies.tokens),
-]  # fmt: skip
+    Control(
+        "temperature",
+        plain("temperature"),
+        lambda row, t, _: reference.temperature(row, t),
+        1.0,
+        -0.5,
+    ),
+    Control(
+        "top_k", plain("top_k"), lambda row, k, _: reference.top_k(row, k), 0, -1, filters=True
+    ),
+    Control(
+        "top_p", plain("top_p"), lambda row, p, _: reference.top_p(row, p), 1.0, 1.5, filters=True
+    ),
+    Control(
+        "min_p", plain("min_p"), lambda row, p, _: reference.min_p(row, p), 0.0, 1.5, filters=True
+    ),
+    Control(
+        "xtc_threshold",
+        xtc,
+        lambda row, t, _: reference.xtc(row, t, True),
+        1.0,
+        -0.1,
+        extra=lambda vocab: st.integers(0, 99),
+        filters=True,
+    ),
+    Control(
+        "repetition_penalty",
+        with_tokens("repetition_penalty"),
+        reference.repetition_penalty,
+        1.0,
+        0.0,
+        extra=strategies.tokens,
+    ),
+    Control(
+        "presence_penalty",
+        with_tokens("presence_penalty"),
+        reference.presence_penalty,
+        0.0,
+        np.inf,
+        extra=strategies.tokens,
+    ),
+    Control(
+        "frequency_penalty",
+        with_tokens("frequency_penalty"),
+        reference.frequency_penalty,
+        0.0,
+        np.nan,
+        extra=strategies.tokens,
+    ),
+]
 FILTERS = [control for control in CONTROLS if control.filters]
 SELECTS = [control for control in FILTERS if control.name != "xtc_threshold"]
 
@@ -249,7 +286,9 @@ def test_a_stricter_value_keeps_a_subset(name, data):
 def test_logit_bias_equals_the_reference(data):
     matrix = data.draw(strategies.matrices())
     bias = [data.draw(strategies.biases(matrix.shape[1])) for _ in matrix]
-    expected = [reference.logit_bias(row.astype(np.float64), b) for row, b in zip(matrix, bias, strict=True)]  # fmt: skip
+    expected = [
+        reference.logit_bias(row.astype(np.float64), b) for row, b in zip(matrix, bias, strict=True)
+    ]
     if not np.isfinite(expected).any(axis=1).all():
         with pytest.raises(ValueError, match="no finite logit is left"):
             lc.logit_bias(matrix, bias)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from strategies import matrices, rows
 
 import logitchain as lc
+import reference
+from strategies import matrices, rows
 
 
 @given(rows())

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from strategies import rows
 
 from logitchain import numerics, order
 from logitchain.numerics import MASS_BITS, kernel
+from strategies import rows
 
 INTERPRETED = numerics.kernel.__globals__["numba"].config.DISABLE_JIT
 COUNT = 300 if INTERPRETED else 20_000
@@ -58,7 +58,9 @@ def worst_ulps(x, y, exact):
 def test_exp_is_within_1_1_ulp_over_its_whole_range():
     rng = np.random.default_rng(0)
     near_halves = (np.arange(-150, 128) + 0.5) * np.log(2)  # where the reduction changes sides
-    x = np.concatenate([rng.uniform(-103, 88, COUNT), -(10 ** rng.uniform(-9, 0, COUNT)), near_halves])  # fmt: skip
+    x = np.concatenate(
+        [rng.uniform(-103, 88, COUNT), -(10 ** rng.uniform(-9, 0, COUNT)), near_halves]
+    )
     x = x.astype(np.float32)
     assert worst_ulps(x, mapped(map_exp, x, dtype=np.float32), mpmath.exp) < 1.1
 

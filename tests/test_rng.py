@@ -9,13 +9,22 @@ from logitchain import rng
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.
 KNOWN_ANSWERS = [
-    ("00000000 00000000 00000000 00000000", "00000000 00000000",
-     "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff",
-     "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0",
-     "d16cfe09 94fdcceb 5001e420 24126ea1"),
-]  # fmt: skip
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
 
 
 def hex_words(text):
@@ -45,7 +54,9 @@ def test_uniform_never_reaches_its_ends():
 
 
 def test_uniforms_are_uniform_and_independent_of_their_neighbours():
-    u = lc.uniform(np.arange(20)[:, None, None], np.arange(30)[:, None], stream=16, index=np.arange(40))  # fmt: skip
+    u = lc.uniform(
+        np.arange(20)[:, None, None], np.arange(30)[:, None], stream=16, index=np.arange(40)
+    )
     assert u.shape == (20, 30, 40)
     counts = np.histogram(u, 64, (0, 1))[0]
     expected = u.size / 64
@@ -58,7 +69,12 @@ def test_uniforms_are_uniform_and_independent_of_their_neighbours():
 def test_each_argument_matters_and_scalars_give_floats():
     one = lc.uniform(1, 2, 3, 4)
     assert isinstance(one, float)
-    others = [lc.uniform(2, 2, 3, 4), lc.uniform(1, 3, 3, 4), lc.uniform(1, 2, 4, 4), lc.uniform(1, 2, 3, 5)]  # fmt: skip
+    others = [
+        lc.uniform(2, 2, 3, 4),
+        lc.uniform(1, 3, 3, 4),
+        lc.uniform(1, 2, 4, 4),
+        lc.uniform(1, 2, 3, 5),
+    ]
     assert len({one, *others}) == 5
 
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from strategies import rows
 
 import logitchain as lc
 from logitchain import numerics
 from logitchain.sample import delay, earliest, exponential
+from strategies import rows
 
 INTERPRETED = numerics.kernel.__globals__["numba"].config.DISABLE_JIT
 DRAWS = 1_500 if INTERPRETED else 60_000
@@ -135,7 +135,10 @@ def test_the_next_best_is_drawn_where_the_winner_is_removed(row, seed):
     """A shard only has to say its best: over parts of the vocabulary the winners race again."""
     token = lc.sample(row, seed=seed, position=1)
     half = row.size // 2
-    parts = [np.where(np.arange(row.size) < half, row, -np.inf), np.where(np.arange(row.size) >= half, row, -np.inf)]  # fmt: skip
+    parts = [
+        np.where(np.arange(row.size) < half, row, -np.inf),
+        np.where(np.arange(row.size) >= half, row, -np.inf),
+    ]
     winners = [lc.sample(p, seed=seed, position=1) for p in parts if np.isfinite(p).any()]
     assert token in winners
 

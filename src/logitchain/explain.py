@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,10 +158,14 @@ class Explanation:
         axes.bar(range(len(stages)), 1 - bottom, 0.72, bottom, color="0.88", label="all others")
         axes.set_xticks(
             range(len(stages)),
-            [f"{stage.name.replace('_', chr(10))}\n{stage.kept:,} left" for stage in stages],
+            [f"{s.name.replace('_penalty', chr(10) + 'penalty')}\n{s.kept:,} left" for s in stages],
             fontsize=8,
         )
-        axes.set(ylabel="probability", ylim=(0, 1), title="What each control did to one step")
+        axes.set(
+            ylabel="probability",
+            ylim=(0, 1),
+            title=f"What each control did at position {self.position}, seed {self.seed}",
+        )
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
         figure.savefig(path, dpi=150)

@@ -71,11 +71,12 @@ def race(row: Row, seed: U64, position: U64) -> I64:
         if top == -np.inf:
             continue
         first, leader = earliest(seed, position, start // _BLOCK)
-        if top - log(first) < best - _MARGIN:
+        bound = -log(first)  # nobody in the block arrives earlier
+        if top + bound < best - _MARGIN:
             continue
         for j in range(part.size):
             logit = np.float64(part[j])
-            if logit - log(first) < best - _MARGIN or logit == -np.inf:
+            if logit + bound < best - _MARGIN or logit == -np.inf:
                 continue
             arrival = first if j == leader else first + delay(seed, position, start + j)
             score = logit - log(arrival)
