@@ -1,0 +1,353 @@
+"""What each control did to a row: the stages, the fate of each token, the table, the picture."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import logitchain as lc
+import strategies
+from logitchain.chain import DEFAULT, PRESETS
+
+VOCAB = 24
+LOGITS = np.array([[2.0, 1.0, 0.5, 0.0, -np.inf, -1.0]], np.float32)
+WORDS = ["[bold]red[/bold]", "]", "[/]", "$x_{$", " the\n", "Å"]
+
+
+def six(**fields):
+    batch = lc.Batch(6)
+    (row,) = batch.add(lc.Params(**({"seed": 1} | fields)), [0, 1], [2])
+    return batch, row
+
+
+def explain(chain=None, decode=None, **fields):
+    batch, row = six(**fields)
+    return (chain or lc.Chain()).explain(LOGITS, batch, row, decode)
+
+
+BUSY = {
+    "logit_bias": {3: 2.0, 5: -np.inf},
+    "repetition_penalty": 1.5,
+    "temperature": 0.8,
+    "top_k": 3,
+    "top_p": 0.9,
+    "min_p": 0.05,
+}
+
+requests = st.builds(
+    lc.Params,
+    temperature=strategies.VALUES["temperature"],
+    top_k=st.integers(0, VOCAB),
+    top_p=strategies.unit,
+    min_p=strategies.VALUES["min_p"],
+    xtc_probability=st.sampled_from((0.0, 0.5, 1.0)),
+    xtc_threshold=st.sampled_from((0.0, 0.05, 0.2)),
+    repetition_penalty=strategies.VALUES["repetition_penalty"],
+    logit_bias=strategies.biases(VOCAB),
+    seed=st.integers(0, 2**64 - 1),
+)
+
+
+@pytest.mark.parametrize("name", ["default", *PRESETS])
+@given(data=st.data())
+def test_an_explanation_agrees_with_itself_and_with_the_chain(name, data):
+    chain = lc.Chain() if name == "default" else lc.Chain.preset(name)
+    batch = lc.Batch(VOCAB)
+    for _ in range(data.draw(st.integers(1, 3))):
+        batch.add(data.draw(requests), data.draw(strategies.tokens(VOCAB)), [1, 2])
+    logits = np.stack([data.draw(strategies.rows(VOCAB, VOCAB)) for _ in batch.rows])
+    if -1 in chain.sample(logits, batch, on_invalid="mark"):
+        with pytest.raises(ValueError, match=r"^logits: row \d+, no finite logit is left$"):
+            chain.explain(logits, batch, batch.rows[0])
+        return
+    processed, tokens = chain(logits, batch), chain.sample(logits, batch)
+    r = data.draw(st.integers(0, len(batch) - 1))
+    ours = chain.explain(logits, batch, batch.rows[r])
+    assert (ours.row, ours.token) == (batch.rows[r], tokens[r])
+    assert (ours.seed, ours.position) == (batch.seed(batch.rows[r]), 2)
+    assert [stage.name for stage in ours.stages] == ["logits", *[step.name for step in chain.steps]]
+    assert_array_equal(ours.stages[0].logits, logits[r])
+    assert_array_equal(ours.stages[-1].logits, processed[r])
+    check_stages(ours)
+    check_fates(ours)
+
+
+def check_stages(ours):
+    first = ours.stages[0]
+    gone = first.logits.size - first.kept
+    assert (first.before, first.removed.size, first.removed_mass, first.changed) == (
+        None,
+        0,
+        0,
+        True,
+    )
+    for before, stage in zip(ours.stages, ours.stages[1:], strict=False):
+        assert stage.before is before
+        assert stage.kept == np.isfinite(stage.logits).sum() == stage.left.sum() > 0
+        gone += stage.removed.size
+        assert stage.kept + gone == first.logits.size
+        assert_array_equal(stage.removed, np.flatnonzero(before.left & ~stage.left))
+        assert_allclose(stage.removed_mass, before.probs[stage.removed].sum(), atol=1e-12)
+        assert stage.changed == (not np.array_equal(stage.logits, before.logits))
+    for stage in ours.stages:
+        assert_allclose(stage.probs.sum(), 1)
+        assert_array_equal(stage.probs[~stage.left], 0)
+        q = np.exp(lc.logprobs(stage.logits).astype(np.float64))
+        assert_allclose(stage.probs, q, rtol=1e-4, atol=1e-30)
+        assert -1e-12 <= stage.entropy <= np.log(stage.kept) + 1e-9
+        best = stage.best()
+        assert len(best) == min(4, stage.kept)
+        assert [i for i, _ in best] == lc.top_logprobs(stage.logits, len(best))[0].tolist()
+        assert [q for _, q in best] == [stage.probs[i] for i, _ in best]
+
+
+def check_fates(ours):
+    names = [stage.name for stage in ours.stages]
+    for token in range(VOCAB):
+        fate = ours.fate(token)
+        left = [bool(stage.left[token]) for stage in ours.stages]
+        if token == ours.token:
+            assert (fate, all(left)) == ("picked", True)
+        elif all(left):
+            assert fate == "left, not picked"
+        elif not left[0]:
+            assert fate == "removed before the chain"
+        else:
+            assert fate == f"removed by {names[left.index(False)]}"
+            assert token in ours.stages[left.index(False)].removed
+
+
+# ---- by hand
+
+
+def test_stages_and_fates_of_a_row_that_can_be_followed_by_eye():
+    ours = explain(top_k=3, min_p=0.3, logit_bias={3: -np.inf})
+    assert [stage.kept for stage in ours.stages] == [5, 4, 4, 4, 4, 4, 3, 3, 2, 2]
+    fates = [ours.fate(token) for token in range(6)]
+    assert sorted(fates[:2]) == ["left, not picked", "picked"]
+    assert fates[2:] == [
+        "removed by min_p",
+        "removed by logit_bias",
+        "removed before the chain",
+        "removed by top_k",
+    ]
+    settings = {stage.name: stage.setting for stage in ours.stages}
+    assert settings["top_k"] == "3"
+    assert settings["min_p"] == "0.3"
+    assert settings["top_p"] == settings["temperature"] == settings["xtc"] == "off"
+    assert settings["logit_bias"].startswith("1 token")
+    changed = [stage.name for stage in ours.stages if stage.changed]
+    assert changed == ["logits", "logit_bias", "top_k", "min_p"]
+
+
+def test_greedy_is_picked_with_certainty():
+    ours = explain(temperature=0)
+    assert (ours.token, ours.stages[-1].kept, ours.stages[-1].entropy) == (0, 1, 0)
+    assert ours.fate(1) == "removed by temperature"
+
+
+def test_explain_leaves_logits_and_batch_alone():
+    batch, row = six(top_k=2)
+    logits = LOGITS.copy()
+    lc.Chain().explain(logits, batch, row)
+    assert_array_equal(logits, LOGITS)
+    assert (batch.output(row), batch.positions.tolist(), batch.status) == ([2], [1], ["ok"])
+
+
+def test_a_stage_keeps_its_own_logits():
+    ours = explain(temperature=0.5, top_k=1)
+    stages = {stage.name: stage.logits for stage in ours.stages}
+    assert_array_equal(stages["logits"], LOGITS[0])
+    assert_array_equal(stages["temperature"], LOGITS[0] * 2)
+    assert_array_equal(stages["top_k"], [4, *[-np.inf] * 5])
+
+
+@pytest.mark.parametrize("token", [-1, 6, 10**20])
+def test_a_fate_is_that_of_a_token(token):
+    with pytest.raises(ValueError, match=r"^token must be in \[0, 6\), not "):
+        explain().fate(token)
+
+
+@pytest.mark.parametrize("row", [7, -1, None, "0", [0], 0.0])
+def test_an_explanation_is_of_a_row(row):
+    batch, _ = six()
+    with pytest.raises(ValueError, match="row must be one of the batch's 1 rows, not "):
+        lc.Chain().explain(LOGITS, batch, row)
+
+
+@pytest.mark.parametrize("policy", ["raise", "mark"])
+def test_an_unfit_row_is_an_error_with_either_policy(policy):
+    batch, row = six()
+    bad = LOGITS.copy()
+    bad[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"^logits: row 0, token 3 is nan$"):
+        lc.Chain(on_invalid=policy).explain(bad, batch, row)
+
+
+def test_the_row_may_be_any_row_of_a_batch_that_changed():
+    batch = lc.Batch(6)
+    rows = batch.add(lc.Params(n=3, seed=5, top_k=2))
+    batch.remove(rows[0])
+    logits = np.vstack([LOGITS, LOGITS[:, ::-1]])
+    tokens = lc.Chain().sample(logits, batch)
+    for r, row in enumerate(rows[1:]):
+        ours = lc.Chain().explain(logits, batch, row)
+        assert (ours.row, ours.token) == (row, tokens[r])
+        assert_array_equal(ours.stages[0].logits, logits[r])
+
+
+SHORT = ("temperature", "top_k")
+
+
+@pytest.mark.parametrize(
+    ("order", "fields", "ignored"),
+    [
+        (DEFAULT, BUSY | {"xtc_probability": 0.5, "frequency_penalty": 1.0}, ()),
+        (SHORT, {"temperature": 0.5, "top_k": 1}, ()),
+        (SHORT, {"top_p": 0.5, "min_p": 0.1}, ("top_p", "min_p")),
+        (
+            SHORT,
+            {"xtc_probability": 0.5, "xtc_threshold": 0.1},
+            ("xtc_probability", "xtc_threshold"),
+        ),
+        (SHORT, {"presence_penalty": 1.0}, ("presence_penalty",)),
+        (SHORT, {"logit_bias": {1: 2.0}}, ("logit_bias",)),
+        (PRESETS["transformers"], {"frequency_penalty": 1.0, "top_p": 0.5}, ("frequency_penalty",)),
+    ],
+)
+def test_ignored_fields_are_those_that_are_set_and_have_no_control(order, fields, ignored):
+    assert explain(lc.Chain(order), **fields).ignored == ignored
+
+
+def test_a_control_of_ones_own_is_a_stage():
+    def no_first(rows, batch):
+        rows[:, 0] = -np.inf
+
+    ours = explain(lc.Chain(("top_k", no_first)), top_k=2)
+    assert [stage.name for stage in ours.stages] == ["logits", "top_k", "no_first"]
+    assert ours.token == 1
+    assert ours.fate(0) == "removed by no_first"
+    assert "no_first" in str(ours)
+
+
+# ---- the table
+
+
+@pytest.fixture(params=["with rich", "without rich"])
+def rich(request, monkeypatch):
+    if request.param == "without rich":
+        for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "rich", None)
+
+
+@pytest.mark.usefixtures("rich")
+def test_the_table_has_a_line_for_each_stage_and_says_what_is_picked():
+    ours = explain(lc.Chain(), **BUSY)
+    text = str(ours)
+    lines = text.splitlines()
+    for stage in ours.stages:
+        (line,) = [line for line in lines if line.split()[:1] == [stage.name]]
+        assert str(stage.kept) in line.split()
+        assert f"{stage.entropy:.2f}" in line
+        if stage.removed.size:
+            assert f"{stage.removed_mass:.2%}" in line
+    for word in ("control", "setting", "left", "mass removed", "entropy", "best tokens left"):
+        assert word in text
+    assert f"row 0, position 1, seed 1: picked {ours.token} " in lines[-1]
+    assert f"probability {ours.stages[-1].probs[ours.token]:.2%}" in lines[-1]
+    assert max(map(len, lines)) <= 140
+    assert "\x1b" not in text
+
+
+@pytest.mark.usefixtures("rich")
+def test_print_shows_the_table(capsys):
+    ours = explain(**BUSY)
+    print(ours)
+    assert capsys.readouterr().out == f"{ours}\n"
+
+
+@pytest.mark.usefixtures("rich")
+def test_the_table_shows_text_as_it_is_brackets_and_all():
+    text = str(explain(decode=WORDS.__getitem__, temperature=2.0))
+    for word in ("[bold]red[/bold]", "'[/]'", "']'", "'$x_{$'"):
+        assert word in text
+
+
+@pytest.mark.usefixtures("rich")
+@pytest.mark.parametrize("chain", [lc.Chain(()), lc.Chain(("temperature",))])
+def test_the_table_says_which_fields_the_chain_has_no_control_for(chain):
+    ours = explain(chain, top_p=0.5, min_p=0.5)
+    assert "not in this chain: top_p, min_p" in str(ours).splitlines()[-1]
+    assert "not in this chain" not in str(explain(chain))
+
+
+def test_columns_line_up_without_rich(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    lines = str(explain(**BUSY)).splitlines()
+    start = lines[0].index("best tokens left")
+    assert all(line[start - 1] == " " and line[start] != " " for line in lines[:-1])
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.usefixtures("rich")
+@given(st.lists(st.text(max_size=8), min_size=6, max_size=6))
+def test_no_text_of_a_token_breaks_the_table(words):
+    lines = str(explain(decode=words.__getitem__, temperature=0.9)).splitlines()
+    assert lines[-1].startswith("row 0, position 1, seed 1: picked ")
+
+
+# ---- the picture
+
+
+def colours(path):
+    from matplotlib.image import imread
+
+    pixels = (imread(path)[..., :3] * 255).astype(int).reshape(-1, 3)
+    return np.unique(pixels @ [65536, 256, 1], return_counts=True)[1]
+
+
+@pytest.mark.parametrize("decode", [None, lambda token: "abcdef"[token], WORDS.__getitem__])
+def test_plot_draws_a_picture(tmp_path, decode):
+    path = tmp_path / "row.png"
+    explain(decode=decode, **BUSY).plot(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert (colours(path) > 500).sum() >= 5
+    explain(decode=decode, **BUSY).plot(str(path))
+
+
+@pytest.mark.parametrize("text", ["語", "\U0001f642", "\x00", "$", "^_\\frac{", "_x", ""])
+def test_plot_draws_any_text(tmp_path, text):
+    explain(decode=lambda token: text * 2, **BUSY).plot(tmp_path / "text.png")
+    assert (colours(tmp_path / "text.png") > 500).sum() >= 5
+
+
+def test_plot_draws_a_chain_that_does_nothing_and_a_vocabulary_of_one(tmp_path):
+    explain(lc.Chain(())).plot(tmp_path / "nothing.png")
+    batch = lc.Batch(1)
+    (row,) = batch.add(lc.Params(seed=0))
+    lc.Chain().explain([[0.0]], batch, row).plot(tmp_path / "one.png")
+    for name in ("nothing.png", "one.png"):
+        assert (colours(tmp_path / name) > 500).sum() >= 2
+
+
+def test_plot_marks_a_picked_token_that_is_not_among_the_likeliest(tmp_path):
+    logits = np.zeros((1, 50), np.float32)
+    batch = lc.Batch(50)
+    far = [seed for seed in range(20) if lc.sample(logits[0], seed=seed, position=0) > 20]
+    (row,) = batch.add(lc.Params(seed=far[0]))
+    ours = lc.Chain().explain(logits, batch, row)
+    ours.plot(tmp_path / "far.png")
+    assert ours.token > 20
+    assert (colours(tmp_path / "far.png") > 500).sum() >= 5
+
+
+def test_plot_without_matplotlib_says_so(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="matplotlib"):
+        explain().plot(tmp_path / "none.png")
