@@ -1,4 +1,4 @@
-"""Bad input, case by case, for every public function: what is wrong is named, nothing is guessed."""
+"""Bad input, case by case, for every public function: what is wrong is named."""
 
 import math
 import re
@@ -283,7 +283,7 @@ def test_a_number_that_no_float_holds_is_out_of_range(huge):
 @pytest.mark.parametrize("ties", ["last", "", None, True, 5, ["all"]])
 @pytest.mark.parametrize("control", [lc.top_k, lc.top_p])
 def test_ties_is_one_of_two_words(control, ties):
-    with pytest.raises(ValueError, match="^ties must be 'first' or 'all', not "):
+    with pytest.raises(ValueError, match=r"^ties must be 'first' or 'all', not "):
         control(LOGITS, 1, ties=ties)
 
 

@@ -1,7 +1,7 @@
 """llama.cpp's own samplers, through ctypes on the functions that the wheel `xllamacpp` exports.
 
-A sampler here is an opaque pointer made by one of the functions below; `apply` runs several in order
-over one row and frees them.
+A sampler here is an opaque pointer made by one of the functions below; `apply` runs several in
+order over one row and frees them.
 """
 
 import ctypes

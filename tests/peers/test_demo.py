@@ -23,10 +23,21 @@ pytestmark = pytest.mark.filterwarnings("default")  # what the peers warn of is 
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 TEXTS = [
-    "Hello world", "  two spaces,\tand a tab\n\nlines", "1234567890 and 3.14", "naïve café — “quotes”",
-    "def f(x):\n    return x**2  # comment", "日本語のテキスト", "emoji 🐋🗼 and ZWJ 👩‍🚀", "I'll we've DON'T",
-    "<|im_start|>user\nhi<|im_end|>", "ALLCAPS mixedCase snake_case", "", " ", "a" * 50, "...!?;:",
-]  # fmt: skip
+    "Hello world",
+    "  two spaces,\tand a tab\n\nlines",
+    "1234567890 and 3.14",
+    "naïve café — “quotes”",
+    "def f(x):\n    return x**2  # comment",
+    "日本語のテキスト",
+    "emoji 🐋🗼 and ZWJ 👩‍🚀",
+    "I'll we've DON'T",
+    "<|im_start|>user\nhi<|im_end|>",
+    "ALLCAPS mixedCase snake_case",
+    "",
+    " ",
+    "a" * 50,
+    "...!?;:",
+]
 
 
 @pytest.fixture(scope="module")

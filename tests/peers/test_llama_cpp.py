@@ -1,8 +1,8 @@
 """Against llama.cpp's samplers, on random rows.
 
 Where sets of tokens may differ: llama.cpp sums a nucleus in float32, so at the boundary tokens with
-|mass above - p| < 1e-4 may be on either side. Elsewhere they are equal. Its arithmetic is float32, so
-logits may differ by two units in the last place.
+|mass above - p| < 1e-4 may be on either side. Elsewhere they are equal. Its arithmetic is float32,
+so logits may differ by two units in the last place.
 """
 
 import numpy as np
