@@ -217,7 +217,7 @@ def test_a_nan_parameter_is_out_of_range(name):
 
 NO_NUMBERS = [True, False, np.True_, "0.5", b"1", None, 1j, {}, {1}, object(), [None], [[True]]]
 NO_NUMBERS += [[True, True, True], ["1", "1", "1"], np.ones(3, bool), np.ones(3, complex)]
-NO_NUMBERS += [np.ones(3, object), np.datetime64("2020"), lambda: 1, [1, [2], 3], [[1, 2], [3]]]
+NO_NUMBERS += [np.array([None] * 3), np.datetime64("2020"), lambda: 1, [1, [2], 3], [[1, 2], [3]]]
 NO_NUMBERS += [[True, 1, 1], [1, 1, None]]
 
 
@@ -265,7 +265,7 @@ def test_any_float_type_is_a_number(name, kind):
 def test_a_huge_integer_is_a_number_as_any_other():
     for huge in (2**31, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30):
         assert_array_equal(lc.top_k(LOGITS, huge), LOGITS)
-        assert_array_equal(lc.top_k(LOGITS, [1, huge, huge])[1:], LOGITS[1:])
+        assert_array_equal(lc.top_k(LOGITS, [huge] * 3), LOGITS)
         assert_array_equal(lc.temperature(LOGITS, huge), lc.temperature(LOGITS, float(huge)))
     for call in (lc.top_k, lc.temperature, lc.top_p, lc.min_p):
         with pytest.raises(ValueError, match=f"^{call.__name__} must be in "):
@@ -283,7 +283,7 @@ def test_a_number_that_no_float_holds_is_out_of_range(huge):
 @pytest.mark.parametrize("ties", ["last", "", None, True, 5, ["all"]])
 @pytest.mark.parametrize("control", [lc.top_k, lc.top_p])
 def test_ties_is_one_of_two_words(control, ties):
-    with pytest.raises(ValueError, match=r"^ties must be 'first' or 'all', not "):
+    with pytest.raises(ValueError, match=r"^ties must be one of first, all, not "):
         control(LOGITS, 1, ties=ties)
 
 

@@ -196,7 +196,7 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 TestBatch = BatchMachine.TestCase
-TestBatch.settings = settings(stateful_step_count=25)
+TestBatch.settings = settings(stateful_step_count=16)
 
 
 # ---- what the model above is too random to show
@@ -364,7 +364,6 @@ OTHERS = [
     ("append", ([1.0, 2.0],), TypeError, f"tokens {IDS}"),
     ("append", (1, [0]), TypeError, f"tokens {IDS}"),
     ("append", ([1], [99]), ValueError, f"{UNKNOWN}99"),
-    ("append", ([1], 0), TypeError, "rows must be"),
     ("rollback", (99, 0), ValueError, f"{UNKNOWN}99"),
     ("rollback", ([0, 1], 0), ValueError, f"{UNKNOWN}[0, 1]"),
     ("rollback", (0, 1), ValueError, "k must be in [0, 0], not 1"),
@@ -372,7 +371,7 @@ OTHERS = [
     ("rollback", (0, 0.0), TypeError, "k must be an integer in [0, 0], not 0.0"),
     ("remove", (99,), ValueError, f"{UNKNOWN}99"),
     ("remove", ([0, 0],), ValueError, "rows must be distinct, not [0, 0]"),
-    ("remove", ("x",), ValueError, f"{UNKNOWN}'x'"),
+    ("remove", ("x",), TypeError, "rows must be handles of the batch, not 'x'"),
     ("remove", (None,), TypeError, "rows must be"),
     ("seed", (None,), ValueError, f"{UNKNOWN}None"),
     ("index", (0.0,), ValueError, f"{UNKNOWN}0.0"),

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
+from .arrays import one_of, show
+from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
 from .rows import bias_arrays, token_ids
 
@@ -30,7 +32,7 @@ class Batch:
 
     def __init__(self, vocab_size: int) -> None:
         """An empty batch over token ids 0 .. vocab_size - 1."""
-        self.vocab_size = whole_number("vocab_size", vocab_size, "[1, inf)")
+        self.vocab_size = whole_number("vocab_size", vocab_size, f"[1, {MAX_VOCAB}]")
         self.rows: list[int] = []
         #: "ok", or why the row got no token when a chain last marked it.
         self.status: list[str] = []
@@ -59,7 +61,7 @@ class Batch:
         tokens it had generated as `output_tokens`.
         """
         if not isinstance(params, Params):
-            raise TypeError(f"params must be a Params, not {params!r:.80}")
+            raise TypeError(f"params must be a Params, not {show(params)}")
         if params.top_k > self.vocab_size:
             raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {params.top_k}")
         prompt = token_ids("prompt_tokens", prompt_tokens, self.vocab_size)
@@ -75,9 +77,9 @@ class Batch:
         self._stack()
         return handles
 
-    def append(self, tokens: Sequence[int], rows: Iterable[int] | None = None) -> None:
+    def append(self, tokens: Sequence[int], rows: int | Iterable[int] | None = None) -> None:
         """Add one generated token to each row, or to each of `rows`."""
-        handles = self.rows if rows is None else list(rows)
+        handles = self.rows if rows is None else _handles(rows)
         ids = token_ids("tokens", tokens, self.vocab_size).tolist()
         if len(ids) != len(handles):
             raise ValueError(f"tokens must be one per row ({len(handles)}), not {len(ids)}")
@@ -96,11 +98,11 @@ class Batch:
 
     def remove(self, rows: int | Iterable[int]) -> None:
         """Remove a row or several; the others keep their order."""
-        gone = [rows] if isinstance(rows, (int, np.integer)) else list(rows)
+        gone = _handles(rows)
         for handle in gone:
             self._entry(handle)
         if len(set(gone)) != len(gone):
-            raise ValueError(f"rows must be distinct, not {gone!r}")
+            raise ValueError(f"rows must be distinct, not {show(gone)}")
         for handle in gone:
             del self._entries[handle]
         self.rows = [handle for handle in self.rows if handle in self._entries]
@@ -146,7 +148,7 @@ class Batch:
     def _entry(self, row: int) -> "_Entry":
         if isinstance(row, (int, np.integer)) and row in self._entries:
             return self._entries[row]
-        raise ValueError(f"row must be one of the batch's {len(self)} rows, not {row!r}")
+        raise ValueError(f"row must be one of the batch's {len(self)} rows, not {show(row)}")
 
     def _stack(self) -> None:
         entries = [self._entries[handle] for handle in self.rows]
@@ -177,6 +179,17 @@ COLUMNS = (
     "frequency_penalty",
     "presence_penalty",
 )
+
+
+def _handles(rows: Any) -> list[Any]:
+    if isinstance(rows, (int, np.integer)):
+        return [rows]
+    try:
+        if not isinstance(rows, (str, bytes)):
+            return list(rows)
+    except TypeError:
+        pass
+    raise TypeError(f"rows must be handles of the batch, not {show(rows)}")
 
 
 def _seeds(params: Params) -> list[int]:
@@ -223,14 +236,14 @@ class _History:
         self.in_output[slot] -= 1
         if self.in_prompt[slot] + self.in_output[slot] == 0:  # the last slot moves into the gap
             last = len(self.slots) - 1
+            self.slots[int(self.ids[last])] = slot
             for column in (self.ids, self.in_prompt, self.in_output):
-                column[slot], column[last] = column[last], 0
-            self.slots[int(self.ids[slot])] = slot
+                column[slot] = column[last]
+                column[last] = 0
             del self.slots[token]
 
     def counts(self, scope: str, window: int | None) -> Counts:
-        if scope not in SCOPES:
-            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, not {scope!r}")
+        one_of("scope", scope, SCOPES)
         if window is not None:
             return self._recent(scope, whole_number("window", window, "[0, inf)"))
         used = len(self.slots)

@@ -1,13 +1,14 @@
 """The chain: controls in order; it applies them, samples with them, explains them."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import one_of, show
 from .batch import Batch
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .explain import Explanation, explain
@@ -28,6 +29,7 @@ CONTROLS: dict[str, Callable[..., None]] = {
 }
 
 DEFAULT = tuple(CONTROLS)
+POLICIES = ("raise", "mark")
 
 
 def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -98,8 +100,10 @@ class Chain:
 
     def __init__(self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise") -> None:
         """A chain of the controls in `order`."""
+        if isinstance(order, str) or not isinstance(order, Iterable):
+            raise TypeError(f"order must be a sequence of controls, not {show(order)}")
         self.steps = tuple(_step(entry) for entry in order)
-        self.on_invalid = _on_invalid(on_invalid)
+        self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
 
     @classmethod
     def preset(cls, name: str, *, on_invalid: str = "raise") -> "Chain":
@@ -108,9 +112,7 @@ class Chain:
         >>> [step.name for step in Chain.preset("transformers").steps][:3]
         ['logit_bias', 'repetition_penalty', 'temperature']
         """
-        if name not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-        return cls(PRESETS[name], on_invalid=on_invalid)
+        return cls(PRESETS[one_of("preset", name, PRESETS)], on_invalid=on_invalid)
 
     def __call__(
         self,
@@ -132,9 +134,8 @@ class Chain:
         `on_invalid` says otherwise.
         """
         reading, rows = _open(logits, batch, out, dtype)
-        names = [step.name for step in self.steps]
-        if until is not None and until not in names:
-            raise ValueError(f"until must be one of {', '.join(names)}, not {until!r}")
+        if until is not None:
+            one_of("until", until, [step.name for step in self.steps])
         for name in self.run(rows, batch, on_invalid):
             if name == until:
                 break
@@ -181,7 +182,9 @@ class Chain:
 
     def run(self, rows: Rows, batch: Batch, on_invalid: str | None = None) -> Iterator[str]:
         """Change float32 rows in place, one control at a time; each one's name after it ran."""
-        policy = self.on_invalid if on_invalid is None else _on_invalid(on_invalid)
+        policy = one_of(
+            "on_invalid", self.on_invalid if on_invalid is None else on_invalid, POLICIES
+        )
         batch.status = ["ok"] * len(batch)
         _screen(rows, batch, policy)
         for step in self.steps:
@@ -192,22 +195,25 @@ class Chain:
 
 
 def _step(entry: Any) -> Step:
-    name, options = entry if isinstance(entry, tuple) else (entry, {})
-    if callable(name) and not options:
-        return Step(getattr(name, "__name__", repr(name)), name, True)
-    if name not in CONTROLS:
-        raise ValueError(f"a control must be one of {', '.join(CONTROLS)}, not {name!r}")
-    inspect.signature(CONTROLS[name]).bind(None, None, **options)  # a TypeError names a wrong one
+    if callable(entry):
+        return Step(getattr(entry, "__name__", repr(entry)), entry, True)
+    pair = entry if isinstance(entry, tuple) else (entry, {})
+    if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] not in CONTROLS:
+        names = ", ".join(CONTROLS)
+        raise ValueError(f"a control must be one of {names}, or a callable, not {show(entry)}")
+    name, options = pair
+    if not isinstance(options, Mapping):
+        raise TypeError(f"the options of {name} must be a mapping, not {show(options)}")
+    try:
+        inspect.signature(CONTROLS[name]).bind(None, None, **options)
+    except TypeError as error:
+        raise TypeError(f"the options of {name}: {error}") from None
     return Step(name, partial(CONTROLS[name], **options), name == "logit_bias")
 
 
-def _on_invalid(policy: str) -> str:
-    if policy not in ("raise", "mark"):
-        raise ValueError(f"on_invalid must be 'raise' or 'mark', not {policy!r}")
-    return policy
-
-
 def _open(logits: Any, batch: Batch, out: Any, dtype: str | None) -> tuple[Reading, Rows]:
+    if not isinstance(batch, Batch):
+        raise TypeError(f"batch must be a Batch, not {show(batch)}")
     reading = Reading(logits, out, dtype)
     expected = (len(batch), batch.vocab_size)
     if reading.rows.shape != expected:
@@ -221,5 +227,6 @@ def _screen(rows: Rows, batch: Batch, policy: str) -> None:
         reason = why_unfit(rows[bad])
         if policy == "raise":
             raise ValueError(f"logits: row {bad}, {reason}")
-        batch.status[bad] = reason
+        if batch.status[bad] == "ok":  # the first reason stays
+            batch.status[bad] = reason
         rows[bad] = 0.0

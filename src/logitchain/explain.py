@@ -1,6 +1,7 @@
 """What each control did to a row and why its token was picked: a value, a table, a picture."""
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,8 +168,12 @@ class Explanation:
             title=f"What each control did at position {self.position}, seed {self.seed}",
         )
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
-        figure.savefig(path, dpi=150)
+        legend = figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
+        for text in (*legend.get_texts(), *axes.get_xticklabels()):
+            text.set_parse_math(False)  # a dollar in a token is a dollar
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # such a token shows as a box
+            figure.savefig(path, dpi=150)
 
 
 def explain(
@@ -185,20 +190,24 @@ def explain(
         stages.append(Stage(name, _setting(name, batch, index), row.copy(), stages[-1]))
     token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
     names = {field for stage in stages for field in _fields(stage.name)}
+    asked = [field for field in COLUMNS if batch[field][index] != FIELDS[field].off]
+    if batch.params(handle).logit_bias:
+        asked.append("logit_bias")
     return Explanation(
         row=handle,
         seed=batch.seed(handle),
         position=int(batch.positions[index]),
         token=int(token[0]),
         stages=tuple(stages),
-        ignored=tuple(f for f in COLUMNS if f not in names and batch[f][index] != FIELDS[f].off),
+        ignored=tuple(field for field in asked if field not in names),
         decode=decode,
     )
 
 
 def _fields(control: str) -> list[str]:
     """The fields that a control reads."""
-    return [name for name in COLUMNS if name == control or name.startswith(f"{control}_")]
+    columns = [name for name in COLUMNS if name == control or name.startswith(f"{control}_")]
+    return ["logit_bias"] if control == "logit_bias" else columns
 
 
 def _setting(control: str, batch: Batch, index: int) -> str:

@@ -28,6 +28,8 @@ U64: TypeAlias = Any
 
 def kernel(function: F) -> F:
     """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # as silent as compiled
+        return np.errstate(all="ignore")(function)
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 

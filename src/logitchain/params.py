@@ -6,12 +6,15 @@ The table is the class `Params` itself: each line is a field's name, type, off v
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .arrays import items, one_of, show
 
 Check = Callable[[str, Any], Any]
 
@@ -25,15 +28,16 @@ class Interval:
     @property
     def bounds(self) -> tuple[float, float]:
         """The lower and the upper end; the vocabulary's size, known later, counts as infinite."""
-        low, high = self.text[1:-1].replace("vocab_size", "inf").split(", ")
-        return float(low), float(high)
+        ends = self.text[1:-1].replace("vocab_size", "inf").split(", ")
+        low, high = (float(end) if "inf" in end else int(end) for end in ends)
+        return low, high
 
-    def contains(self, value: Any) -> Any:
-        """Whether a number lies in the range, or each number of an array; NaN never does."""
+    def __contains__(self, value: float) -> bool:
+        """Whether a number lies in the range; NaN never does."""
         low, high = self.bounds
         above = value > low if self.text[0] == "(" else value >= low
         below = value < high if self.text[-1] == ")" else value <= high
-        return above & below
+        return above and below
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,19 @@ def _row(
 
 
 def _out_of_range(name: str, interval: str, value: Any) -> ValueError:
-    plain = value.item() if isinstance(value, np.generic) else value
-    return ValueError(f"{name} must be in {interval}, not {plain!r}")
+    return ValueError(f"{name} must be in {interval}, not {show(value)}")
 
 
 def real_number(name: str, value: Any, interval: str) -> float:
     """A number in the interval as a float; bool is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number in {interval}, not {value!r}")
+        raise TypeError(f"{name} must be a number in {interval}, not {show(value)}")
     try:
-        number = float(value)
+        with np.errstate(over="ignore"):
+            number = float(value)
     except OverflowError:
-        raise _out_of_range(name, interval, value) from None
-    if not Interval(interval).contains(number):
+        number = math.inf if value > 0 else -math.inf
+    if number not in Interval(interval):
         raise _out_of_range(name, interval, value)
     return number
 
@@ -85,8 +89,8 @@ def real_number(name: str, value: Any, interval: str) -> float:
 def whole_number(name: str, value: Any, interval: str) -> int:
     """An integer in the interval; bool and 3.0 are not integers."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer in {interval}, not {value!r}")
-    if not Interval(interval).contains(int(value)):
+        raise TypeError(f"{name} must be an integer in {interval}, not {show(value)}")
+    if int(value) not in Interval(interval):
         raise _out_of_range(name, interval, value)
     return int(value)
 
@@ -100,18 +104,20 @@ def _optional(interval: str) -> Check:
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be true or false, not {value!r}")
+        raise TypeError(f"{name} must be true or false, not {show(value)}")
     return bool(value)
 
 
 def _seed(name: str, value: Any) -> int | tuple[int, ...] | None:
     if value is None:
         return None
-    if isinstance(value, (list, tuple, np.ndarray)):
-        if len(value) == 0:
-            raise ValueError(f"{name} must be an integer or one integer per sample, not {value!r}")
-        return tuple(whole_number(name, seed, SEED_INTERVAL) for seed in value)
-    return whole_number(name, value, SEED_INTERVAL)
+    shape, seeds = items(name, value)
+    if len(shape) > 1:
+        raise TypeError(f"{name} must be an integer or one integer per sample, not {show(value)}")
+    checked = tuple(whole_number(name, seed, SEED_INTERVAL) for seed in seeds)
+    if not checked:
+        raise ValueError(f"{name} must be an integer or one integer per sample, not {show(value)}")
+    return checked if shape else checked[0]
 
 
 def _stop(name: str, value: Any) -> tuple[str, ...]:
@@ -119,35 +125,36 @@ def _stop(name: str, value: Any) -> tuple[str, ...]:
     if phrases is None:
         return ()
     if not isinstance(phrases, (list, tuple)) or not all(isinstance(s, str) for s in phrases):
-        raise TypeError(f"{name} must be a string or a list of strings, not {value!r}")
+        raise TypeError(f"{name} must be a string or a list of strings, not {show(value)}")
     if "" in phrases:
-        raise ValueError(f"{name} must be non-empty strings, not {value!r}")
+        raise ValueError(f"{name} must be non-empty strings, not {show(value)}")
     return tuple(phrases)
 
 
 def _ids(name: str, value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
-    ids = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    shape, ids = items(name, value)
+    if len(shape) > 1:
+        raise TypeError(f"{name} must be a token id or a list of them, not {show(value)}")
     return tuple(whole_number(name, token, ID_INTERVAL) for token in ids)
 
 
 def _bias(name: str, value: Any) -> Mapping[int, float]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a mapping of token ids to numbers, not {value!r}")
+        raise TypeError(f"{name} must be a mapping of token ids to numbers, not {show(value)}")
     bias: dict[int, float] = {}
     for key, number in value.items():
         token = whole_number(f"a token id in {name}", _from_json_key(key), ID_INTERVAL)
         if token in bias:
             raise ValueError(f"{name} names token {token} twice")
-        bias[token] = real_number(f"{name}[{key!r}]", number, BIAS_INTERVAL)
+        bias[token] = real_number(f"{name}[{show(key)}]", number, BIAS_INTERVAL)
     return bias
 
 
 def _from_json_key(key: Any) -> Any:
     """JSON has only string keys: "42" is the token id 42."""
-    is_digits = isinstance(key, str) and key.isascii() and key.lstrip("-").isdigit()
-    return int(key) if is_digits else key
+    return int(key) if isinstance(key, str) and re.fullmatch("-?[0-9]{1,19}", key) else key
 
 
 SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
@@ -196,7 +203,9 @@ class Params:
         for name, field in FIELDS.items():
             object.__setattr__(self, name, field.check(name, getattr(self, name)))
         if isinstance(self.seed, tuple) and len(self.seed) != self.n:
-            raise ValueError(f"seed must be one integer or n = {self.n} of them, not {self.seed!r}")
+            raise ValueError(
+                f"seed must be one integer or n = {self.n} of them, not {show(self.seed)}"
+            )
 
     @classmethod
     def from_request(
@@ -220,28 +229,36 @@ class Params:
         ValueError: unknown field 'top-p' in the request body; did you mean 'top_p'?
         """
         if not isinstance(body, Mapping):
-            raise TypeError(f"the request body must be a JSON object, not {body!r}")
-        if dialect not in DIALECTS:
-            raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {dialect!r}")
-        spellings = DIALECTS[dialect]
-        left_alone = NOT_SAMPLING | set(passthrough)
+            raise TypeError(f"the request body must be a JSON object, not {show(body)}")
+        left_alone = NOT_SAMPLING | _names("passthrough", passthrough)
+        spellings = DIALECTS[one_of("dialect", dialect, DIALECTS)]
         values: dict[str, Any] = {}
+        spelled: dict[str, str] = {}
         for key, value in body.items():
-            if key in left_alone:
-                continue
             name, translate = spellings.get(key, (key, None))
+            if key in left_alone or (value is None and name in FIELDS):
+                continue
             if name not in FIELDS:
                 raise _unknown(key, {*FIELDS, *spellings, *left_alone})
             if name in values:
                 raise ValueError(f"the request body has {name} twice, the second time as {key!r}")
-            if value is not None:
-                try:
-                    values[name] = FIELDS[name].check(
-                        name, translate(value) if translate else value
-                    )
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"request body, field {key!r}: {error}") from None
-        return cls(**values)
+            spelled[name] = key
+            try:
+                values[name] = FIELDS[name].check(name, translate(value) if translate else value)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"request body, field {key!r}: {error}") from None
+        try:
+            return cls(**values)
+        except ValueError as error:  # every value is in range: the seeds do not go with n
+            raise ValueError(f"request body, field {spelled['seed']!r}: {error}") from None
+
+
+def _names(name: str, value: Any) -> set[str]:
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    names: list[Any] = list(value) if is_list else [value]
+    if not is_list or not all(isinstance(x, str) for x in names):
+        raise TypeError(f"{name} must be field names, not {show(value)}")
+    return set(names)
 
 
 def _unknown(key: Any, known: set[str]) -> ValueError:
@@ -280,8 +297,12 @@ def _minus_one_is(off: Any) -> Callable[[Any], Any]:
 
 def _llama_cpp_bias(value: Any) -> Any:
     """llama.cpp also takes pairs, and false for a ban."""
-    pairs = value.items() if isinstance(value, Mapping) else value
-    return {token: -math.inf if bias is False else bias for token, bias in pairs}
+    pairs = list(value.items() if isinstance(value, Mapping) else value)
+    tokens = [token for token, _ in pairs]
+    for token in tokens:
+        if tokens.count(token) > 1:
+            raise ValueError(f"logit_bias names token {show(token)} twice")
+    return {token: -math.inf if number is False else number for token, number in pairs}
 
 
 #: Other engines' spellings: field of the body -> (our name, how to translate its value).
@@ -330,17 +351,11 @@ def column(name: str, value: Any, rows: int) -> NDArray[Any]:
     Integers come as int64, all else as float64.
     """
     field = FIELDS[name]
-    given = np.asarray(value)
-    kinds = "iu" if field.integer else "iuf"
-    kind = "an integer" if field.integer else "a number"
-    if given.dtype.kind not in kinds and given.size:
-        raise TypeError(f"{name} must be {kind} in {field.domain}, not {value!r}")
-    if given.shape not in ((), (rows,)):
-        raise ValueError(f"{name} must be one value or one per row ({rows}), not {given.shape}")
-    inside = Interval(field.domain).contains(given)
-    if not np.all(inside):
-        bad = given.reshape(-1)[int(np.argmin(np.reshape(inside, -1)))]
-        raise _out_of_range(name, field.domain, bad)
-    if field.integer:
-        return np.full(rows, np.minimum(given, 2**62), np.int64)
-    return np.full(rows, given, np.float64)
+    check = whole_number if field.integer else real_number
+    shape, given = items(name, value)
+    checked = [check(name, x, field.domain) for x in given]
+    if shape not in ((), (rows,)):
+        raise ValueError(f"{name} must be one value or one per row ({rows}), not {shape}")
+    if field.integer:  # more than any vocabulary is as good as its size
+        return np.full(rows, np.array([min(x, 2**62) for x in checked], np.int64))
+    return np.full(rows, np.array(checked, np.float64))

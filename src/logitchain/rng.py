@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import items, show
 from .numerics import F64, I64, U64, kernel
 
 #: Streams below 16 are this library's; the others are free for callers of `uniform`.
@@ -113,15 +114,13 @@ def _fill_uniform(
 
 def integers(name: str, value: Any, low: int, end: int) -> NDArray[np.uint64]:
     """An integer or an array of them, each in [low, end), as uint64 modulo 2**64."""
-    is_array = isinstance(value, np.ndarray) or hasattr(value, "__array__")
-    given = np.asarray(value) if is_array else np.array(value, object)  # no detour through floats
-    flat = given.reshape(-1).tolist()
-    for x in flat:
+    shape, given = items(name, value)
+    for x in given:
         if not isinstance(x, int) or isinstance(x, bool):
-            raise TypeError(f"{name} must be an integer, not {x!r}")
+            raise TypeError(f"{name} must be an integer, not {show(x)}")
         if not low <= x < end:
-            raise ValueError(f"{name} must be in [{low}, {end - 1}], not {x}")
-    return np.array([x % 2**64 for x in flat], np.uint64).reshape(given.shape)
+            raise ValueError(f"{name} must be in [{low}, {end - 1}], not {show(x)}")
+    return np.array([x % 2**64 for x in given], np.uint64).reshape(shape)
 
 
 def keys(seed: Any, position: Any, rows: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import buffer, is_array, one_of, sequence, show
 from .numerics import I64, MAX_VOCAB, kernel
 from .order import scan
 from .params import FIELDS
@@ -64,14 +65,14 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
     `ml_dtypes`, from torch, or from 16-bit integers with `dtype="bfloat16"`. Raises TypeError if
     they are no floating-point numbers or do not live on the CPU.
     """
-    if dtype not in (None, "bfloat16"):
-        raise ValueError(f"dtype must be None or 'bfloat16', not {dtype!r}")
+    if dtype is not None:
+        one_of("dtype", dtype, ["bfloat16"])
     torch = sys.modules.get("torch")  # never imported for a caller who has not
     if torch is not None and isinstance(logits, torch.Tensor):
         logits = logits.detach()
         if logits.dtype == torch.bfloat16:  # NumPy knows it neither by name nor through DLPack
             logits, dtype = logits.view(torch.int16), "bfloat16"
-    given = _buffer("logits", logits)
+    given = buffer("logits", logits)
     if given.dtype.name == "bfloat16" or (dtype and given.dtype in (np.uint16, np.int16)):
         return given.view(np.uint16)
     if isinstance(logits, Sequence) and given.dtype.kind in "iu":
@@ -82,18 +83,8 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
     return given
 
 
-def _buffer(name: str, value: Any) -> NDArray[Any]:
-    try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return np.from_dlpack(value)
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        kind = type(value).__name__
-        raise TypeError(f"{name} of type {kind} cannot be read as an array: {error}") from None
-
-
 def _target(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    target = None if isinstance(out, Sequence) else _buffer("out", out)
+    target = None if isinstance(out, Sequence) else buffer("out", out)
     if target is None or target.dtype != np.float32 or not target.flags.writeable:
         raise TypeError("out must be a writeable float32 array")
     if target.shape != shape:
@@ -136,18 +127,17 @@ def why_unfit(row: NDArray[np.float32]) -> str:
 
 def keeps_all_ties(ties: str) -> bool:
     """What a truncation's `ties` says of the equals of the last token kept."""
-    if ties not in ("first", "all"):
-        raise ValueError(f"ties must be 'first' or 'all', not {ties!r}")
-    return ties == "all"
+    return one_of("ties", ties, ["first", "all"]) == "all"
 
 
 def token_lists(tokens: Any, rows: int, vocab: int) -> list[NDArray[np.int64]]:
     """One sequence of token ids for all rows, or one per row, as one checked array per row."""
+    tokens = sequence("tokens", tokens)
     if isinstance(tokens, np.ndarray):
         nested = tokens.ndim == 2
     else:
-        tokens = _sequence("tokens", tokens)
-        nested = len(tokens) > 0 and not isinstance(tokens[0], (int, np.integer))
+        nested = len(tokens) > 0 and (isinstance(tokens[0], Sequence) or is_array(tokens[0]))
+        nested = nested and np.ndim(tokens[0]) > 0 and not isinstance(tokens[0], str)
     if not nested:
         return [token_ids("tokens", tokens, vocab)] * rows
     if len(tokens) != rows:
@@ -157,12 +147,19 @@ def token_lists(tokens: Any, rows: int, vocab: int) -> list[NDArray[np.int64]]:
 
 def token_ids(name: str, tokens: Any, vocab: int) -> NDArray[np.int64]:
     """A sequence of token ids as int64, each in [0, vocab)."""
-    ids = _buffer(name, _sequence(name, tokens))
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise TypeError(f"{name} must be a sequence of integers, not {tokens!r:.80}")
-    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < vocab:
+    given = sequence(name, tokens)
+    if isinstance(given, np.ndarray):
+        is_integers = given.ndim == 1 and (given.dtype.kind in "iu" or not given.size)
+    else:
+        is_integers = all(t is int or issubclass(t, np.integer) for t in set(map(type, given)))
+    if not is_integers:
+        raise TypeError(f"{name} must be a sequence of integers, not {show(tokens)}")
+    ids = np.asarray(given)
+    if ids.dtype.kind == "f":  # what NumPy makes of integers that no 64 bits hold
+        ids = np.array(given, object)
+    if ids.size and not (ids.min() >= 0 and ids.max() < vocab):
         bad = ids[(ids < 0) | (ids >= vocab)][0]
-        raise ValueError(f"{name} must be in [0, {vocab}), not {bad}")
+        raise ValueError(f"{name} must be in [0, {vocab}), not {show(bad)}")
     return ids.astype(np.int64)
 
 
@@ -173,13 +170,3 @@ def bias_arrays(
     checked = FIELDS["logit_bias"].check("logit_bias", bias)
     ids = token_ids("token ids in logit_bias", list(checked), vocab)
     return ids, np.array(list(checked.values()), np.float64)
-
-
-def _sequence(name: str, value: Any) -> Any:
-    if isinstance(value, np.ndarray) or (
-        isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    ):
-        return value
-    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
-        return _buffer(name, value)
-    raise TypeError(f"{name} must be a sequence of integers, not {value!r:.80}")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import show
 from ..batch import Batch
 from ..numerics import Row, finite, kernel
 from ..rows import Reading, Rows, bias_arrays
@@ -28,7 +29,7 @@ def logit_bias(
     reading = Reading(logits, out, dtype)
     rows = reading.checked()
     if not isinstance(bias, (Mapping, Sequence)):
-        raise TypeError(f"bias must be a mapping of token ids to numbers, not {bias!r:.80}")
+        raise TypeError(f"bias must be a mapping of token ids to numbers, not {show(bias)}")
     mappings = [bias] * len(rows) if isinstance(bias, Mapping) else bias
     if len(mappings) != len(rows):
         raise ValueError(f"bias must be one mapping or one per row ({len(rows)}), not {len(bias)}")

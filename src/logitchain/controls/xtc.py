@@ -1,12 +1,13 @@
 """XTC, exclude top choices. Source: p-e-w, text-generation-webui pull request 6335 (2024)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import rng
+from ..arrays import one_of
 from ..batch import Batch
 from ..numerics import F64, I64, MASS_BITS, SLACK, Row, kernel, log, total_mass
 from ..order import NO_CUT, at_least, largest
@@ -68,11 +69,11 @@ def step(
 
 
 def _protection(ids: Iterable[int], mode: str, vocab: int) -> tuple[NDArray[np.bool_], int]:
-    if mode not in PROTECTIONS:
-        raise ValueError(f"protected must be one of {', '.join(PROTECTIONS)}, not {mode!r}")
-    ids = token_ids("protected_ids", ids if isinstance(ids, np.ndarray) else list(ids), vocab)
-    marks = np.zeros(vocab if len(ids) else 0, np.bool_)
-    marks[ids] = True
+    one_of("protected", mode, PROTECTIONS)
+    given = list(ids) if isinstance(ids, (Set, range)) else ids
+    protected = token_ids("protected_ids", given, vocab)
+    marks = np.zeros(vocab if len(protected) else 0, np.bool_)
+    marks[protected] = True
     return marks, PROTECTIONS.index(mode)
 
 

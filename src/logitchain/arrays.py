@@ -1,0 +1,75 @@
+"""Values as callers give them, numbers, lists or arrays, read without surprises."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def buffer(name: str, value: Any) -> NDArray[Any]:
+    """An array of the caller's, without a copy; TypeError, naming it, for what is none."""
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name} of type {kind} cannot be read as an array: {error}") from None
+
+
+def items(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
+    """The shape of a number, a list or an array, and its items as Python objects.
+
+    A list does not pass through a NumPy type on the way, which would take True for 1 and round
+    integers above 2**63.
+    """
+    if isinstance(value, (list, tuple)):
+        array = np.empty(len(value), object) if is_ragged(value) else np.array(value, object)
+        if array.ndim == 1:
+            array[:] = value
+    elif is_array(value):
+        array = buffer(name, value)
+    else:
+        return (), [value]
+    return array.shape, array.reshape(-1).tolist()
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value says that it is an array."""
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def is_ragged(value: Sequence[Any]) -> bool:
+    """Whether the items of a list differ in length."""
+    return len({len(x) if isinstance(x, (list, tuple)) else None for x in value}) > 1
+
+
+def sequence(name: str, value: Any) -> Any:
+    """A sequence of the caller's, as it is or as an array."""
+    if is_array(value):
+        value = buffer(name, value)
+        if value.ndim:
+            return value
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return value
+    raise TypeError(f"{name} must be a sequence of integers, not {show(value)}")
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """A word that must be one of `choices`."""
+    words = list(choices)
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} must be one of {', '.join(words)}, not {show(value)}")
+    return value
+
+
+def show(value: Any) -> str:
+    """A value for an error's text: its repr, not too long."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
+        text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else "that"
+    return text if len(text) <= 500 else f"{text[:500]}..."
