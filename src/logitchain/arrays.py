@@ -1,5 +1,6 @@
 """Values as callers give them, numbers, lists or arrays, read without surprises."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -54,6 +55,14 @@ def sequence(name: str, value: Any) -> Any:
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return value
     raise TypeError(f"{name} must be a sequence of integers, not {show(value)}")
+
+
+def listed(name: str, value: Any, what: str) -> list[Any]:
+    """What the caller lists, in any iterable but a string; `what` says what it should be."""
+    if not isinstance(value, (str, bytes)):
+        with contextlib.suppress(TypeError):
+            return list(value)
+    raise TypeError(f"{name} must be {what}, not {show(value)}")
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:

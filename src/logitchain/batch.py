@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .arrays import one_of, show
+from .arrays import listed, one_of, show
 from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
 from .rows import bias_arrays, token_ids
@@ -184,12 +184,7 @@ COLUMNS = (
 def _handles(rows: Any) -> list[Any]:
     if isinstance(rows, (int, np.integer)):
         return [rows]
-    try:
-        if not isinstance(rows, (str, bytes)):
-            return list(rows)
-    except TypeError:
-        pass
-    raise TypeError(f"rows must be handles of the batch, not {show(rows)}")
+    return listed("rows", rows, "handles of the batch")
 
 
 def _seeds(params: Params) -> list[int]:

@@ -1,14 +1,14 @@
 """The chain: controls in order; it applies them, samples with them, explains them."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import one_of, show
+from .arrays import listed, one_of, show
 from .batch import Batch
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .explain import Explanation, explain
@@ -100,9 +100,8 @@ class Chain:
 
     def __init__(self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise") -> None:
         """A chain of the controls in `order`."""
-        if isinstance(order, str) or not isinstance(order, Iterable):
-            raise TypeError(f"order must be a sequence of controls, not {show(order)}")
-        self.steps = tuple(_step(entry) for entry in order)
+        entries = listed("order", order, "a sequence of controls")
+        self.steps = tuple(_step(entry) for entry in entries)
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
 
     @classmethod

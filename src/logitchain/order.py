@@ -66,7 +66,7 @@ def at_least(cut: F64) -> F32:
     if cut <= -FLT_MAX:
         return np.float32(-FLT_MAX)
     near = np.float32(cut)
-    if near < cut:
+    if np.float64(near) < cut:
         near = key_to_float(np.int32(float_to_key(near) + 1))
     return near
 

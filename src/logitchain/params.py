@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import items, one_of, show
+from .arrays import items, listed, one_of, show
 
 Check = Callable[[str, Any], Any]
 
@@ -254,9 +254,8 @@ class Params:
 
 
 def _names(name: str, value: Any) -> set[str]:
-    is_list = isinstance(value, Iterable) and not isinstance(value, str)
-    names: list[Any] = list(value) if is_list else [value]
-    if not is_list or not all(isinstance(x, str) for x in names):
+    names = listed(name, value, "field names")
+    if not all(isinstance(x, str) for x in names):
         raise TypeError(f"{name} must be field names, not {show(value)}")
     return set(names)
 
