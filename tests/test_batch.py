@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain.batch import COLUMNS
+from logitchain.survivors import ASKED
 
 VOCAB = 12
 
@@ -39,6 +39,13 @@ def last(tokens, window):
     return tokens[len(tokens) - min(window, len(tokens)) :]
 
 
+def biases(batch):
+    """Each row's logit bias, as the kernels find it."""
+    told = batch.requests()
+    pairs = list(zip(told.bias_ids.tolist(), told.bias_values.tolist(), strict=True))
+    return [dict(pairs[start:stop]) for start, stop in told.bias_spans]
+
+
 def state(batch):
     """All that can be seen of a batch."""
     rows = range(len(batch))
@@ -48,9 +55,9 @@ def state(batch):
         "positions": batch.positions.tolist(),
         "histories": [(batch.prompt(row), batch.output(row)) for row in batch.rows],
         "params": [batch.params(row) for row in batch.rows],
-        "columns": {name: batch[name].tolist() for name in COLUMNS},
+        "columns": {name: batch[name].tolist() for name in ASKED[1:]},
         "counts": [counter(batch.counts(r, scope)) for r in rows for scope in ("all", "output")],
-        "biases": [(r, ids.tolist(), values.tolist()) for r, (ids, values) in batch.biases()],
+        "biases": biases(batch),
         "status": list(batch.status),
     }
 
@@ -169,7 +176,7 @@ class BatchMachine(RuleBasedStateMachine):
         assert_array_equal(self.batch.positions, [len(row["output"]) for row in self.model])
         seeds = [row["seed"] % 2**64 for row in self.model]
         assert_array_equal(self.batch.seeds, np.array(seeds, np.uint64))
-        for name in COLUMNS:
+        for name in ASKED[1:]:
             expected = [getattr(row["params"], name) for row in self.model]
             assert_array_equal(self.batch[name], expected)
             assert self.batch[name].dtype == (np.int64 if name == "top_k" else np.float64)
@@ -187,12 +194,7 @@ class BatchMachine(RuleBasedStateMachine):
 
     @invariant()
     def biases_are_those_of_the_requests(self):
-        found = {
-            r: dict(zip(ids.tolist(), values.tolist(), strict=True))
-            for r, (ids, values) in self.batch.biases()
-        }
-        rows = enumerate(self.model)
-        assert found == {r: row["params"].logit_bias for r, row in rows if row["params"].logit_bias}
+        assert biases(self.batch) == [row["params"].logit_bias for row in self.model]
 
 
 TestBatch = BatchMachine.TestCase

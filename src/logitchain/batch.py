@@ -1,6 +1,6 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from . import rng
 from .arrays import listed, one_of, show
+from .history import SCOPES, Counts, History, Shelf
 from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
 from .rows import bias_arrays, token_ids
+from .survivors import ASKED, Requests
 
-Counts = tuple[NDArray[np.int64], NDArray[np.int64]]  # distinct token ids, how often each occurs
+Bias = tuple[NDArray[np.int64], NDArray[np.float64]]
+NO_BIAS: Bias = np.empty(0, np.int64), np.empty(0, np.float64)
 
-SCOPES = ("all", "prompt", "output")
+PENALTIES = slice(1, 4)  # their places in ASKED
+PENALTIES_OFF = [FIELDS[name].off for name in ASKED[PENALTIES]]
 
 
 class Batch:
@@ -46,7 +50,18 @@ class Batch:
 
     def __getitem__(self, field: str) -> NDArray[Any]:
         """The column of a numeric field: one value per row, in order."""
-        return self._columns[field]
+        column = self._requests.asked[:, ASKED.index(field)]
+        return column.astype(np.int64) if FIELDS[field].integer else column
+
+    @property
+    def seeds(self) -> NDArray[np.uint64]:
+        """Each row's seed, modulo 2**64."""
+        return self._requests.seeds
+
+    @property
+    def positions(self) -> NDArray[np.uint64]:
+        """How many tokens each row has generated."""
+        return self._requests.positions
 
     def add(
         self,
@@ -70,7 +85,7 @@ class Batch:
         bias = bias_arrays(params.logit_bias, self.vocab_size)
         handles = list(range(self._next, self._next + params.n))
         for handle, seed in zip(handles, _seeds(params), strict=True):
-            history = _History(prompt, output)
+            history = History(prompt, output)
             self._entries[handle] = _Entry(params, seed, history, bias)
         self._next += params.n
         self.rows += handles
@@ -86,15 +101,15 @@ class Batch:
         entries = [self._entry(handle) for handle in handles]
         for entry, token in zip(entries, ids, strict=True):
             entry.history.append(token)
-        self._move()
+        self._move(entries)
 
     def rollback(self, row: int, k: int) -> None:
         """Take back a row's last `k` generated tokens."""
-        history = self._entry(row).history
-        generated = len(history.output)
+        entry = self._entry(row)
+        generated = len(entry.history.output)
         for _ in range(whole_number("k", k, f"[0, {generated}]")):
-            history.pop()
-        self._move()
+            entry.history.pop()
+        self._move([entry])
 
     def remove(self, rows: int | Iterable[int]) -> None:
         """Remove a row or several; the others keep their order."""
@@ -137,13 +152,29 @@ class Batch:
         scope    "all", "prompt" or "output"
         window   of these, the last so many only
         """
-        return self._entries[self.rows[r]].history.counts(scope, window)
+        history = self._entries[self.rows[r]].history
+        one_of("scope", scope, SCOPES)
+        if window is None:
+            return history.counts(scope)
+        return history.recent(scope, whole_number("window", window, "[0, inf)"))
 
-    def biases(self) -> Iterator[tuple[int, tuple[NDArray[np.int64], NDArray[np.float64]]]]:
-        """Of each row with a logit bias: its place and its token ids and numbers."""
-        for r, handle in enumerate(self.rows):
-            if self._entries[handle].bias[0].size:
-                yield r, self._entries[handle].bias
+    def requests(self, windows: Sequence[tuple[str, int]] = ()) -> Requests:
+        """All rows as arrays; after the whole histories, as many more of their last tokens."""
+        if not windows:
+            return self._requests
+        tables, spans = [self._shelf.table], [self._shelf.spans]
+        start = self._shelf.table.shape[1]
+        for scope, window in windows:
+            spans.append(np.zeros_like(self._shelf.spans))
+            for r, history in enumerate(self._shelf.histories):
+                if (self._requests.asked[r, PENALTIES] != PENALTIES_OFF).any():
+                    ids, counts = history.recent(scope, window)
+                    tables.append(np.stack([ids, counts, np.zeros_like(ids)]))
+                    spans[-1][r] = start, start + ids.size
+                    start += ids.size
+        return self._requests._replace(
+            said=np.concatenate(tables, axis=1), said_spans=np.stack(spans)
+        )
 
     def _entry(self, row: int) -> "_Entry":
         if isinstance(row, (int, np.integer)) and row in self._entries:
@@ -151,34 +182,36 @@ class Batch:
         raise ValueError(f"row must be one of the batch's {len(self)} rows, not {show(row)}")
 
     def _stack(self) -> None:
+        """Lay the rows out anew: they came, went, or have more to say than there was room for."""
         entries = [self._entries[handle] for handle in self.rows]
-        self._columns = {
-            name: np.array(
-                [getattr(entry.params, name) for entry in entries],
-                np.int64 if FIELDS[name].integer else np.float64,
-            )
-            for name in COLUMNS
-        }
-        self.seeds = np.array([entry.seed % 2**64 for entry in entries], np.uint64)
+        for r, entry in enumerate(entries):
+            entry.place = r
+        self._shelf = Shelf([entry.history for entry in entries])
+        sizes = np.cumsum([0] + [entry.bias[0].size for entry in entries], dtype=np.int64)
+        asked = [[float(getattr(entry.params, name)) for name in ASKED] for entry in entries]
+        lengths = [len(entry.history.output) for entry in entries]
+        self._requests = Requests(
+            asked=np.array(asked, np.float64).reshape(len(entries), len(ASKED)),
+            seeds=np.array([entry.seed % 2**64 for entry in entries], np.uint64),
+            positions=np.array(lengths, np.uint64),
+            said=self._shelf.table,
+            said_spans=self._shelf.spans[None],
+            bias_ids=np.concatenate([entry.bias[0] for entry in entries] or [NO_BIAS[0]]),
+            bias_values=np.concatenate([entry.bias[1] for entry in entries] or [NO_BIAS[1]]),
+            bias_spans=np.stack([sizes[:-1], sizes[1:]], axis=1),
+        )
         self.status = ["ok"] * len(entries)
-        self._move()
 
-    def _move(self) -> None:
-        lengths = [len(self._entries[handle].history.output) for handle in self.rows]
-        self.positions = np.array(lengths, np.uint64)
-
-
-COLUMNS = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "xtc_probability",
-    "xtc_threshold",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-)
+    def _move(self, entries: Iterable["_Entry"]) -> None:
+        """Take note that rows have said more, or less."""
+        fits = True
+        for entry in entries:
+            self._requests.positions[entry.place] = len(entry.history.output)
+            fits &= self._shelf.moved(entry.place)
+        if not fits:
+            status = self.status
+            self._stack()
+            self.status = status
 
 
 def _handles(rows: Any) -> list[Any]:
@@ -195,70 +228,8 @@ def _seeds(params: Params) -> list[int]:
 
 
 class _Entry:
-    """One row: its request, its seed, what was said."""
+    """One row: its request, its seed, what was said, its place in the order."""
 
-    def __init__(self, params: Params, seed: int, history: "_History", bias: Any) -> None:
+    def __init__(self, params: Params, seed: int, history: History, bias: Bias) -> None:
         self.params, self.seed, self.history, self.bias = params, seed, history, bias
-
-
-class _History:
-    """A row's tokens, and the distinct ones with their counts in prompt and output apart.
-
-    A token has a slot in three parallel arrays while it occurs at all, so that appending and taking
-    back cost O(1) and a penalty O(distinct tokens).
-    """
-
-    def __init__(self, prompt: NDArray[np.int64], output: NDArray[np.int64]) -> None:
-        self.prompt, self.output = prompt, list[int]()
-        self.ids, counts = np.unique(prompt, return_counts=True)
-        self.in_prompt = counts.astype(np.int64)
-        self.in_output = np.zeros_like(self.in_prompt)
-        self.slots = {token: slot for slot, token in enumerate(self.ids.tolist())}
-        for token in output.tolist():
-            self.append(token)
-
-    def append(self, token: int) -> None:
-        slot = self.slots.setdefault(token, len(self.slots))
-        if slot == self.ids.size:
-            self._grow()
-        if slot == len(self.slots) - 1 and self.in_prompt[slot] + self.in_output[slot] == 0:
-            self.ids[slot] = token
-        self.in_output[slot] += 1
-        self.output.append(token)
-
-    def pop(self) -> None:
-        slot = self.slots[token := self.output.pop()]
-        self.in_output[slot] -= 1
-        if self.in_prompt[slot] + self.in_output[slot] == 0:  # the last slot moves into the gap
-            last = len(self.slots) - 1
-            self.slots[int(self.ids[last])] = slot
-            for column in (self.ids, self.in_prompt, self.in_output):
-                column[slot] = column[last]
-                column[last] = 0
-            del self.slots[token]
-
-    def counts(self, scope: str, window: int | None) -> Counts:
-        one_of("scope", scope, SCOPES)
-        if window is not None:
-            return self._recent(scope, whole_number("window", window, "[0, inf)"))
-        used = len(self.slots)
-        counts = np.zeros(used, np.int64)
-        if scope != "output":
-            counts += self.in_prompt[:used]
-        if scope != "prompt":
-            counts += self.in_output[:used]
-        occurs = counts > 0
-        return self.ids[:used][occurs], counts[occurs]
-
-    def _recent(self, scope: str, window: int) -> Counts:
-        output = self.output[-window:] if window and scope != "prompt" else []
-        rest = 0 if scope == "output" else window - len(output)
-        prompt = self.prompt[-rest:] if rest else self.prompt[:0]
-        return np.unique(np.append(prompt, np.array(output, np.int64)), return_counts=True)
-
-    def _grow(self) -> None:
-        for name in ("ids", "in_prompt", "in_output"):
-            old = getattr(self, name)
-            bigger = np.zeros(max(16, 2 * old.size), np.int64)
-            bigger[: old.size] = old
-            setattr(self, name, bigger)
+        self.place = 0

@@ -1,8 +1,8 @@
 """The chain: controls in order; it applies them, samples with them, explains them."""
 
-import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,26 +10,31 @@ from numpy.typing import NDArray
 
 from .arrays import listed, one_of, show
 from .batch import Batch
-from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
+from .controls import xtc
 from .explain import Explanation, explain
-from .rows import Reading, Rows, first_unfit, why_unfit
-from .sample import draw
+from .history import SCOPES
+from .params import whole_number
+from .rows import FLOAT32, Stored, keeps_all_ties, stored, target, why_unfit
+from .survivors import NAMES, NO_ROWS, Scratch, Steps, run, scratch
 
-#: The named controls: each changes float32 rows in place, as its batch's columns say.
-CONTROLS: dict[str, Callable[..., None]] = {
-    "logit_bias": logit_bias.step,
-    "repetition_penalty": penalties.repetition_step,
-    "frequency_penalty": penalties.frequency_step,
-    "presence_penalty": penalties.presence_step,
-    "temperature": temperature.step,
-    "top_k": top_k.step,
-    "top_p": top_p.step,
-    "min_p": min_p.step,
-    "xtc": xtc.step,
-}
+Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
+Call = Callable[[Rows, Batch], Any]
 
-DEFAULT = tuple(CONTROLS)
+#: The order of the named controls where nothing else is asked for.
+DEFAULT = NAMES
 POLICIES = ("raise", "mark")
+
+_NO_TOKENS = np.empty(0, np.int64)
+
+#: What a named control can be told, and what it does without.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "repetition_penalty": {"scope": "all", "window": None},
+    "frequency_penalty": {"scope": "output", "window": None},
+    "presence_penalty": {"scope": "output", "window": None},
+    "top_k": {"ties": "first"},
+    "top_p": {"ties": "first"},
+    "xtc": {"protected_ids": (), "protected": "skip"},
+}
 
 
 def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -72,11 +77,19 @@ PRESETS: dict[str, Sequence[Any]] = {
 
 
 class Step(NamedTuple):
-    """One place in a chain."""
+    """One place in a chain: a named control with its options, or a callable."""
 
     name: str
-    apply: Callable[[Rows, Batch], None]
-    may_spoil: bool  # whether it can leave a row without a finite logit
+    options: Mapping[str, Any]
+    call: Call | None
+
+
+class Part(NamedTuple):
+    """Named controls that follow each other, as arrays, and the callable after them."""
+
+    steps: Steps
+    windows: list[tuple[str, int]]
+    call: Call | None
 
 
 class Chain:
@@ -88,8 +101,10 @@ class Chain:
     on_invalid   what to do with a row that has NaN or +inf, or no finite logit left: "raise" a
                  ValueError that names row and token, or "mark" it: its token is -1, its processed
                  logits are -inf, and `batch.status` says why
+    threads      how many threads share the rows of a call
 
-    A chain has no state of its own. Raises ValueError for a name it does not know.
+    Several threads may call one chain at once, each with a batch of its own. Raises ValueError for
+    a name or an option's value that it does not know.
 
     >>> from logitchain import Batch, Params
     >>> batch = Batch(vocab_size=4)
@@ -98,20 +113,26 @@ class Chain:
     array([[-inf,   4.,   6., -inf]], dtype=float32)
     """
 
-    def __init__(self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise") -> None:
+    def __init__(
+        self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise", threads: int = 1
+    ) -> None:
         """A chain of the controls in `order`."""
-        entries = listed("order", order, "a sequence of controls")
-        self.steps = tuple(_step(entry) for entry in entries)
+        self.steps = tuple(map(_step, listed("order", order, "a sequence of controls")))
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
+        self.threads = whole_number("threads", threads, "[1, inf)")
+        self._parts: dict[tuple[int, int, int], list[Part]] = {}
+        self._scratch: dict[int, list[Scratch]] = {}
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     @classmethod
-    def preset(cls, name: str, *, on_invalid: str = "raise") -> "Chain":
+    def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`.
 
         >>> [step.name for step in Chain.preset("transformers").steps][:3]
         ['logit_bias', 'repetition_penalty', 'temperature']
         """
-        return cls(PRESETS[one_of("preset", name, PRESETS)], on_invalid=on_invalid)
+        order = PRESETS[one_of("preset", name, PRESETS)]
+        return cls(order, on_invalid=on_invalid, threads=threads)
 
     def __call__(
         self,
@@ -122,7 +143,7 @@ class Chain:
         on_invalid: str | None = None,
         dtype: str | None = None,
         out: Any = None,
-    ) -> NDArray[np.float32]:
+    ) -> Rows:
         """The processed logits: the composition of the controls.
 
         logits   (rows, vocab), row r being the r-th of `batch.rows`; (vocab,) for a batch of one
@@ -130,16 +151,20 @@ class Chain:
         out      float32 array for the result; it may be `logits`
 
         Returns float32 of the same shape. Raises ValueError if a row is not fit to use, unless
-        `on_invalid` says otherwise.
+        `on_invalid` says otherwise; what `out` holds is undefined then.
         """
-        reading, rows = _open(logits, batch, out, dtype)
-        if until is not None:
-            one_of("until", until, [step.name for step in self.steps])
-        for name in self.run(rows, batch, on_invalid):
-            if name == until:
-                break
-        rows[[status != "ok" for status in batch.status]] = -np.inf
-        return reading.write()
+        given = _open(logits, batch, dtype)
+        names = [step.name for step in self.steps]
+        count = len(names) if until is None else names.index(one_of("until", until, names)) + 1
+        result = np.empty(given.shape, np.float32) if out is None else target(out, given)
+        rows = result.reshape(len(batch), batch.vocab_size) if result.flags.c_contiguous else _like(batch)
+        self._run(given, batch, self._compiled(batch, 0, count), on_invalid, rows)
+        for r, status in enumerate(batch.status):
+            if status != "ok":
+                rows[r] = -np.inf
+        if not result.flags.c_contiguous:
+            result[...] = rows.reshape(given.shape)
+        return result if out is None else out  # type: ignore[no-any-return]
 
     def sample(
         self,
@@ -154,11 +179,10 @@ class Chain:
         The token of row r depends on its logits, its request, its seed and its position alone. The
         batch does not move on until its `append` is called.
         """
-        _, rows = _open(logits, batch, None, dtype)
-        for _ in self.run(rows, batch, on_invalid):
-            pass
-        tokens = draw(rows, batch.seeds, batch.positions)
-        tokens[[status != "ok" for status in batch.status]] = -1
+        given = _open(logits, batch, dtype)
+        tokens = np.empty(len(batch), np.int64)
+        parts = self._compiled(batch, 0, len(self.steps))
+        self._run(given, batch, parts, on_invalid, NO_ROWS, tokens)
         return tokens
 
     def explain(
@@ -175,57 +199,175 @@ class Chain:
         row      a handle of the batch
         decode   token id -> text, for the tables
         """
-        _, rows = _open(logits, batch, None, dtype)
-        index = batch.index(row)
-        return explain(rows[index], self.run(rows, batch, "raise"), batch, index, decode)
+        given = _open(logits, batch, dtype)
+        rows, index = _like(batch), batch.index(row)
+        return explain(rows[index], self._watch(given, batch, rows), batch, index, decode)
 
-    def run(self, rows: Rows, batch: Batch, on_invalid: str | None = None) -> Iterator[str]:
-        """Change float32 rows in place, one control at a time; each one's name after it ran."""
-        policy = one_of(
-            "on_invalid", self.on_invalid if on_invalid is None else on_invalid, POLICIES
-        )
-        batch.status = ["ok"] * len(batch)
-        _screen(rows, batch, policy)
-        for step in self.steps:
-            step.apply(rows, batch)
-            if step.may_spoil:
-                _screen(rows, batch, policy)
+    def _watch(self, given: Stored, batch: Batch, rows: Rows) -> Iterator[str]:
+        """Apply one control at a time to `rows`, first none; the name of each after it ran."""
+        self._run(given, batch, self._compiled(batch, 0, 0), "raise", rows)
+        yield "logits"
+        for s, step in enumerate(self.steps):
+            here = Stored(FLOAT32, rows, given.narrow, rows.shape)
+            self._run(here, batch, self._compiled(batch, s, s + 1), "raise", rows)
             yield step.name
+
+    def _run(
+        self,
+        given: Stored,
+        batch: Batch,
+        parts: list[Part],
+        on_invalid: str | None,
+        out: Rows,
+        tokens: NDArray[np.int64] = _NO_TOKENS,
+    ) -> None:
+        """Apply the parts to the rows given; fill in `out`, or draw `tokens` if that has no rows."""
+        policy = self.on_invalid
+        if on_invalid is not None:
+            policy = one_of("on_invalid", on_invalid, POLICIES)
+        batch.status = ["ok"] * len(batch)
+        fit = np.empty(len(batch), np.bool_)
+        rows = out
+        for part in parts:
+            if part.call is not None and not rows.shape[0]:
+                rows = _like(batch)
+            filled = out if part.call is None else rows
+            self._share(given, part.steps, batch.requests(part.windows), filled, tokens, fit)
+            if not fit.all():
+                _judge(given, batch, np.flatnonzero(~fit).tolist(), policy, rows)
+            if part.call is not None:
+                part.call(rows, batch)
+                given = Stored(FLOAT32, rows, given.narrow, rows.shape)
+        if len(parts) > 1 and policy == "mark":
+            for r, status in enumerate(batch.status):
+                if status != "ok" and tokens.size:
+                    tokens[r] = -1
+
+    def _share(self, given: Stored, *arguments: Any) -> None:
+        """Run the kernel over all rows, on this thread or on several."""
+        fit = arguments[-1]
+        shares = min(self.threads, fit.size)
+        if shares <= 1:
+            self._borrow(0, fit.size, given, *arguments)
+            return
+        if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves threads behind
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
+        bounds = [fit.size * share // shares for share in range(shares + 1)]
+        work = [
+            self._pool[1].submit(self._borrow, first, last, given, *arguments)
+            for first, last in zip(bounds, bounds[1:], strict=False)
+        ]
+        for share in work:
+            share.result()
+
+    def _borrow(
+        self, first: int, last: int, given: Stored, steps: Steps, requests: Any, *filled: Any
+    ) -> None:
+        """Run the kernel over some rows, with scratch that nobody else uses meanwhile."""
+        vocab = given.shape[-1]
+        free = self._scratch.setdefault(vocab, [])
+        try:
+            memory = free.pop()
+        except IndexError:
+            memory = scratch(vocab)
+        run(first, last, given.kind, given.wide, given.narrow, steps, requests, memory, *filled)
+        free.append(memory)
+
+    def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
+        """The steps first .. last, those between two callables as arrays."""
+        key = batch.vocab_size, first, last
+        if key not in self._parts:
+            self._parts[key] = _parts(self.steps[first:last], batch.vocab_size)
+        return self._parts[key]
 
 
 def _step(entry: Any) -> Step:
     if callable(entry):
-        return Step(getattr(entry, "__name__", repr(entry)), entry, True)
+        return Step(getattr(entry, "__name__", repr(entry)), {}, entry)
     pair = entry if isinstance(entry, tuple) else (entry, {})
-    if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] not in CONTROLS:
-        names = ", ".join(CONTROLS)
+    if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] not in NAMES:
+        names = ", ".join(NAMES)
         raise ValueError(f"a control must be one of {names}, or a callable, not {show(entry)}")
     name, options = pair
     if not isinstance(options, Mapping):
         raise TypeError(f"the options of {name} must be a mapping, not {show(options)}")
-    try:
-        inspect.signature(CONTROLS[name]).bind(None, None, **options)
-    except TypeError as error:
-        raise TypeError(f"the options of {name}: {error}") from None
-    return Step(name, partial(CONTROLS[name], **options), name == "logit_bias")
+    known = OPTIONS.get(name, {})
+    for option, value in options.items():
+        if option not in known:
+            can = ", ".join(known) or "none"
+            raise TypeError(f"the options of {name} are {can}; there is no {show(option)}")
+        if option == "ties":
+            keeps_all_ties(value)
+        elif option == "scope":
+            one_of("scope", value, SCOPES)
+        elif option == "window" and value is not None:
+            whole_number("window", value, "[0, inf)")
+        elif option == "protected":
+            one_of("protected", value, xtc.PROTECTIONS)
+    return Step(name, {**known, **options}, None)
 
 
-def _open(logits: Any, batch: Batch, out: Any, dtype: str | None) -> tuple[Reading, Rows]:
+def _parts(steps: Sequence[Step], vocab: int) -> list[Part]:
+    parts: list[Part] = []
+    named: list[Step] = []
+    for step in steps:
+        if step.call is None:
+            named.append(step)
+        else:
+            parts.append(_part(named, vocab, step.call))
+            named = []
+    return [*parts, _part(named, vocab, None)]
+
+
+def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
+    windows: list[tuple[str, int]] = []
+    marks: list[NDArray[np.bool_]] = []
+    option, source = [0] * len(steps), [0] * len(steps)
+    for s, step in enumerate(steps):
+        if "ties" in step.options:
+            option[s] = int(keeps_all_ties(step.options["ties"]))
+        elif "scope" in step.options:
+            scope, window = step.options["scope"], step.options["window"]
+            option[s] = SCOPES.index(scope)
+            if window is not None:  # such a history has only what counts
+                option[s], source[s] = 0, len(windows) + 1
+                windows.append((scope, window))
+        elif "protected" in step.options:
+            mask, option[s] = xtc.protection(
+                step.options["protected_ids"], step.options["protected"], vocab
+            )
+            source[s] = len(marks) if mask.size else -1
+            marks += [mask] if mask.size else []
+    arrays = Steps(
+        control=np.array([NAMES.index(step.name) for step in steps], np.int64),
+        option=np.array(option, np.int64),
+        source=np.array(source, np.int64),
+        marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
+    )
+    return Part(arrays, windows, call)
+
+
+def _open(logits: Any, batch: Batch, dtype: str | None) -> Stored:
     if not isinstance(batch, Batch):
         raise TypeError(f"batch must be a Batch, not {show(batch)}")
-    reading = Reading(logits, out, dtype)
+    given = stored(logits, dtype)
     expected = (len(batch), batch.vocab_size)
-    if reading.rows.shape != expected:
-        raise ValueError(f"logits must have the batch's shape {expected}, not {reading.shape}")
-    return reading, reading.rows
+    if given.shape != expected and (1, *given.shape) != expected:
+        raise ValueError(f"logits must have the batch's shape {expected}, not {given.shape}")
+    return given
 
 
-def _screen(rows: Rows, batch: Batch, policy: str) -> None:
-    """Raise for the first row that is not fit, or mark each and put zeros in its place."""
-    while (bad := first_unfit(rows)) >= 0:
-        reason = why_unfit(rows[bad])
+def _like(batch: Batch) -> Rows:
+    return np.empty((len(batch), batch.vocab_size), np.float32)
+
+
+def _judge(given: Stored, batch: Batch, bad: list[int], policy: str, rows: Rows) -> None:
+    """Raise for the first of the rows that are not fit, or mark each and put zeros in its place."""
+    for r in bad:
+        reason = why_unfit(given.row(r))
         if policy == "raise":
-            raise ValueError(f"logits: row {bad}, {reason}")
-        if batch.status[bad] == "ok":  # the first reason stays
-            batch.status[bad] = reason
-        rows[bad] = 0.0
+            raise ValueError(f"logits: row {r}, {reason}")
+        if batch.status[r] == "ok":  # the first reason stays
+            batch.status[r] = reason
+        if rows.shape[0]:
+            rows[r] = 0.0

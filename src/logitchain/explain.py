@@ -10,12 +10,13 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import COLUMNS, Batch
+from .batch import Batch
 from .logprobs import first_of_order
 from .numerics import Row
 from .order import largest
 from .params import FIELDS
 from .sample import draw
+from .survivors import ASKED
 
 #: How many of a row's best tokens the table shows, and the picture.
 BEST, DRAWN = 3, 9
@@ -185,12 +186,13 @@ def explain(
 ) -> Explanation:
     """Watch `steps` change a row in place, and draw its token: what `Chain.explain` calls."""
     handle = batch.rows[index]
+    next(steps)
     stages = [Stage("logits", "", row.copy(), None)]
     for name in steps:
         stages.append(Stage(name, _setting(name, batch, index), row.copy(), stages[-1]))
     token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
     names = {field for stage in stages for field in _fields(stage.name)}
-    asked = [field for field in COLUMNS if batch[field][index] != FIELDS[field].off]
+    asked = [field for field in ASKED[1:] if batch[field][index] != FIELDS[field].off]
     if batch.params(handle).logit_bias:
         asked.append("logit_bias")
     return Explanation(
@@ -206,7 +208,7 @@ def explain(
 
 def _fields(control: str) -> list[str]:
     """The fields that a control reads."""
-    columns = [name for name in COLUMNS if name == control or name.startswith(f"{control}_")]
+    columns = [name for name in ASKED[1:] if name == control or name.startswith(f"{control}_")]
     return ["logit_bias"] if control == "logit_bias" else columns
 
 

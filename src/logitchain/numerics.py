@@ -28,9 +28,18 @@ U64: TypeAlias = Any
 
 def kernel(function: F) -> F:
     """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
+    return _compile(function)
+
+
+def inlined(function: F) -> F:
+    """A kernel that becomes part of its callers, so that loops over it run in vectors."""
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: F, **options: Any) -> F:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # as silent as compiled
         return np.errstate(all="ignore")(function)
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
 
 
 #: Slack of every comparison with a probability, so that decimal thresholds behave as written.
@@ -90,25 +99,24 @@ _E6 = np.float32(0.00139262134663)
 
 
 @kernel
-def _exp_parts(x: F32) -> tuple[np.float32, np.int32]:
-    """(p, n) with e**x = p * 2**n and p in [0.70, 1.42]."""
-    n = fma(x, _LOG2_E, _ROUND) - _ROUND
+def _exp_fraction(x: F32, n: F32) -> F32:
+    """e**x / 2**n in [0.70, 1.42], n being the integer nearest to x / ln 2."""
     r = fma(-n, _LN2_LO, fma(-n, _LN2_HI, x))
     p = fma(r, _E6, _E5)
     p = fma(r, p, _E4)
     p = fma(r, p, _E3)
     p = fma(r, p, _E2)
-    p = fma(r * r, p, r) + _ONE
-    return p, np.int32(n)
+    return fma(r * r, p, r) + _ONE
 
 
 @kernel
 def exp(x: F32) -> F32:
     """e**x in float32, for x up to 88; below -104 the result is 0."""
-    x = x if x > np.float32(-104.0) else np.float32(-104.0)
-    p, n = _exp_parts(x)
-    half = n >> 1  # two steps, so that a result below the smallest normal float is rounded once
-    return p * _power_of_two(n - half) * _power_of_two(half)
+    x = max(x, np.float32(-104.0))
+    n = fma(x, _LOG2_E, _ROUND) - _ROUND
+    half = np.int32(n) >> 1  # two steps: a result below the smallest normal float is rounded once
+    rest = np.int32(n) - half
+    return _exp_fraction(x, n) * _power_of_two(rest) * _power_of_two(half)
 
 
 @kernel
@@ -117,25 +125,45 @@ def _power_of_two(n: I32) -> F32:
 
 
 _MASS_FLOOR = np.float32(-44.0)  # e**-44 is below half a unit of mass
-_MASS_SCALE = np.float32(2.0**30)
-_MASS_SHIFT = np.uint64(MASS_BITS - 30)
+_HALF = MASS_BITS // 2
+_HALF_EXPONENT = np.int32(_HALF << 23)
+_HALF_SCALE = np.float32(2.0**_HALF)
+_23 = np.int32(23)
+_CHUNK = 512  # so many halves of masses sum to less than 2**31
+
+
+@kernel
+def _mass_halves(x: F32) -> tuple[np.int32, np.int32]:
+    """(high, low) of the mass high * 2**21 + low: 32-bit lanes, twice as many as 64-bit ones."""
+    x = max(x, _MASS_FLOOR)
+    shifted = fma(x, _LOG2_E, _ROUND)  # its low bits are the exponent
+    p = _exp_fraction(x, shifted - _ROUND)
+    exponent = np.int32(np.float32(shifted).view(np.int32) << _23)
+    bits = np.int32(np.int32(np.float32(p).view(np.int32) + exponent) + _HALF_EXPONENT)
+    scaled = bits.view(np.float32)
+    high = np.int32(scaled)
+    return high, np.int32((scaled - np.float32(high)) * _HALF_SCALE)
 
 
 @kernel
 def mass(x: F32) -> I64:
-    """e**x for x <= 0, in units of 2**-42, as a 64-bit integer: sums of it have no order."""
-    x = x if x > _MASS_FLOOR else _MASS_FLOOR
-    p, n = _exp_parts(x)
-    fraction = np.uint64(np.int32(p * _MASS_SCALE)) << _MASS_SHIFT
-    return np.int64(fraction >> np.uint64(-n))  # unsigned: AVX2 has no arithmetic 64-bit shift
+    """e**x for x <= 0, in units of 2**-42, rounded down: sums of such integers have no order."""
+    high, low = _mass_halves(x)
+    return (np.int64(high) << _HALF) + np.int64(low)
 
 
 @kernel
 def total_mass(row: Row, best: F32) -> I64:
-    """The mass of a whole row, given its largest logit."""
+    """The mass of all of a row's logits, given the largest."""
     total = np.int64(0)
-    for i in range(row.size):
-        total += mass(row[i] - np.float32(best))
+    top = np.float32(best)
+    for start in range(0, row.size, _CHUNK):
+        part = row[start : start + _CHUNK]
+        highs, lows = np.int32(0), np.int32(0)
+        for i in range(part.size):
+            high, low = _mass_halves(part[i] - top)
+            highs, lows = np.int32(highs + high), np.int32(lows + low)
+        total += (np.int64(highs) << _HALF) + np.int64(lows)
     return total
 
 

@@ -81,9 +81,9 @@ def kth_largest(row: Row, k: I64) -> tuple[F32, I64]:
     while low < high:  # the largest key that at least k logits reach
         middle = low + (high - low + 1) // 2
         value = key_to_float(np.int32(middle))
-        reached = 0
+        reached = np.int32(0)
         for i in range(row.size):
-            reached += row[i] >= value
+            reached = np.int32(reached + np.int32(row[i] >= value))
         if reached >= k:
             low = middle
         else:

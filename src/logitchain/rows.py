@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from .params import FIELDS
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
+#: How a row is stored: float32, or the 16 bits of the two smaller formats.
+FLOAT32, BFLOAT16, FLOAT16 = range(3)
+
+_NO_WIDE, _NO_NARROW = np.empty((1, 0), np.float32), np.empty((1, 0), np.uint16)
+
 
 class Reading:
     """Float32 rows of the caller's logits, for kernels to change in place; then the result.
@@ -23,11 +29,7 @@ class Reading:
 
     def __init__(self, logits: Any, out: Any = None, dtype: str | None = None) -> None:
         """Read `logits` of shape (vocab,) or (rows, vocab); see `floats` for their types."""
-        given = floats(logits, dtype)
-        if given.ndim not in (1, 2):
-            raise ValueError(f"logits must have shape (vocab,) or (rows, vocab), not {given.shape}")
-        if not 1 <= given.shape[-1] <= MAX_VOCAB:
-            raise ValueError(f"vocabulary must be in [1, {MAX_VOCAB}], not {given.shape[-1]}")
+        given = _shaped(floats(logits, dtype))
         self.out, self.shape = out, given.shape
         self.target = None if out is None else _target(out, given.shape)
         if _same_memory(self.target, given) and given.flags.c_contiguous:
@@ -83,6 +85,14 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
     return given
 
 
+def _shaped(given: NDArray[Any]) -> NDArray[Any]:
+    if given.ndim not in (1, 2):
+        raise ValueError(f"logits must have shape (vocab,) or (rows, vocab), not {given.shape}")
+    if not 1 <= given.shape[-1] <= MAX_VOCAB:
+        raise ValueError(f"vocabulary must be in [1, {MAX_VOCAB}], not {given.shape[-1]}")
+    return given
+
+
 def _target(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     target = None if isinstance(out, Sequence) else buffer("out", out)
     if target is None or target.dtype != np.float32 or not target.flags.writeable:
@@ -108,6 +118,48 @@ def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(bits.view(np.float32))
     with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and named later
         return np.array(given, np.float32, order="C", copy=True)
+
+
+class Stored(NamedTuple):
+    """Rows as kernels read them: float32, or the 16 bits of a smaller format."""
+
+    kind: int  # FLOAT32, BFLOAT16 or FLOAT16
+    wide: Rows  # (rows, vocab); of other kinds (1, 0)
+    narrow: NDArray[np.uint16]  # the same for 16 bits
+    shape: tuple[int, ...]
+
+    def row(self, r: int) -> NDArray[np.float32]:
+        """A copy of one row as float32."""
+        if self.kind == FLOAT32:
+            return self.wide[r].copy()
+        return float32_copy(self.narrow[r].view(np.float16 if self.kind == FLOAT16 else np.uint16))
+
+
+def stored(logits: Any, dtype: str | None = None) -> Stored:
+    """The caller's rows, checked for their shape: where they are, if kernels can read them there."""
+    given = _shaped(floats(logits, dtype))
+    in_place = given.flags.c_contiguous and given.flags.aligned and given.dtype.isnative
+    kind = FLOAT32 if given.itemsize != 2 else FLOAT16 if given.dtype == np.float16 else BFLOAT16
+    if not in_place or (kind == FLOAT32 and given.dtype != np.float32):
+        kind, given = FLOAT32, float32_copy(given)
+    elif not given.flags.writeable:
+        given = _as_if_writeable(given)
+    rows = given.reshape(-1, given.shape[-1])
+    if kind == FLOAT32:
+        return Stored(kind, rows, _NO_NARROW, given.shape)
+    return Stored(kind, _NO_WIDE, rows.view(np.uint16), given.shape)
+
+
+def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:
+    """The same memory for kernels, which are compiled for one kind of array and do not write."""
+    interface = {**given.__array_interface__, "data": (given.ctypes.data, False)}
+    owner = SimpleNamespace(__array_interface__=interface, given=given)
+    return np.asarray(owner)
+
+
+def target(out: Any, given: Stored) -> Rows:
+    """An array that can take the result of these rows."""
+    return _target(out, given.shape)
 
 
 @kernel

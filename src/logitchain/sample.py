@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .numerics import F64, I64, U64, Row, kernel, log
+from .lanes import LANES, peak
+from .numerics import F64, I64, U64, Row, inlined, kernel, log
 from .order import largest
 from .rows import Reading, Rows
 
-_BLOCK = 64
+_BLOCK = LANES
 # A score this far below the best cannot win, whatever the rounding of two logarithms.
 _MARGIN = 1e-9
+
+#: Stands for the ids of a whole row.
+EVERY = np.empty(0, np.int32)
 
 
 def sample(logits: Any, *, seed: Any, position: Any, dtype: str | None = None) -> Any:
@@ -44,52 +48,101 @@ def sample(logits: Any, *, seed: Any, position: Any, dtype: str | None = None) -
 
 def draw(rows: Rows, seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -> NDArray[np.int64]:
     """A token for each row; -1 for one without a finite logit."""
-    tokens = np.empty(len(rows), np.int64)
-    race_rows(rows, seeds, positions, tokens)
-    return tokens
+    return np.array(
+        [race(row, EVERY, *key) for row, *key in zip(rows, seeds, positions, strict=True)], np.int64
+    )
 
 
 @kernel
-def race_rows(
-    rows: Rows,
-    seeds: NDArray[np.uint64],
-    positions: NDArray[np.uint64],
-    tokens: NDArray[np.int64],
-) -> None:
-    """The kernel over rows."""
-    for r in range(rows.shape[0]):
-        tokens[r] = race(rows[r], seeds[r], positions[r])
+def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
+    """The token of the largest logit - log(arrival); of equal ones the lowest id.
 
-
-@kernel
-def race(row: Row, seed: U64, position: U64) -> I64:
-    """The token of the largest logit - log(arrival); of equal ones the lowest id."""
+    values   logits of the tokens `ids`, which ascend; or of all tokens, with `ids` empty
+    """
+    size = values.size if ids.size else (values.size + _BLOCK - 1) // _BLOCK
+    block, start = np.empty(size, np.int64), np.empty(size + 1, np.int64)
+    top, first, leader = np.empty(size), np.empty(size), np.empty(size, np.int64)
+    blocks = _list_blocks(values, ids, block, start, top)
+    start[blocks] = values.size
+    _arrive(seed, position, block[:blocks], first, leader)
+    bound = top  # nobody in the block scores higher
+    for b in range(blocks):
+        bound[b] -= log(first[b])
+    favourite = np.argmax(bound[:blocks])
     winner, best = -1, -np.inf
-    for start in range(0, row.size, _BLOCK):
-        part = row[start : start + _BLOCK]
-        top = np.float64(largest(part))
-        if top == -np.inf:
+    for turn in range(-1, blocks):  # the favourite's score is one that few others can reach
+        b = favourite if turn < 0 else turn
+        if turn == favourite or bound[b] < best - _MARGIN:
             continue
-        first, leader = earliest(seed, position, start // _BLOCK)
-        bound = -log(first)  # nobody in the block arrives earlier
-        if top + bound < best - _MARGIN:
-            continue
-        for j in range(part.size):
-            logit = np.float64(part[j])
-            if logit + bound < best - _MARGIN or logit == -np.inf:
+        for i in range(start[b], start[b + 1]):
+            logit = np.float64(values[i])
+            if logit - log(first[b]) < best - _MARGIN or logit == -np.inf:
                 continue
-            arrival = first if j == leader else first + delay(seed, position, start + j)
+            token = ids[i] if ids.size else i
+            arrival = first[b]
+            if token % _BLOCK != leader[b]:
+                arrival += delay(seed, position, token)
             score = logit - log(arrival)
-            if score > best:
-                winner, best = start + j, score
+            if score > best or (score == best and token < winner):
+                winner, best = token, score
     return winner
+
+
+@kernel
+def _list_blocks(
+    values: Row,
+    ids: NDArray[np.int32],
+    block: NDArray[np.int64],
+    start: NDArray[np.int64],
+    top: NDArray[np.float64],
+) -> I64:
+    """Fill in each block's number, where its tokens start and their largest logit; how many."""
+    if not ids.size:
+        for b in range(block.size):
+            block[b], start[b] = b, b * _BLOCK
+        whole = values.size // _BLOCK
+        for b in range(whole):
+            top[b] = peak(values, b * _BLOCK)[0]
+        if whole < block.size:
+            top[whole] = largest(values[whole * _BLOCK :])
+        return block.size
+    blocks = 0
+    for i in range(ids.size):
+        number = ids[i] // _BLOCK
+        if blocks and block[blocks - 1] == number:
+            top[blocks - 1] = max(top[blocks - 1], values[i])
+        else:
+            block[blocks], start[blocks], top[blocks] = number, i, values[i]
+            blocks += 1
+    return blocks
+
+
+@kernel
+def _arrive(
+    seed: U64,
+    position: U64,
+    block: NDArray[np.int64],
+    first: NDArray[np.float64],
+    leader: NDArray[np.int64],
+) -> None:
+    """`earliest` of each block; in two loops, which then run in vectors."""
+    for b in range(block.size):
+        first[b], leader[b] = _leading(seed, position, block[b])
+    for b in range(block.size):
+        first[b] = exponential(first[b]) / _BLOCK
 
 
 @kernel
 def earliest(seed: U64, position: U64, block: I64) -> tuple[float, int]:
     """(when the first token of a block arrives, which of its 64 tokens that is)."""
+    u, leader = _leading(seed, position, block)
+    return exponential(u) / _BLOCK, leader
+
+
+@inlined
+def _leading(seed: U64, position: U64, block: I64) -> tuple[float, int]:
     high, low, which, _ = rng.words(seed, position, rng.DRAW_FIRST, block)
-    return exponential(rng.unit(high, low)) / _BLOCK, int(which) % _BLOCK
+    return rng.unit(high, low), np.int64(which % np.uint64(_BLOCK))
 
 
 @kernel

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import show
-from ..batch import Batch
 from ..numerics import Row, finite, kernel
-from ..rows import Reading, Rows, bias_arrays
+from ..rows import Reading, bias_arrays
 
 
 def logit_bias(
@@ -37,12 +36,6 @@ def logit_bias(
     for row, part in zip(rows, parts, strict=True):
         add(row, *part)
     return reading.result()
-
-
-def step(rows: Rows, batch: Batch) -> None:
-    """Apply each row's own logit_bias."""
-    for r, bias in batch.biases():
-        add(rows[r], *bias)
 
 
 @kernel

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch
-from ..numerics import SLACK, kernel, log
-from ..order import keep_from, largest
+from ..numerics import F32, F64, SLACK, Row, kernel, log
+from ..order import NO_CUT, keep_from, largest
 from ..params import column
-from ..rows import Reading, Rows
+from ..rows import Reading
 
 
 def min_p(
@@ -27,18 +26,20 @@ def min_p(
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    truncate(reading.checked(), column("min_p", min_p, len(reading.rows)))
+    rows = reading.checked()
+    for row, ratio in zip(rows, column("min_p", min_p, len(rows)), strict=True):
+        truncate(row, ratio)
     return reading.result()
 
 
-def step(rows: Rows, batch: Batch) -> None:
-    """Apply each row's own min_p."""
-    truncate(rows, batch["min_p"])
+@kernel
+def truncate(row: Row, min_p: F64) -> None:
+    """The kernel, in place: q >= min_p * max q, in logits."""
+    if min_p > 0.0:
+        keep_from(row, floor(largest(row), 1.0, min_p))
 
 
 @kernel
-def truncate(rows: Rows, min_p: NDArray[np.float64]) -> None:
-    """The kernel, in place: q >= min_p * max q, in logits."""
-    for r in range(rows.shape[0]):
-        if min_p[r] > 0.0:
-            keep_from(rows[r], largest(rows[r]) + log(min_p[r] * (1.0 - SLACK)))
+def floor(best: F32, heat: F64, min_p: F64) -> F64:
+    """Under this logit nothing survives, the temperature being `heat`."""
+    return np.float64(best) + heat * log(min_p * (1.0 - SLACK)) if min_p > 0.0 else NO_CUT

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch
 from ..numerics import F64, Row, finite, kernel
 from ..params import FIELDS, column
-from ..rows import Reading, Rows, token_lists
+from ..rows import Reading, token_lists
 
 Ids = NDArray[np.int64]
 
@@ -69,33 +68,6 @@ def frequency_penalty(
     array([ 1.5, -3. ,  1. ], dtype=float32)
     """
     return _apply("frequency_penalty", logits, frequency_penalty, tokens, dtype, out)
-
-
-def repetition_step(
-    rows: Rows, batch: Batch, *, scope: str = "all", window: int | None = None
-) -> None:
-    """Apply each row's own repetition penalty; scope and window as in `Batch.counts`."""
-    _step("repetition_penalty", rows, batch, scope, window)
-
-
-def presence_step(
-    rows: Rows, batch: Batch, *, scope: str = "output", window: int | None = None
-) -> None:
-    """Apply each row's own presence penalty; scope and window as in `Batch.counts`."""
-    _step("presence_penalty", rows, batch, scope, window)
-
-
-def frequency_step(
-    rows: Rows, batch: Batch, *, scope: str = "output", window: int | None = None
-) -> None:
-    """Apply each row's own frequency penalty; scope and window as in `Batch.counts`."""
-    _step("frequency_penalty", rows, batch, scope, window)
-
-
-def _step(name: str, rows: Rows, batch: Batch, scope: str, window: int | None) -> None:
-    penalty = batch[name]
-    for r in np.flatnonzero(penalty != FIELDS[name].off).tolist():
-        KERNELS[name](rows[r], *batch.counts(r, scope, window), penalty[r])
 
 
 def _apply(

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch
-from ..numerics import F64, FLT_MAX, finite, fma, kernel
-from ..order import keep_first, largest
+from ..numerics import F32, F64, FLT_MAX, Row, finite, fma, kernel
+from ..order import NO_CUT, keep_first, largest
 from ..params import column
-from ..rows import Reading, Rows
+from ..rows import Reading
 
 #: Lower temperatures act as this one: there any two ordinary float32 logits are 2**40 apart.
 _COLDEST = 2.0**-64
@@ -33,45 +32,49 @@ def temperature(
     array([  2., -inf, -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    scale(reading.checked(), column("temperature", temperature, len(reading.rows)))
+    rows = reading.checked()
+    for row, t in zip(rows, column("temperature", temperature, len(rows)), strict=True):
+        scale(row, t)
     return reading.result()
 
 
-def step(rows: Rows, batch: Batch) -> None:
-    """Apply each row's own temperature."""
-    scale(rows, batch["temperature"])
-
-
 @kernel
-def scale(rows: Rows, temperature: NDArray[np.float64]) -> None:
+def scale(row: Row, t: F64) -> None:
     """The kernel, in place."""
-    for r in range(rows.shape[0]):
-        row, t = rows[r], temperature[r]
-        if t == 1.0:
-            continue  # off
-        best = np.float64(largest(row))
-        if t == 0.0:
-            keep_first(row, best, 1)
-            continue
-        t = max(t, _COLDEST)
-        # A row whose best would overflow moves there first: to every filter it is the same row.
-        shift = 0.0 if abs(best) / t < FLT_MAX else best
-        if shift == 0.0 and _ORDINARY <= t <= 1.0 / _ORDINARY:
-            divide(row, t)
-        else:
-            for i in range(row.size):
-                if row[i] > -np.inf:
-                    row[i] = finite((np.float64(row[i]) - shift) / t)
+    if t != 1.0:
+        scale_below(row, t, largest(row))
 
 
 @kernel
-def divide(row: NDArray[np.float32], t: F64) -> None:
-    """row / t for an ordinary t: as a float64 division rounds it but once in 2**20, and as fast as
-    a product.
-    """
-    high = np.float32(1.0 / t)
-    low = np.float32(1.0 / t - np.float64(high))
+def scale_below(row: Row, t: F64, best: F32) -> F32:
+    """The same for part of a row whose largest logit is `best`; what that becomes."""
+    if t == 0.0:
+        keep_first(row, best, 1)
+        return np.float32(best)
+    t = max(t, _COLDEST)
+    top = np.float64(best)
+    if _ORDINARY <= t <= 1.0 / _ORDINARY and abs(top) / t < FLT_MAX:
+        high = np.float32(1.0 / t)
+        low = np.float32(1.0 / t - np.float64(high))
+        for i in range(row.size):
+            row[i] = _product(row[i], high, low)
+        return _product(np.float32(best), high, low)
+    # A row whose best would overflow moves there first: to every filter it is the same row.
+    shift = 0.0 if abs(top) / t < FLT_MAX else top
     for i in range(row.size):
-        x = row[i]
-        y = max(fma(x, high, x * low), np.float32(-FLT_MAX))
-        row[i] = y if x > -np.inf else x
+        if row[i] > -np.inf:
+            row[i] = finite((np.float64(row[i]) - shift) / t)
+    return finite((top - shift) / t)
+
+
+@kernel
+def _product(x: F32, high: F32, low: F32) -> F32:
+    """x / t as x times 1 / t in two parts: rounded as a float64 division but once in 2**20."""
+    y = max(fma(x, high, x * low), np.float32(-FLT_MAX))
+    return y if x > -np.inf else x
+
+
+@kernel
+def floor(best: F32, t: F64) -> F64:
+    """Under this logit nothing survives."""
+    return np.float64(best) if t == 0.0 else NO_CUT

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch
-from ..numerics import kernel
-from ..order import keep_first, kth_largest
+from ..numerics import F64, I64, Row, kernel
+from ..order import NO_CUT, keep_first, kth_largest
 from ..params import column
-from ..rows import Reading, Rows, keeps_all_ties
+from ..rows import Reading, keeps_all_ties
 
 
 def top_k(
@@ -28,21 +27,21 @@ def top_k(
     array([-inf,   3.,   2., -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    all_ties = keeps_all_ties(ties)
-    truncate(reading.checked(), column("top_k", top_k, len(reading.rows)), all_ties)
+    rows, all_ties = reading.checked(), keeps_all_ties(ties)
+    for row, k in zip(rows, column("top_k", top_k, len(rows)), strict=True):
+        truncate(row, k, all_ties)
     return reading.result()
 
 
-def step(rows: Rows, batch: Batch, *, ties: str = "first") -> None:
-    """Apply each row's own top_k."""
-    truncate(rows, batch["top_k"], keeps_all_ties(ties))
+@kernel
+def truncate(row: Row, k: I64, all_ties: bool) -> None:
+    """The kernel, in place."""
+    if 0 < k < row.size:
+        value, equals = kth_largest(row, k)
+        keep_first(row, value, row.size if all_ties else equals)
 
 
 @kernel
-def truncate(rows: Rows, top_k: NDArray[np.int64], all_ties: bool) -> None:
-    """The kernel, in place."""
-    for r in range(rows.shape[0]):
-        row, k = rows[r], top_k[r]
-        if 0 < k < row.size:
-            value, equals = kth_largest(row, k)
-            keep_first(row, value, row.size if all_ties else equals)
+def floor(peaks: Row, k: I64) -> F64:
+    """Under this logit nothing survives: k blocks reach it, and so do k tokens at least."""
+    return np.float64(kth_largest(peaks, k)[0]) if 0 < k <= peaks.size else NO_CUT

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch
-from ..numerics import I64, SLACK, Row, kernel, mass
-from ..order import keep_first, largest, mass_crossing
+from ..numerics import F32, F64, I64, SLACK, Row, kernel, log, mass
+from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
-from ..rows import Reading, Rows, keeps_all_ties
+from ..rows import Reading, keeps_all_ties
 
 
 def top_p(
@@ -33,25 +32,21 @@ def top_p(
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    all_ties = keeps_all_ties(ties)
-    truncate(reading.checked(), column("top_p", top_p, len(reading.rows)), all_ties)
+    rows, all_ties = reading.checked(), keeps_all_ties(ties)
+    masses = np.empty(rows.shape[1], np.int64)
+    for row, p in zip(rows, column("top_p", top_p, len(rows)), strict=True):
+        truncate(row, p, all_ties, masses, 0)
     return reading.result()
 
 
-def step(rows: Rows, batch: Batch, *, ties: str = "first") -> None:
-    """Apply each row's own top_p."""
-    truncate(rows, batch["top_p"], keeps_all_ties(ties))
-
-
 @kernel
-def truncate(rows: Rows, top_p: NDArray[np.float64], all_ties: bool) -> None:
-    """The kernel, in place."""
-    masses = np.empty(rows.shape[1], np.int64)
-    for r in range(rows.shape[0]):
-        row, p = rows[r], top_p[r]
-        if p < 1.0:
-            target = weigh(row, masses) * (p - SLACK)
-            value, equals = mass_crossing(row, masses, max(math.ceil(target), 1))
+def truncate(row: Row, p: F64, all_ties: bool, masses: NDArray[np.int64], total: I64) -> None:
+    """The kernel, in place; `masses` is scratch, `total` the mass of more than the row, or 0."""
+    if p < 1.0:
+        own = weigh(row, masses)
+        target = max(math.ceil(max(total, own) * (p - SLACK)), 1)
+        if target <= own:
+            value, equals = mass_crossing(row, masses[: row.size], target)
             keep_first(row, value, row.size if all_ties else equals)
 
 
@@ -64,3 +59,10 @@ def weigh(row: Row, masses: NDArray[np.int64]) -> I64:
         masses[i] = mass(row[i] - best)
         total += masses[i]
     return total
+
+
+@kernel
+def floor(best: F32, heat: F64, p: F64, vocab: I64) -> F64:
+    """Under this logit nothing survives: all such tokens together have less than 1 - p."""
+    share = (1.0 - p + SLACK) / vocab / 4.0
+    return np.float64(best) + heat * log(share) if p < 1.0 else NO_CUT

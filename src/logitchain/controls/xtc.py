@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from .. import rng
 from ..arrays import one_of
-from ..batch import Batch
-from ..numerics import F64, I64, MASS_BITS, SLACK, Row, kernel, log, total_mass
+from ..numerics import F64, I64, MASS_BITS, SLACK, U64, Row, kernel, log, total_mass
 from ..order import NO_CUT, at_least, largest
 from ..params import column
-from ..rows import Reading, Rows, token_ids
+from ..rows import Reading, token_ids
 
 #: What becomes of protected tokens: "skip" the control if one would go, make them "exempt" from
 #: going, or "exclude" them from those that qualify.
@@ -53,22 +52,16 @@ def xtc(
     threshold = column("xtc_threshold", xtc_threshold, len(rows))
     probability = column("xtc_probability", xtc_probability, len(rows))
     seeds, positions = rng.keys(seed, position, len(rows))
-    protection = _protection(protected_ids, protected, rows.shape[1])
-    exclude_top(rows, threshold, probability, seeds, positions, *protection)
+    marks, mode = protection(protected_ids, protected, rows.shape[1])
+    keys = zip(seeds, positions, probability, strict=True)
+    for row, share, key in zip(rows, threshold, keys, strict=True):
+        if comes_up(*key):
+            exclude_top(row, share, marks, mode)
     return reading.result()
 
 
-def step(
-    rows: Rows, batch: Batch, *, protected_ids: Iterable[int] = (), protected: str = "skip"
-) -> None:
-    """Apply each row's own XTC; in a request a threshold of 0 is off."""
-    threshold = batch["xtc_threshold"]
-    probability = np.where(threshold > 0.0, batch["xtc_probability"], 0.0)
-    protection = _protection(protected_ids, protected, rows.shape[1])
-    exclude_top(rows, threshold, probability, batch.seeds, batch.positions, *protection)
-
-
-def _protection(ids: Iterable[int], mode: str, vocab: int) -> tuple[NDArray[np.bool_], int]:
+def protection(ids: Iterable[int], mode: str, vocab: int) -> tuple[NDArray[np.bool_], int]:
+    """Which tokens are protected, as a mask of the vocabulary or an empty one, and how."""
     one_of("protected", mode, PROTECTIONS)
     given = list(ids) if isinstance(ids, (Set, range)) else ids
     protected = token_ids("protected_ids", given, vocab)
@@ -78,24 +71,17 @@ def _protection(ids: Iterable[int], mode: str, vocab: int) -> tuple[NDArray[np.b
 
 
 @kernel
-def exclude_top(
-    rows: Rows,
-    threshold: NDArray[np.float64],
-    probability: NDArray[np.float64],
-    seeds: NDArray[np.uint64],
-    positions: NDArray[np.uint64],
-    marks: NDArray[np.bool_],
-    mode: I64,
-) -> None:
-    """The kernel, in place; `marks` are the protected tokens, empty if there are none."""
-    for r in range(rows.shape[0]):
-        if rng.uniform_at(seeds[r], positions[r], rng.XTC, 0) < probability[r]:
-            exclude_top_of(rows[r], threshold[r], marks, mode)
+def comes_up(seed: U64, position: U64, probability: F64) -> bool:
+    """The coin of this seed and position."""
+    return bool(rng.uniform_at(seed, position, rng.XTC, 0) < probability)
 
 
 @kernel
-def exclude_top_of(row: Row, threshold: F64, marks: NDArray[np.bool_], mode: I64) -> None:
-    """Remove the tokens of one row that reach the threshold, but the last of them in the order."""
+def exclude_top(row: Row, threshold: F64, marks: NDArray[np.bool_], mode: I64) -> None:
+    """Remove the tokens of one row that reach the threshold, but the last of them in the order.
+
+    `marks` are the protected ones, empty if there are none.
+    """
     cut = NO_CUT
     if threshold > 0.0:
         best = largest(row)

@@ -1,0 +1,106 @@
+"""64 logits at a time, in explicit vector code: what LLVM's loop vectoriser does not find itself.
+
+A block's maximum costs what reading it costs; a loop over floats would compare one by one, because
+a NaN might be among them. The bodies of the public functions run only where numba does not compile.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from .numerics import F32, I64, U64, Row
+
+#: How many logits a block has.
+LANES = 64
+
+_I32 = ir.IntType(32)
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+def peak(row: Row, start: I64) -> tuple[F32, bool]:
+    """(the largest of the 64 logits from `start` on, whether a NaN is among them).
+
+    With a NaN the largest is any of them.
+    """
+    block = row[start : start + LANES]
+    return block.max(), bool(np.isnan(block).any())
+
+
+def reaching(row: Row, start: I64, floor: F32) -> U64:
+    """Which of the 64 logits from `start` on are at least `floor`: bit j for the j-th."""
+    bits = np.packbits(row[start : start + LANES] >= floor, bitorder="little")
+    return bits.view(np.uint64)[0]
+
+
+def lowest_bit(bits: U64) -> I64:
+    """The place of the lowest 1 in a number that has one."""
+    return (int(bits) & -int(bits)).bit_length() - 1
+
+
+def _load(context: Any, builder: Any, row_type: Any, row: Any, start: Any) -> Any:
+    data = context.make_array(row_type)(context, builder, row).data
+    place = builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
+    return builder.load(place, align=4)
+
+
+def _half(builder: Any, vector: Any, first: int) -> Any:
+    n = vector.type.count // 2
+    places = ir.Constant(ir.VectorType(_I32, n), list(range(first * n, first * n + n)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+
+@intrinsic
+def _llvm_peak(typingctx: Any, row: Any, start: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _load(context, builder, signature.args[0], *args)
+        low, high = _half(builder, vector, 0), _half(builder, vector, 1)
+        unordered = builder.fcmp_unordered("uno", low, high)
+        mask = builder.bitcast(unordered, ir.IntType(LANES // 2))
+        has_nan = builder.icmp_unsigned("!=", mask, mask.type(0))
+        while True:
+            vector = builder.select(builder.fcmp_ordered(">", low, high), low, high)
+            if vector.type.count == 1:
+                break
+            low, high = _half(builder, vector, 0), _half(builder, vector, 1)
+        largest = builder.extract_element(vector, _I32(0))
+        return context.make_tuple(builder, signature.return_type, [largest, has_nan])
+
+    return types.Tuple((types.float32, types.boolean))(row, start), codegen
+
+
+@intrinsic
+def _llvm_reaching(typingctx: Any, row: Any, start: Any, floor: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _load(context, builder, signature.args[0], *args[:2])
+        one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[2], _I32(0))
+        zeros = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+        floors = builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), zeros)
+        return builder.bitcast(builder.fcmp_ordered(">=", vector, floors), ir.IntType(LANES))
+
+    return types.uint64(row, start, types.float32), codegen
+
+
+@intrinsic
+def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@overload(peak, inline="always")
+def _compiled_peak(row, start):  # type: ignore[no-untyped-def]
+    return lambda row, start: _llvm_peak(row, start)  # type: ignore[call-arg]
+
+
+@overload(reaching, inline="always")
+def _compiled_reaching(row, start, floor):  # type: ignore[no-untyped-def]
+    return lambda row, start, floor: _llvm_reaching(row, start, floor)  # type: ignore[call-arg]
+
+
+@overload(lowest_bit, inline="always")
+def _compiled_lowest_bit(bits):  # type: ignore[no-untyped-def]
+    return lambda bits: _llvm_lowest_bit(bits)  # type: ignore[call-arg]
