@@ -42,8 +42,11 @@ def last(tokens, window):
 def biases(batch):
     """Each row's logit bias, as the kernels find it."""
     told = batch.requests()
-    pairs = list(zip(told.bias_ids.tolist(), told.bias_values.tolist(), strict=True))
-    return [dict(pairs[start:stop]) for start, stop in told.bias_spans]
+    parts = [told.named[:2, start:stop] for start, stop in told.spans[0]]
+    return [
+        dict(zip(ids.tolist(), bits.copy().view(np.float64).tolist(), strict=True))
+        for ids, bits in parts
+    ]
 
 
 def state(batch):

@@ -8,14 +8,11 @@ from numpy.typing import NDArray
 
 from . import rng
 from .arrays import listed, one_of, show
-from .history import SCOPES, Counts, History, Shelf
+from .history import SCOPES, Counts, History, Shelf, Table
 from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
 from .rows import bias_arrays, token_ids
 from .survivors import ASKED, Requests
-
-Bias = tuple[NDArray[np.int64], NDArray[np.float64]]
-NO_BIAS: Bias = np.empty(0, np.int64), np.empty(0, np.float64)
 
 PENALTIES = slice(1, 4)  # their places in ASKED
 PENALTIES_OFF = [FIELDS[name].off for name in ASKED[PENALTIES]]
@@ -56,12 +53,12 @@ class Batch:
     @property
     def seeds(self) -> NDArray[np.uint64]:
         """Each row's seed, modulo 2**64."""
-        return self._requests.seeds
+        return self._requests.keys[:, 0]
 
     @property
     def positions(self) -> NDArray[np.uint64]:
         """How many tokens each row has generated."""
-        return self._requests.positions
+        return self._requests.keys[:, 1]
 
     def add(
         self,
@@ -82,7 +79,8 @@ class Batch:
         prompt = token_ids("prompt_tokens", prompt_tokens, self.vocab_size)
         output = token_ids("output_tokens", output_tokens, self.vocab_size)
         token_ids("eos_token", params.eos_token, self.vocab_size)
-        bias = bias_arrays(params.logit_bias, self.vocab_size)
+        ids, values = bias_arrays(params.logit_bias, self.vocab_size)
+        bias = np.stack([ids, values.view(np.int64), np.zeros_like(ids)])
         handles = list(range(self._next, self._next + params.n))
         for handle, seed in zip(handles, _seeds(params), strict=True):
             history = History(prompt, output)
@@ -162,19 +160,17 @@ class Batch:
         """All rows as arrays; after the whole histories, as many more of their last tokens."""
         if not windows:
             return self._requests
-        tables, spans = [self._shelf.table], [self._shelf.spans]
+        tables, spans = [self._shelf.table], [*self._shelf.spans]
         start = self._shelf.table.shape[1]
         for scope, window in windows:
-            spans.append(np.zeros_like(self._shelf.spans))
+            spans.append(np.zeros_like(spans[0]))
             for r, history in enumerate(self._shelf.histories):
                 if (self._requests.asked[r, PENALTIES] != PENALTIES_OFF).any():
                     ids, counts = history.recent(scope, window)
                     tables.append(np.stack([ids, counts, np.zeros_like(ids)]))
                     spans[-1][r] = start, start + ids.size
                     start += ids.size
-        return self._requests._replace(
-            said=np.concatenate(tables, axis=1), said_spans=np.stack(spans)
-        )
+        return self._requests._replace(named=np.concatenate(tables, axis=1), spans=np.stack(spans))
 
     def _entry(self, row: int) -> "_Entry":
         if isinstance(row, (int, np.integer)) and row in self._entries:
@@ -186,19 +182,14 @@ class Batch:
         entries = [self._entries[handle] for handle in self.rows]
         for r, entry in enumerate(entries):
             entry.place = r
-        self._shelf = Shelf([entry.history for entry in entries])
-        sizes = np.cumsum([0] + [entry.bias[0].size for entry in entries], dtype=np.int64)
+        self._shelf = Shelf([entry.history for entry in entries], [entry.bias for entry in entries])
         asked = [[float(getattr(entry.params, name)) for name in ASKED] for entry in entries]
-        lengths = [len(entry.history.output) for entry in entries]
+        keys = [(entry.seed % 2**64, len(entry.history.output)) for entry in entries]
         self._requests = Requests(
             asked=np.array(asked, np.float64).reshape(len(entries), len(ASKED)),
-            seeds=np.array([entry.seed % 2**64 for entry in entries], np.uint64),
-            positions=np.array(lengths, np.uint64),
-            said=self._shelf.table,
-            said_spans=self._shelf.spans[None],
-            bias_ids=np.concatenate([entry.bias[0] for entry in entries] or [NO_BIAS[0]]),
-            bias_values=np.concatenate([entry.bias[1] for entry in entries] or [NO_BIAS[1]]),
-            bias_spans=np.stack([sizes[:-1], sizes[1:]], axis=1),
+            keys=np.array(keys, np.uint64).reshape(len(entries), 2),
+            named=self._shelf.table,
+            spans=self._shelf.spans,
         )
         self.status = ["ok"] * len(entries)
 
@@ -206,7 +197,7 @@ class Batch:
         """Take note that rows have said more, or less."""
         fits = True
         for entry in entries:
-            self._requests.positions[entry.place] = len(entry.history.output)
+            self._requests.keys[entry.place, 1] = len(entry.history.output)
             fits &= self._shelf.moved(entry.place)
         if not fits:
             status = self.status
@@ -230,6 +221,6 @@ def _seeds(params: Params) -> list[int]:
 class _Entry:
     """One row: its request, its seed, what was said, its place in the order."""
 
-    def __init__(self, params: Params, seed: int, history: History, bias: Bias) -> None:
+    def __init__(self, params: Params, seed: int, history: History, bias: Table) -> None:
         self.params, self.seed, self.history, self.bias = params, seed, history, bias
         self.place = 0

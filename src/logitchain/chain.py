@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from .explain import Explanation, explain
 from .history import SCOPES
 from .params import whole_number
 from .rows import FLOAT32, Stored, keeps_all_ties, stored, target, why_unfit
-from .survivors import NAMES, NO_ROWS, Scratch, Steps, run, scratch
+from .survivors import NAMES, NO_ROWS, Requests, Scratch, Steps, run, scratch
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 Call = Callable[[Rows, Batch], Any]
@@ -23,8 +24,6 @@ Call = Callable[[Rows, Batch], Any]
 #: The order of the named controls where nothing else is asked for.
 DEFAULT = NAMES
 POLICIES = ("raise", "mark")
-
-_NO_TOKENS = np.empty(0, np.int64)
 
 #: What a named control can be told, and what it does without.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -157,7 +156,11 @@ class Chain:
         names = [step.name for step in self.steps]
         count = len(names) if until is None else names.index(one_of("until", until, names)) + 1
         result = np.empty(given.shape, np.float32) if out is None else target(out, given)
-        rows = result.reshape(len(batch), batch.vocab_size) if result.flags.c_contiguous else _like(batch)
+        rows = (
+            result.reshape(len(batch), batch.vocab_size)
+            if result.flags.c_contiguous
+            else _like(batch)
+        )
         self._run(given, batch, self._compiled(batch, 0, count), on_invalid, rows)
         for r, status in enumerate(batch.status):
             if status != "ok":
@@ -180,10 +183,8 @@ class Chain:
         batch does not move on until its `append` is called.
         """
         given = _open(logits, batch, dtype)
-        tokens = np.empty(len(batch), np.int64)
         parts = self._compiled(batch, 0, len(self.steps))
-        self._run(given, batch, parts, on_invalid, NO_ROWS, tokens)
-        return tokens
+        return self._run(given, batch, parts, on_invalid, NO_ROWS)
 
     def explain(
         self,
@@ -213,55 +214,54 @@ class Chain:
             yield step.name
 
     def _run(
-        self,
-        given: Stored,
-        batch: Batch,
-        parts: list[Part],
-        on_invalid: str | None,
-        out: Rows,
-        tokens: NDArray[np.int64] = _NO_TOKENS,
-    ) -> None:
-        """Apply the parts to the rows given; fill in `out`, or draw `tokens` if that has no rows."""
+        self, given: Stored, batch: Batch, parts: list[Part], on_invalid: str | None, out: Rows
+    ) -> NDArray[np.int64]:
+        """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens."""
         policy = self.on_invalid
         if on_invalid is not None:
             policy = one_of("on_invalid", on_invalid, POLICIES)
         batch.status = ["ok"] * len(batch)
-        fit = np.empty(len(batch), np.bool_)
+        tokens = np.zeros(len(batch), np.int64)
         rows = out
         for part in parts:
             if part.call is not None and not rows.shape[0]:
                 rows = _like(batch)
-            filled = out if part.call is None else rows
-            self._share(given, part.steps, batch.requests(part.windows), filled, tokens, fit)
-            if not fit.all():
-                _judge(given, batch, np.flatnonzero(~fit).tolist(), policy, rows)
+            requests = batch.requests(part.windows)
+            self._share(given, part.steps, requests, rows if part.call else out, tokens)
+            if -1 in (drawn := tokens.tolist()):
+                _judge(given, batch, drawn, policy, rows)
             if part.call is not None:
                 part.call(rows, batch)
                 given = Stored(FLOAT32, rows, given.narrow, rows.shape)
-        if len(parts) > 1 and policy == "mark":
-            for r, status in enumerate(batch.status):
-                if status != "ok" and tokens.size:
-                    tokens[r] = -1
+        if policy == "mark":
+            tokens[[status != "ok" for status in batch.status]] = -1
+        return tokens
 
     def _share(self, given: Stored, *arguments: Any) -> None:
         """Run the kernel over all rows, on this thread or on several."""
-        fit = arguments[-1]
-        shares = min(self.threads, fit.size)
-        if shares <= 1:
-            self._borrow(0, fit.size, given, *arguments)
+        count = given.wide.shape[0] if given.kind == FLOAT32 else given.narrow.shape[0]
+        if self.threads == 1 or count < 2:
+            self._borrow(range(count), given, *arguments)
             return
-        if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves threads behind
+        if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
             self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
-        bounds = [fit.size * share // shares for share in range(shares + 1)]
+        shares = min(self.threads, count)
+        bounds = [count * share // shares for share in range(shares + 1)]
         work = [
-            self._pool[1].submit(self._borrow, first, last, given, *arguments)
-            for first, last in zip(bounds, bounds[1:], strict=False)
+            self._pool[1].submit(self._borrow, range(*ends), given, *arguments)
+            for ends in pairwise(bounds)
         ]
         for share in work:
             share.result()
 
     def _borrow(
-        self, first: int, last: int, given: Stored, steps: Steps, requests: Any, *filled: Any
+        self,
+        rows: range,
+        given: Stored,
+        steps: Steps,
+        requests: Requests,
+        out: Rows,
+        tokens: NDArray[np.int64],
     ) -> None:
         """Run the kernel over some rows, with scratch that nobody else uses meanwhile."""
         vocab = given.shape[-1]
@@ -270,7 +270,7 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        run(first, last, given.kind, given.wide, given.narrow, steps, requests, memory, *filled)
+        run(rows, given, steps, requests, memory, out, tokens)
         free.append(memory)
 
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
@@ -328,9 +328,9 @@ def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
             option[s] = int(keeps_all_ties(step.options["ties"]))
         elif "scope" in step.options:
             scope, window = step.options["scope"], step.options["window"]
-            option[s] = SCOPES.index(scope)
+            option[s], source[s] = SCOPES.index(scope), 1
             if window is not None:  # such a history has only what counts
-                option[s], source[s] = 0, len(windows) + 1
+                option[s], source[s] = 0, 2 + len(windows)
                 windows.append((scope, window))
         elif "protected" in step.options:
             mask, option[s] = xtc.protection(
@@ -338,10 +338,9 @@ def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
             )
             source[s] = len(marks) if mask.size else -1
             marks += [mask] if mask.size else []
+    table = [(NAMES.index(step.name), option[s], source[s]) for s, step in enumerate(steps)]
     arrays = Steps(
-        control=np.array([NAMES.index(step.name) for step in steps], np.int64),
-        option=np.array(option, np.int64),
-        source=np.array(source, np.int64),
+        table=np.array(table, np.int64).reshape(len(steps), 3),
         marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
     )
     return Part(arrays, windows, call)
@@ -361,9 +360,9 @@ def _like(batch: Batch) -> Rows:
     return np.empty((len(batch), batch.vocab_size), np.float32)
 
 
-def _judge(given: Stored, batch: Batch, bad: list[int], policy: str, rows: Rows) -> None:
-    """Raise for the first of the rows that are not fit, or mark each and put zeros in its place."""
-    for r in bad:
+def _judge(given: Stored, batch: Batch, tokens: list[int], policy: str, rows: Rows) -> None:
+    """Raise for the first row that is not fit, or mark each and put zeros in its place."""
+    for r in [r for r, token in enumerate(tokens) if token < 0]:
         reason = why_unfit(given.row(r))
         if policy == "raise":
             raise ValueError(f"logits: row {r}, {reason}")

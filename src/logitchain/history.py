@@ -1,12 +1,12 @@
 """What was said in each row: distinct tokens with their counts, prompt and output apart."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+Table = NDArray[np.int64]  # (3, columns)
 #: Distinct token ids and how often each occurs.
 Counts = tuple[Ids, Ids]
 
@@ -66,31 +66,37 @@ class History:
 
 
 class Shelf:
-    """The tables of several histories side by side in one array, as kernels read them."""
+    """What the rows of a batch name, side by side in one array: their biases, then their histories.
 
-    def __init__(self, histories: Sequence[History]) -> None:
+    A bias has a column for each token: its id, the bits of its number. `spans[0]` says where a row's
+    bias is, `spans[1]` where its history is.
+    """
+
+    def __init__(self, histories: Sequence[History], biases: Sequence[Table]) -> None:
         """Move the histories' tables in, each with room to grow."""
         self.histories = histories
-        self.spans = np.zeros((len(histories), 2), np.int64)  # where each one's columns are
         rooms = [2 * len(history.columns) + 16 for history in histories]
-        ends = np.cumsum(rooms, dtype=np.int64)
-        self.table = np.zeros((3, int(sum(rooms))), np.int64)
-        for r, (history, room) in enumerate(zip(histories, rooms, strict=True)):
+        sizes = [bias.shape[1] for bias in biases]
+        ends = np.cumsum([0, *sizes, *rooms], dtype=np.int64)
+        self.spans = np.stack([ends[:-1], ends[1:]], axis=1).reshape(2, len(histories), 2)
+        self.table = np.zeros((3, int(ends[-1])), np.int64)
+        for (start, stop), bias in zip(self.spans[0], biases, strict=True):
+            self.table[:, start:stop] = bias
+        for r, history in enumerate(histories):
+            start, stop = self.spans[1, r]
             used = len(history.columns)
-            start = int(ends[r]) - room
-            place = self.table[:, start : start + room]
-            place[:, :used] = history.table[:, :used]
-            history.table = place
-            self.spans[r] = start, start + used
+            self.table[:, start : start + used] = history.table[:, :used]
+            history.table = self.table[:, start:stop]
+            self.moved(r)
 
     def moved(self, r: int) -> bool:
         """Take note that a history changed; False if it has outgrown its place."""
         history = self.histories[r]
-        self.spans[r, 1] = self.spans[r, 0] + len(history.columns)
+        self.spans[1, r, 1] = self.spans[1, r, 0] + len(history.columns)
         return history.table.base is self.table
 
 
-def _with_room(table: Any, used: int) -> Any:
+def _with_room(table: Table, used: int) -> Table:
     bigger = np.zeros((3, 2 * used + 16), np.int64)
     bigger[:, :used] = table[:, :used]
     return bigger

@@ -125,15 +125,15 @@ def _power_of_two(n: I32) -> F32:
 
 
 _MASS_FLOOR = np.float32(-44.0)  # e**-44 is below half a unit of mass
-_HALF = MASS_BITS // 2
-_HALF_EXPONENT = np.int32(_HALF << 23)
-_HALF_SCALE = np.float32(2.0**_HALF)
+HALF = MASS_BITS // 2
+_HALF_EXPONENT = np.int32(HALF << 23)
+_HALF_SCALE = np.float32(2.0**HALF)
 _23 = np.int32(23)
 _CHUNK = 512  # so many halves of masses sum to less than 2**31
 
 
 @kernel
-def _mass_halves(x: F32) -> tuple[np.int32, np.int32]:
+def mass_halves(x: F32) -> tuple[np.int32, np.int32]:
     """(high, low) of the mass high * 2**21 + low: 32-bit lanes, twice as many as 64-bit ones."""
     x = max(x, _MASS_FLOOR)
     shifted = fma(x, _LOG2_E, _ROUND)  # its low bits are the exponent
@@ -148,8 +148,8 @@ def _mass_halves(x: F32) -> tuple[np.int32, np.int32]:
 @kernel
 def mass(x: F32) -> I64:
     """e**x for x <= 0, in units of 2**-42, rounded down: sums of such integers have no order."""
-    high, low = _mass_halves(x)
-    return (np.int64(high) << _HALF) + np.int64(low)
+    high, low = mass_halves(x)
+    return (np.int64(high) << HALF) + np.int64(low)
 
 
 @kernel
@@ -161,9 +161,9 @@ def total_mass(row: Row, best: F32) -> I64:
         part = row[start : start + _CHUNK]
         highs, lows = np.int32(0), np.int32(0)
         for i in range(part.size):
-            high, low = _mass_halves(part[i] - top)
+            high, low = mass_halves(part[i] - top)
             highs, lows = np.int32(highs + high), np.int32(lows + low)
-        total += (np.int64(highs) << _HALF) + np.int64(lows)
+        total += (np.int64(highs) << HALF) + np.int64(lows)
     return total
 
 

@@ -75,6 +75,8 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
         if logits.dtype == torch.bfloat16:  # NumPy knows it neither by name nor through DLPack
             logits, dtype = logits.view(torch.int16), "bfloat16"
     given = buffer("logits", logits)
+    if given.dtype == np.float32:
+        return given
     if given.dtype.name == "bfloat16" or (dtype and given.dtype in (np.uint16, np.int16)):
         return given.view(np.uint16)
     if isinstance(logits, Sequence) and given.dtype.kind in "iu":

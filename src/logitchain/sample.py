@@ -7,20 +7,20 @@ uniformly; by memorylessness every other token of the block follows after an exp
 its own. So a whole block is judged by one number. `docs/rng.md` has the details.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
 from .lanes import LANES, peak
-from .numerics import F64, I64, U64, Row, inlined, kernel, log
+from .numerics import F32, F64, I64, U64, Row, inlined, kernel, log
 from .order import largest
 from .rows import Reading, Rows
 
 _BLOCK = LANES
 # A score this far below the best cannot win, whatever the rounding of two logarithms.
-_MARGIN = 1e-9
+MARGIN = 1e-9
 
 #: Stands for the ids of a whole row.
 EVERY = np.empty(0, np.int32)
@@ -53,6 +53,14 @@ def draw(rows: Rows, seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -
     )
 
 
+class Arrivals(NamedTuple):
+    """The first arrivals of some blocks."""
+
+    first: NDArray[np.float64]  # when the block's earliest token arrives
+    leader: NDArray[np.int64]  # which of its 64 tokens that is
+    noise: NDArray[np.float64]  # -log(first): logit + noise bounds the score of any token in there
+
+
 @kernel
 def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
     """The token of the largest logit - log(arrival); of equal ones the lowest id.
@@ -60,32 +68,37 @@ def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
     values   logits of the tokens `ids`, which ascend; or of all tokens, with `ids` empty
     """
     size = values.size if ids.size else (values.size + _BLOCK - 1) // _BLOCK
-    block, start = np.empty(size, np.int64), np.empty(size + 1, np.int64)
-    top, first, leader = np.empty(size), np.empty(size), np.empty(size, np.int64)
-    blocks = _list_blocks(values, ids, block, start, top)
+    block, start, tops = np.empty(size, np.int64), np.empty(size + 1, np.int64), np.empty(size)
+    blocks = _list_blocks(values, ids, block, start, tops)
     start[blocks] = values.size
-    _arrive(seed, position, block[:blocks], first, leader)
-    bound = top  # nobody in the block scores higher
-    for b in range(blocks):
-        bound[b] -= log(first[b])
-    favourite = np.argmax(bound[:blocks])
+    came = arrivals(seed, position, block[:blocks])
+    bound = tops[:blocks] + came.noise
+    favourite = np.argmax(bound)
     winner, best = -1, -np.inf
-    for turn in range(-1, blocks):  # the favourite's score is one that few others can reach
+    for turn in range(-1, blocks):  # the favourite's score is one that few can reach
         b = favourite if turn < 0 else turn
-        if turn == favourite or bound[b] < best - _MARGIN:
+        if turn == favourite or bound[b] < best - MARGIN:
             continue
         for i in range(start[b], start[b + 1]):
-            logit = np.float64(values[i])
-            if logit - log(first[b]) < best - _MARGIN or logit == -np.inf:
-                continue
-            token = ids[i] if ids.size else i
-            arrival = first[b]
-            if token % _BLOCK != leader[b]:
-                arrival += delay(seed, position, token)
-            score = logit - log(arrival)
+            token = np.int64(ids[i]) if ids.size else i
+            score = contest(values[i], token, came, b, seed, position, best)
             if score > best or (score == best and token < winner):
                 winner, best = token, score
     return winner
+
+
+@kernel
+def contest(
+    logit: F32, token: I64, came: Arrivals, b: I64, seed: U64, position: U64, best: F64
+) -> F64:
+    """A token's score, or -inf if it cannot reach `best`."""
+    x = np.float64(logit)
+    if x == -np.inf or x + came.noise[b] < best - MARGIN:
+        return -np.inf
+    arrival = came.first[b]
+    if token % _BLOCK != came.leader[b]:
+        arrival += delay(seed, position, token)
+    return x - log(arrival)
 
 
 @kernel
@@ -118,18 +131,16 @@ def _list_blocks(
 
 
 @kernel
-def _arrive(
-    seed: U64,
-    position: U64,
-    block: NDArray[np.int64],
-    first: NDArray[np.float64],
-    leader: NDArray[np.int64],
-) -> None:
+def arrivals(seed: U64, position: U64, block: NDArray[np.int64]) -> Arrivals:
     """`earliest` of each block; in two loops, which then run in vectors."""
+    first, leader = np.empty(block.size), np.empty(block.size, np.int64)
+    noise = np.empty(block.size)
     for b in range(block.size):
         first[b], leader[b] = _leading(seed, position, block[b])
     for b in range(block.size):
         first[b] = exponential(first[b]) / _BLOCK
+        noise[b] = -log(first[b])
+    return Arrivals(first, leader, noise)
 
 
 @kernel

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..numerics import F32, F64, FLT_MAX, Row, finite, fma, kernel
-from ..order import NO_CUT, keep_first, largest
+from ..order import keep_first, largest
 from ..params import column
 from ..rows import Reading
 
@@ -75,6 +75,6 @@ def _product(x: F32, high: F32, low: F32) -> F32:
 
 
 @kernel
-def floor(best: F32, t: F64) -> F64:
-    """Under this logit nothing survives."""
-    return np.float64(best) if t == 0.0 else NO_CUT
+def floor(best: F32) -> F64:
+    """Under this logit nothing survives a temperature of 0."""
+    return np.float64(best)

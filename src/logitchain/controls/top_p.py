@@ -13,6 +13,8 @@ from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
 from ..rows import Reading, keeps_all_ties
 
+Masses = NDArray[np.int64]
+
 
 def top_p(
     logits: Any, top_p: Any, *, ties: str = "first", dtype: str | None = None, out: Any = None
@@ -35,23 +37,43 @@ def top_p(
     rows, all_ties = reading.checked(), keeps_all_ties(ties)
     masses = np.empty(rows.shape[1], np.int64)
     for row, p in zip(rows, column("top_p", top_p, len(rows)), strict=True):
-        truncate(row, p, all_ties, masses, 0)
+        truncate(row, p, all_ties, masses)
     return reading.result()
 
 
 @kernel
-def truncate(row: Row, p: F64, all_ties: bool, masses: NDArray[np.int64], total: I64) -> None:
-    """The kernel, in place; `masses` is scratch, `total` the mass of more than the row, or 0."""
+def truncate(row: Row, p: F64, all_ties: bool, masses: Masses) -> None:
+    """The kernel, in place; `masses` is scratch."""
     if p < 1.0:
         own = weigh(row, masses)
-        target = max(math.ceil(max(total, own) * (p - SLACK)), 1)
-        if target <= own:
-            value, equals = mass_crossing(row, masses[: row.size], target)
-            keep_first(row, value, row.size if all_ties else equals)
+        keep(row, masses, own, target(own, p), all_ties)
 
 
 @kernel
-def weigh(row: Row, masses: NDArray[np.int64]) -> I64:
+def target(total: I64, p: F64) -> I64:
+    """The mass at which the nucleus of a row with this total is complete."""
+    return max(math.ceil(total * (p - SLACK)), 1)
+
+
+@kernel
+def keep(row: Row, masses: Masses, own: I64, mass: I64, all_ties: bool) -> None:
+    """Keep tokens until their masses, whose sum is `own`, reach a target."""
+    if mass <= own:
+        value, equals = mass_crossing(row, masses[: row.size], mass)
+        keep_first(row, value, row.size if all_ties else equals)
+
+
+@kernel
+def agree(row: Row, masses: Masses, own: I64, low: I64, high: I64) -> bool:
+    """Whether two targets keep the same tokens."""
+    if high > own:
+        return low > own
+    some = masses[: row.size]
+    return mass_crossing(row, some, low) == mass_crossing(row, some, high)
+
+
+@kernel
+def weigh(row: Row, masses: Masses) -> I64:
     """Fill in each token's mass; their sum."""
     best = largest(row)
     total = np.int64(0)
