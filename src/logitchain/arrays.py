@@ -26,8 +26,11 @@ def items(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
     integers above 2**63.
     """
     if isinstance(value, (list, tuple)):
-        array = np.empty(len(value), object) if is_ragged(value) else np.array(value, object)
-        if array.ndim == 1:
+        nested = value and all(isinstance(x, (list, tuple)) for x in value)
+        if nested and not is_ragged(value):
+            array = np.array(value, object)
+        else:
+            array = np.empty(len(value), object)
             array[:] = value
     elif is_array(value):
         array = buffer(name, value)

@@ -35,15 +35,23 @@ def reaching(row: Row, start: I64, floor: F32) -> U64:
     return bits.view(np.uint64)[0]
 
 
+def move(row: Row, start: I64, target: Row, to: I64) -> None:
+    """Copy the 64 logits from `start` on to the place `to` of another row."""
+    target[to : to + LANES] = row[start : start + LANES]
+
+
 def lowest_bit(bits: U64) -> I64:
     """The place of the lowest 1 in a number that has one."""
     return (int(bits) & -int(bits)).bit_length() - 1
 
 
-def _load(context: Any, builder: Any, row_type: Any, row: Any, start: Any) -> Any:
+def _place(context: Any, builder: Any, row_type: Any, row: Any, start: Any) -> Any:
     data = context.make_array(row_type)(context, builder, row).data
-    place = builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
-    return builder.load(place, align=4)
+    return builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
+
+
+def _load(context: Any, builder: Any, row_type: Any, row: Any, start: Any) -> Any:
+    return builder.load(_place(context, builder, row_type, row, start), align=4)
 
 
 def _half(builder: Any, vector: Any, first: int) -> Any:
@@ -84,6 +92,16 @@ def _llvm_reaching(typingctx: Any, row: Any, start: Any, floor: Any) -> Any:
 
 
 @intrinsic
+def _llvm_move(typingctx: Any, row: Any, start: Any, target: Any, to: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _load(context, builder, signature.args[0], *args[:2])
+        builder.store(vector, _place(context, builder, signature.args[2], *args[2:]), align=4)
+        return context.get_dummy_value()
+
+    return types.none(row, start, target, to), codegen
+
+
+@intrinsic
 def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -99,6 +117,11 @@ def _compiled_peak(row, start):  # type: ignore[no-untyped-def]
 @overload(reaching, inline="always")
 def _compiled_reaching(row, start, floor):  # type: ignore[no-untyped-def]
     return lambda row, start, floor: _llvm_reaching(row, start, floor)  # type: ignore[call-arg]
+
+
+@overload(move, inline="always")
+def _compiled_move(row, start, target, to):  # type: ignore[no-untyped-def]
+    return lambda row, start, target, to: _llvm_move(row, start, target, to)  # type: ignore[call-arg]
 
 
 @overload(lowest_bit, inline="always")

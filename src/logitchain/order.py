@@ -7,7 +7,7 @@ maxima vectorise without fastmath, and a search for a logit is a binary search o
 import numpy as np
 from numpy.typing import NDArray
 
-from .numerics import F32, F64, FLT_MAX, HALF, I32, I64, Row, kernel, mass_halves
+from .numerics import F32, F64, FLT_MAX, I32, I64, Row, kernel
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INF_BITS = 0x7F800000
@@ -119,17 +119,6 @@ def mass_crossing(row: Row, masses: NDArray[np.int64], target: I64) -> tuple[F32
         elif row[i] == value:
             each = masses[i]
     return value, (target - above + each - 1) // each
-
-
-@kernel
-def mass_before(row: Row, best: F32, value: F32, place: I64) -> I64:
-    """The mass of the tokens that come before one in the order, its logit and place being given."""
-    highs, lows = np.int32(0), np.int32(0)
-    for i in range(row.size):
-        high, low = mass_halves(row[i] - best)
-        if row[i] > value or (row[i] == value and i < place):
-            highs, lows = np.int32(highs + high), np.int32(lows + low)
-    return (np.int64(highs) << HALF) + np.int64(lows)
 
 
 @kernel

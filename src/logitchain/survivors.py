@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import (
-    READ,
     Blocks,
     Ids,
-    Source,
-    block,
     block_count,
+    convert_and_look,
     copy,
+    fetch,
     gather,
     look,
     look_again,
@@ -27,8 +26,8 @@ from .blocks import (
 )
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .lanes import LANES
-from .numerics import F32, F64, I64, Row, kernel, mass, total_mass
-from .order import NO_CUT, at_least, largest, mass_before
+from .numerics import F32, F64, I64, MASS_BITS, Row, kernel, mass
+from .order import NO_CUT, at_least, largest
 from .rows import FLOAT32, Rows, Stored
 from .sample import EVERY, MARGIN, arrivals, contest, race
 
@@ -55,8 +54,9 @@ _OFF = (0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
 NO_ROWS = np.empty((0, 0), np.float32)
 _NO_MARKS = np.empty(0, np.bool_)
 _INF = np.float32(np.inf)
+NEVER = np.int64(2**62)
 
-_NEGLIGIBLE = np.float32(-12.0)  # a block this far below the best is first bounded, not weighed
+_LITTLE = 2 ** (MASS_BITS - 12)
 
 
 class Steps(NamedTuple):
@@ -78,8 +78,9 @@ class Requests(NamedTuple):
 class Scratch(NamedTuple):
     """Memory for one row, used again for the next."""
 
-    floats: NDArray[np.float32]  # (2, vocab) changed blocks; the survivors' logits
-    small: NDArray[np.float32]  # blocks' peaks and a buffer
+    own: Row  # (blocks * 64,)
+    values: Row  # (vocab,) the survivors' logits
+    small: NDArray[np.float32]  # the blocks' peaks; a block
     ids: Ids  # (vocab,) which tokens survive, ascending
     longs: NDArray[np.int64]  # (3, vocab) places and counts of named tokens; masses
     is_own: NDArray[np.bool_]  # (blocks,)
@@ -89,8 +90,9 @@ def scratch(vocab: int) -> Scratch:
     """Scratch for rows of this length."""
     number = block_count(vocab)
     return Scratch(
-        floats=np.empty((2, vocab), np.float32),
-        small=np.empty(number + READ, np.float32),
+        own=np.empty(number * LANES, np.float32),
+        values=np.empty(vocab, np.float32),
+        small=np.empty(number + LANES, np.float32),
         ids=np.empty(vocab, np.int32),
         longs=np.empty((3, vocab), np.int64),
         is_own=np.zeros(number, np.bool_),
@@ -141,7 +143,8 @@ def _run(
     keys: NDArray[np.uint64],
     named: NDArray[np.int64],
     spans: NDArray[np.int64],
-    floats: NDArray[np.float32],
+    own: Row,
+    values: Row,
     small: NDArray[np.float32],
     ids: Ids,
     longs: NDArray[np.int64],
@@ -150,18 +153,21 @@ def _run(
     tokens: NDArray[np.int64],
 ) -> None:
     todo = np.empty_like(table)
-    blocks = Blocks(small[: is_own.size], floats[0], is_own, small[is_own.size :])
+    peaks, buffer = small[: is_own.size], small[is_own.size :]
     for r in range(first, last):
-        source = Source(
-            kind, wide[r if kind == FLOAT32 else 0], narrow[0 if kind == FLOAT32 else r], ids.size
-        )
+        if kind == FLOAT32:
+            blocks = Blocks(wide[r], own, is_own, peaks, buffer)
+            is_fit = look(blocks)
+        else:
+            blocks = Blocks(own[:0], own, is_own, peaks, buffer)
+            is_fit = convert_and_look(kind, narrow[r], blocks)
         count = choose(table, asked[r], spans[:, r], keys[r], todo)
         task = Task(
             todo[:count], asked[r], keys[r, 0], keys[r, 1], named, spans[:, r], marks, longs
         )
         draws = out.shape[0] == 0
-        whole = floats[1] if draws else out[r]
-        n, token = survive(source, blocks, task, floats[1], ids, whole, draws)
+        whole = values if draws else out[r]
+        n, token = survive(blocks, task, values, ids, whole, draws) if is_fit else (0, -1)
         tokens[r] = token
         if n <= 0:
             continue
@@ -171,7 +177,7 @@ def _run(
         elif n < ids.size:
             whole[:] = -np.inf
             for i in range(n):
-                whole[left[i]] = floats[1, i]
+                whole[left[i]] = values[i]
 
 
 @kernel
@@ -200,37 +206,35 @@ def choose(
 
 @kernel
 def survive(
-    source: Source, blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
+    blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
 ) -> tuple[int, int]:
     """(how many tokens are left to consider, 0) with these in `values` and `ids`, or if they are all
-    in `whole`; (0, -1) if the row is not fit; (-1, token) if the draw is decided without them.
+    in `whole`; (0, -1) if none is left; (-1, token) if the draw is decided without them.
 
     Of those left, the removed ones have -inf.
     """
-    if not look(source, blocks):
-        return 0, -1
-    lead = change_order(source, blocks, task)
+    lead = change_order(blocks, task)
     best = largest(blocks.peaks)
     if best == -np.inf:
         return 0, -1
     steps = task.table.shape[0]
-    floor, weighs, loose = highest_floor(task, lead, blocks.peaks, best, source.vocab)
-    if loose and draws:
-        return -1, draw_first(source, blocks, task, lead, weighs, best)
-    if floor > NO_CUT:
-        n = gather(source, blocks, at_least(floor), values, ids)
+    floor = highest_floor(task, lead, blocks.peaks, best, ids.size)
+    if floor.is_loose and draws:
+        return -1, draw_first(blocks, task, floor, best)
+    if floor.logit > NO_CUT:
+        n = gather(blocks, at_least(floor.logit), values, ids)
     else:
-        n, weighs = source.vocab, -1
-        copy(source, blocks, whole)
-    if n < source.vocab:
+        n = ids.size
+        copy(blocks, whole)
+    if n < ids.size:
         row, left = values[:n], ids[:n]
     else:
         row, left = whole, EVERY
-        if floor > NO_CUT:
+        if floor.logit > NO_CUT:
             whole[:] = values
     for s in range(lead, steps):
-        if s == weighs:
-            truncate_by_mass(source, blocks, task, lead, s, best, row)
+        if s == floor.weighs and n < ids.size:
+            truncate_by_mass(blocks, task, s, floor.heat_before, best, row)
         else:
             apply(task, s, row, left)
         if task.table[s, 0] == BIAS and largest(row) == -np.inf:
@@ -242,17 +246,18 @@ def survive(
 
 
 @kernel
-def change_order(source: Source, blocks: Blocks, task: Task) -> I64:
+def change_order(blocks: Blocks, task: Task) -> I64:
     """Apply the biases and penalties that the chain begins with; how many steps they are."""
     lead = 0
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
-        for i in range(find(task, lead, EVERY)):
-            make_own(source, blocks, task.longs[0, i] // LANES)
+        start, stop = task.spans[task.table[lead, 2]]
+        if lead == 0 or task.table[lead, 2] != task.table[lead - 1, 2]:
+            make_own(blocks, task.named[0, start:stop])
         lead += 1
     if lead:
         for s in range(lead):
             apply(task, s, blocks.own, EVERY)
-        look_again(source, blocks)
+        look_again(blocks)
     return lead
 
 
@@ -261,19 +266,20 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     """Where among the survivors the tokens are that a step names, and their counts; how many."""
     control, scope, source = task.table[s]
     start, stop = task.spans[source]
+    tokens, in_prompt, in_output = task.named[:, start:stop]
+    places, counts = task.longs[0], task.longs[1]
     n = 0
-    for j in range(start, stop):
-        token, count, in_output = task.named[0, j], task.named[1, j], task.named[2, j]
+    for j in range(tokens.size):
+        place, count = tokens[j], in_prompt[j]
         if control != BIAS:
-            count = (scope != 2) * count + (scope != 1) * in_output
+            count = (scope != 2) * count + (scope != 1) * in_output[j]
             if count == 0:
                 continue
-        place = token
         if ids.size:
-            place = np.searchsorted(ids, token)
-            if place == ids.size or ids[place] != token:
+            place = np.searchsorted(ids, tokens[j])
+            if place == ids.size or ids[place] != tokens[j]:
                 continue
-        task.longs[0, n], task.longs[1, n] = place, count
+        places[n], counts[n] = place, count
         n += 1
     return n
 
@@ -281,140 +287,129 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
 # ---- floors
 
 
-@kernel
-def highest_floor(
-    task: Task, lead: I64, peaks: Row, best: F32, vocab: I64
-) -> tuple[float, int, bool]:
-    """(a logit of the changed row under which nothing matters; the step that weighs the row, or -1;
-    whether only temperatures and that step are left, so that the draw may come first).
+class Floor(NamedTuple):
+    """What is known of a row's survivors before any is looked at."""
 
-    From `lead` on, as long as each control keeps the order and removes from its end, what one of
-    them removes is lost, whatever the others do. But top_p looks at the mass of all that is left: if
-    nothing is removed yet it weighs the whole row, otherwise the floors end with it.
+    logit: Any  # nothing under it survives; NO_CUT if nothing is known
+    weighs: Any  # the step, a top_p, that needs the mass of all tokens; or -1
+    heat_before: Any  # the temperature before that step
+    heat: Any  # the temperature at the end
+    is_loose: Any  # whether no other step removes anything: then the draw may come first
+
+
+@kernel
+def highest_floor(task: Task, lead: I64, peaks: Row, best: F32, vocab: I64) -> Floor:
+    """From step `lead` on, as long as each control keeps the order and removes from its end, what
+    one of them removes is lost, whatever the others do.
+
+    But top_p looks at the mass of all that is left: if nothing is removed yet it weighs the whole
+    row, otherwise the floors end with it.
     """
-    floor, heat, weighs, loose = NO_CUT, 1.0, -1, True
+    logit, weighs, heat_before, heat, is_loose = NO_CUT, -1, 1.0, 1.0, True
     for s in range(lead, task.table.shape[0]):
         control = task.table[s, 0]
         asked = task.asked[control]
-        if control == TEMPERATURE and asked > 0.0:
-            heat *= asked
-        elif control == TOP_P and loose and weighs < 0:
-            weighs = s
-            floor = top_p.floor(best, heat, asked, vocab)
+        if control == TEMPERATURE and asked > 0.0 and heat == 1.0:
+            heat = asked
+        elif control == TOP_P and is_loose and weighs < 0:
+            weighs, heat_before = s, heat
+            logit = top_p.floor(best, heat, asked, vocab)
         else:
-            loose = False
-            if control == TEMPERATURE:
-                floor = temperature.floor(best)
+            is_loose = False
+            if control == TEMPERATURE and asked == 0.0:
+                logit = temperature.floor(best)
             elif control == TOP_K:
-                floor = max(floor, top_k.floor(peaks, np.int64(asked)))
+                logit = max(logit, top_k.floor(peaks, np.int64(asked)))
             elif control == MIN_P:
-                floor = max(floor, min_p.floor(best, heat, asked))
+                logit = max(logit, min_p.floor(best, heat, asked))
             else:
                 break
-    floor, is_safe = lowered(floor, heat, best)
-    return floor, weighs, loose and is_safe
-
-
-@kernel
-def lowered(floor: F64, heat: F64, best: F32) -> tuple[float, bool]:
-    """(a floor made safe against rounding, which can make logits equal; whether it can be made so)."""
+    # Rounding can make logits equal: the floor is lowered, or given up where that is not enough.
     is_safe = 2.0**-20 <= heat <= 2.0**20 and abs(best) < 2.0**100
-    if not is_safe or abs(floor) > 2.0**100:
-        return NO_CUT, is_safe
-    return floor - 2.0**-18 * (abs(floor) + abs(best)) - 2.0**-100, True
+    if is_safe and abs(logit) < 2.0**100:
+        logit -= 2.0**-18 * (abs(logit) + abs(best)) + 2.0**-100
+    else:
+        logit = NO_CUT
+    return Floor(logit, weighs, heat_before, heat, is_loose and is_safe)
 
 
 # ---- the mass of a whole row
 
 
 @kernel
-def scaled_peaks(blocks: Blocks, task: Task, lead: I64, until: I64, best: F32) -> Row:
-    """The blocks' largest logits as they are before step `until`."""
-    peaks = blocks.peaks.copy()
-    rescale(peaks, task, lead, until, best)
-    return peaks
-
-
-@kernel
-def rescale(part: Row, task: Task, lead: I64, until: I64, best: F32) -> F32:
-    """Apply the temperatures before step `until`, in place; what the row's largest logit becomes."""
-    top = np.float32(best)
-    for s in range(lead, until):
-        if task.table[s, 0] == TEMPERATURE:
-            top = temperature.scale_below(part, task.asked[TEMPERATURE], top)
-    return top
-
-
-@kernel
-def scaled_block(
-    source: Source, blocks: Blocks, b: I64, task: Task, lead: I64, until: I64, best: F32
-) -> Row:
-    """A block as it is before step `until`."""
-    part = block(source, blocks, b)
-    scaled = blocks.buffer[LANES : LANES + part.size]
-    scaled[:] = part
-    rescale(scaled, task, lead, until, best)
-    return scaled
-
-
-@kernel
 def weigh(
-    source: Source,
     blocks: Blocks,
-    task: Task,
-    lead: I64,
-    until: I64,
-    best: F32,
+    heat: F64,
     tops: Row,
     value: F32,
     token: I64,
+    enough: I64,
     exactly: bool,
 ) -> tuple[int, int, int]:
-    """(the row's mass before step `until` at least, at most; that of the tokens before a token).
+    """(the row's mass at least, at most; the mass of the tokens before one in the order).
 
-    Blocks far below the best are only bounded by their peaks, unless it is asked for exactly.
+    heat        the temperature, after which the blocks' largest logits are `tops`
+    value       the token's logit; +inf if it does not matter
+    enough      a mass with which to stop
+    exactly     whether blocks far below the best are weighed too, not only bounded by their peaks
     """
     top = largest(tops)
+    high, low = temperature.factors(heat)
+    cut = -_INF if exactly else negligible(tops, top)
     total, before, loose = np.int64(0), np.int64(0), np.int64(0)
     for b in range(tops.size):
-        if not exactly and tops[b] - top < _NEGLIGIBLE and tops[b] < value:
-            loose += mass(tops[b] - top)
+        if tops[b] - top < cut and tops[b] < value:
+            loose += mass(tops[b] - top) * LANES
             continue
-        part = scaled_block(source, blocks, b, task, lead, until, best)
-        total += total_mass(part, top)
-        if tops[b] >= value:
-            before += mass_before(part, top, value, token - b * LANES)
-    return total, total + loose * LANES, before
+        place = np.int32(min(max(token - b * LANES, 0), LANES))
+        fetch(blocks, b)
+        here = top_p.weigh_block(blocks.buffer, high, low, top, value, place)
+        total += here[0]
+        before += here[1]
+        if total > enough:
+            return total, total, before
+    return total, total + loose, before
 
 
 @kernel
-def truncate_by_mass(
-    source: Source, blocks: Blocks, task: Task, lead: I64, s: I64, best: F32, row: Row
-) -> None:
+def negligible(tops: Row, top: F32) -> F32:
+    """How far below the best blocks must be that all of them have next to no mass."""
+    for cut in range(-10, -30, -4):
+        loose = np.int64(0)
+        for b in range(tops.size):
+            loose += mass(tops[b] - top) if tops[b] - top < cut else 0
+        if loose * LANES < _LITTLE:
+            return np.float32(cut)
+    return -_INF
+
+
+@kernel
+def truncate_by_mass(blocks: Blocks, task: Task, s: I64, heat: F64, best: F32, row: Row) -> None:
     """top_p on survivors, where others are left that have a part in the row's mass."""
     p, all_ties, masses = task.asked[TOP_P], task.table[s, 1] != 0, task.longs[2]
-    tops = scaled_peaks(blocks, task, lead, s, best)
+    tops = blocks.peaks.copy()
+    temperature.scale_below(tops, heat, best)
     own = top_p.weigh(row, masses)
-    low, high, _ = weigh(source, blocks, task, lead, s, best, tops, _INF, 0, False)
+    enough = top_p.enough(own, p)
+    low, high, _ = weigh(blocks, heat, tops, _INF, 0, enough, False)
     if not top_p.agree(row, masses, own, top_p.target(low, p), top_p.target(high, p)):
-        low, _, _ = weigh(source, blocks, task, lead, s, best, tops, _INF, 0, True)
+        low, _, _ = weigh(blocks, heat, tops, _INF, 0, enough, True)
     top_p.keep(row, masses, own, top_p.target(low, p), all_ties)
 
 
 @kernel
-def draw_first(
-    source: Source, blocks: Blocks, task: Task, lead: I64, weighs: I64, best: F32
-) -> I64:
+def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
     """The draw where nothing removes tokens, or nothing but one top_p.
 
     Who wins among all tokens wins among the nucleus, if it is in there. If not, then neither is any
     that comes after it in the order, and the others race again.
     """
-    steps, at = task.table.shape[0], max(weighs, lead)
-    tops = scaled_peaks(blocks, task, lead, at, best)
-    top = largest(tops)
+    tops = blocks.peaks.copy()
+    top = temperature.scale_below(tops, floor.heat_before, best)
+    heat_after = floor.heat if floor.heat_before == 1.0 else 1.0
     final_tops = tops.copy()
-    rescale(final_tops, task, at, steps, top)
+    temperature.scale_below(final_tops, heat_after, top)
+    before, after = temperature.factors(floor.heat_before), temperature.factors(heat_after)
     came = arrivals(task.seed, task.position, np.arange(tops.size))
     bound = final_tops + came.noise
     favourite = np.argmax(bound)
@@ -425,39 +420,28 @@ def draw_first(
             b = favourite if turn < 0 else turn
             if turn == favourite or tops[b] < limit or bound[b] < score - MARGIN:
                 continue
-            part = scaled_block(source, blocks, b, task, lead, at, best)
-            final = blocks.buffer[2 * LANES : 2 * LANES + part.size]
-            final[:] = part
-            rescale(final, task, at, steps, top)
-            for j in range(part.size):
+            fetch(blocks, b)
+            for j in range(LANES):
+                x = temperature.product(blocks.buffer[j], *before)
                 token = b * LANES + j
-                if part[j] > limit or (part[j] == limit and token < limit_token):
-                    mine = contest(final[j], token, came, b, task.seed, task.position, score)
+                if x > limit or (x == limit and token < limit_token):
+                    y = temperature.product(x, *after)
+                    mine = contest(y, token, came, b, task.seed, task.position, score)
                     if mine > score or (mine == score and token < winner):
-                        winner, score, value = token, mine, part[j]
-        if weighs < 0:
+                        winner, score, value = token, mine, x
+        if floor.weighs < 0:
             return winner
-        limit, limit_token = value, 0 if task.table[weighs, 1] != 0 else winner
-        if is_before(source, blocks, task, lead, at, best, tops, limit, limit_token):
+        limit, limit_token = value, 0 if task.table[floor.weighs, 1] != 0 else winner
+        if is_before(blocks, task, floor.heat_before, tops, limit, limit_token):
             return winner
 
 
 @kernel
-def is_before(
-    source: Source,
-    blocks: Blocks,
-    task: Task,
-    lead: I64,
-    s: I64,
-    best: F32,
-    tops: Row,
-    value: F32,
-    token: I64,
-) -> bool:
-    """Whether a token comes before the end of the nucleus that top_p, step s, keeps."""
+def is_before(blocks: Blocks, task: Task, heat: F64, tops: Row, value: F32, token: I64) -> bool:
+    """Whether a token comes before the end of the nucleus."""
     p = task.asked[TOP_P]
     for exactly in (False, True):
-        low, high, before = weigh(source, blocks, task, lead, s, best, tops, value, token, exactly)
+        low, high, before = weigh(blocks, heat, tops, value, token, NEVER, exactly)
         if before < top_p.target(low, p):
             return True
         if before >= top_p.target(high, p):

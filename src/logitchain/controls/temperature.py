@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F32, F64, FLT_MAX, Row, finite, fma, kernel
+from ..numerics import F32, F64, FLT_MAX, Row, finite, fma, inlined, kernel
 from ..order import keep_first, largest
 from ..params import column
 from ..rows import Reading
@@ -41,24 +41,24 @@ def temperature(
 @kernel
 def scale(row: Row, t: F64) -> None:
     """The kernel, in place."""
-    if t != 1.0:
-        scale_below(row, t, largest(row))
+    scale_below(row, t, largest(row))
 
 
 @kernel
 def scale_below(row: Row, t: F64, best: F32) -> F32:
     """The same for part of a row whose largest logit is `best`; what that becomes."""
+    if t == 1.0:
+        return np.float32(best)
     if t == 0.0:
         keep_first(row, best, 1)
         return np.float32(best)
     t = max(t, _COLDEST)
     top = np.float64(best)
     if _ORDINARY <= t <= 1.0 / _ORDINARY and abs(top) / t < FLT_MAX:
-        high = np.float32(1.0 / t)
-        low = np.float32(1.0 / t - np.float64(high))
+        high, low = factors(t)
         for i in range(row.size):
-            row[i] = _product(row[i], high, low)
-        return _product(np.float32(best), high, low)
+            row[i] = product(row[i], high, low)
+        return product(np.float32(best), high, low)
     # A row whose best would overflow moves there first: to every filter it is the same row.
     shift = 0.0 if abs(top) / t < FLT_MAX else top
     for i in range(row.size):
@@ -67,9 +67,16 @@ def scale_below(row: Row, t: F64, best: F32) -> F32:
     return finite((top - shift) / t)
 
 
-@kernel
-def _product(x: F32, high: F32, low: F32) -> F32:
-    """x / t as x times 1 / t in two parts: rounded as a float64 division but once in 2**20."""
+@inlined
+def factors(t: F64) -> tuple[F32, F32]:
+    """1 / t in two parts, for an ordinary t."""
+    high = np.float32(1.0 / t)
+    return high, np.float32(1.0 / t - np.float64(high))
+
+
+@inlined
+def product(x: F32, high: F32, low: F32) -> F32:
+    """x / t by its factors: rounded as a float64 division but once in 2**20, as fast as a product."""
     y = max(fma(x, high, x * low), np.float32(-FLT_MAX))
     return y if x > -np.inf else x
 

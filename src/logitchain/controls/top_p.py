@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F32, F64, I64, SLACK, Row, kernel, log, mass
+from ..numerics import F32, F64, I64, SLACK, Row, join, kernel, log, mass, mass_halves
 from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
 from ..rows import Reading, keeps_all_ties
+from .temperature import product
 
 Masses = NDArray[np.int64]
 
@@ -81,6 +82,34 @@ def weigh(row: Row, masses: Masses) -> I64:
         masses[i] = mass(row[i] - best)
         total += masses[i]
     return total
+
+
+@kernel
+def enough(own: I64, p: F64) -> I64:
+    """A total beyond which the nucleus has more than the mass `own`."""
+    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2.0, 2.0**62))
+
+
+@kernel
+def weigh_block(
+    block: Row, high: F32, low: F32, top: F32, value: F32, place: I64
+) -> tuple[int, int]:
+    """(the mass of a block after scaling it, that of its tokens before one in the order).
+
+    high, low      the temperature's factors
+    top            the scaled row's largest logit
+    value, place   the token's scaled logit, and its id less the block's first
+    """
+    highs, lows = np.int32(0), np.int32(0)
+    highs_before, lows_before = np.int32(0), np.int32(0)
+    for i in range(block.size):
+        x = product(block[i], high, low)
+        upper, lower = mass_halves(x - top)
+        highs, lows = np.int32(highs + upper), np.int32(lows + lower)
+        is_before = np.int32(-((x > value) | ((x == value) & (np.int32(i) < place))))
+        highs_before = np.int32(highs_before + (upper & is_before))
+        lows_before = np.int32(lows_before + (lower & is_before))
+    return join(highs, lows), join(highs_before, lows_before)
 
 
 @kernel
