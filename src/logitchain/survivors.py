@@ -27,7 +27,7 @@ from .blocks import (
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .lanes import LANES
 from .numerics import F32, F64, I64, MASS_BITS, Row, kernel, mass
-from .order import NO_CUT, at_least, largest
+from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
 from .rows import FLOAT32, Rows, Stored
 from .sample import EVERY, MARGIN, arrivals, contest, race
 
@@ -353,21 +353,31 @@ def weigh(
     enough      a mass with which to stop
     exactly     whether blocks far below the best are weighed too, not only bounded by their peaks
     """
+    row, own, is_own, _, _ = blocks
     top = largest(tops)
     high, low = temperature.factors(heat)
     cut = -_INF if exactly else negligible(tops, top)
+    above = key_to_float(np.int32(float_to_key(value) + 1))
     total, before, loose = np.int64(0), np.int64(0), np.int64(0)
     for b in range(tops.size):
         if tops[b] - top < cut and tops[b] < value:
             loose += mass(tops[b] - top) * LANES
             continue
-        place = np.int32(min(max(token - b * LANES, 0), LANES))
-        fetch(blocks, b)
-        here = top_p.weigh_block(blocks.buffer, high, low, top, value, place)
+        bar = value if (b + 1) * LANES <= token else above
+        if is_own[b]:
+            here = top_p.weigh_block(own, np.uint64(b * LANES), high, low, top, bar)
+        else:
+            here = top_p.weigh_block(row, np.uint64(b * LANES), high, low, top, bar)
         total += here[0]
         before += here[1]
         if total > enough:
             return total, total, before
+    b = token // LANES  # in the token's own block, its equals before it
+    fetch(blocks, b)
+    for j in range(token - b * LANES):
+        x = temperature.product(blocks.buffer[j], high, low)
+        if x == value:
+            before += mass(x - top)
     return total, total + loose, before
 
 

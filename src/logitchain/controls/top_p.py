@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F32, F64, I64, SLACK, Row, join, kernel, log, mass, mass_halves
+from ..lanes import LANES
+from ..numerics import F32, F64, I64, SLACK, U64, Row, join, kernel, log, mass, mass_halves
 from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
 from ..rows import Reading, keeps_all_ties
@@ -91,25 +92,20 @@ def enough(own: I64, p: F64) -> I64:
 
 
 @kernel
-def weigh_block(
-    block: Row, high: F32, low: F32, top: F32, value: F32, place: I64
-) -> tuple[int, int]:
-    """(the mass of a block after scaling it, that of its tokens before one in the order).
+def weigh_block(row: Row, start: U64, high: F32, low: F32, top: F32, bar: F32) -> tuple[int, int]:
+    """(the mass of a block of the row, that of its tokens which reach a bar).
 
-    high, low      the temperature's factors
-    top            the scaled row's largest logit
-    value, place   the token's scaled logit, and its id less the block's first
+    high, low   the temperature's factors
+    top         the row's largest logit after scaling
     """
-    highs, lows = np.int32(0), np.int32(0)
-    highs_before, lows_before = np.int32(0), np.int32(0)
-    for i in range(block.size):
-        x = product(block[i], high, low)
+    highs, lows, highs_over, lows_over = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    for i in range(LANES):
+        x = product(row[start + np.uint64(i)], high, low)  # unsigned: it cannot be negative
         upper, lower = mass_halves(x - top)
         highs, lows = np.int32(highs + upper), np.int32(lows + lower)
-        is_before = np.int32(-((x > value) | ((x == value) & (np.int32(i) < place))))
-        highs_before = np.int32(highs_before + (upper & is_before))
-        lows_before = np.int32(lows_before + (lower & is_before))
-    return join(highs, lows), join(highs_before, lows_before)
+        highs_over = np.int32(highs_over + (upper if x >= bar else np.int32(0)))
+        lows_over = np.int32(lows_over + (lower if x >= bar else np.int32(0)))
+    return join(highs, lows), join(highs_over, lows_over)
 
 
 @kernel
