@@ -11,8 +11,8 @@ from logitchain import numerics
 from logitchain.sample import delay, earliest, exponential
 from strategies import rows
 
-INTERPRETED = numerics.kernel.__globals__["numba"].config.DISABLE_JIT
-DRAWS = 1_500 if INTERPRETED else 60_000
+INTERPRETED = numerics.INTERPRETED
+DRAWS = 300 if INTERPRETED else 60_000
 
 
 def draws(row, count, *, seed=None, position=None):
@@ -152,6 +152,20 @@ def test_positions_seeds_and_tokens_are_independent():
         assert_fits(pairs, np.full(64, 1 / 64))
     matched = draws(row, DRAWS, position=1)
     assert_fits(by_seed // 16 * 8 + matched // 16, np.full(64, 1 / 64))
+
+
+def test_the_race_is_won_by_the_best_score_of_all():
+    """No bound of a block or token may pass over the winner."""
+    rng = np.random.default_rng(1)
+    for seed in range(20 if INTERPRETED else 4000):
+        row = rng.normal(0, 1.5, 150).astype(np.float32)
+        keys = np.uint64(seed), np.uint64(0)
+        scores = np.empty(150)
+        for token in range(150):
+            first, leader = earliest(*keys, token // 64)
+            wait = 0.0 if token % 64 == leader else delay(*keys, token)
+            scores[token] = np.float64(row[token]) - np.log(first + wait)
+        assert lc.sample(row, seed=seed, position=0) == scores.argmax()
 
 
 def test_greedy_is_a_chain_with_temperature_zero():

@@ -41,8 +41,8 @@ def look(blocks: Blocks) -> bool:
     is_own[:] = False
     whole = row.size // LANES * LANES
     if whole < row.size:
-        own[whole:] = -np.inf
-        own[whole : row.size] = row[whole:]
+        for i in range(LANES):
+            own[whole + i] = row[whole + i] if whole + i < row.size else -np.inf
         is_own[-1] = True
     has_nan = find_peaks(row[:whole], peaks) | find_peaks(own[whole:], peaks[whole // LANES :])
     return scan(peaks)[1] and not has_nan
@@ -149,5 +149,5 @@ def copy(blocks: Blocks, row: Row) -> None:
     for b in range(row.size // LANES):
         fetch(blocks, b)
         move(blocks.buffer, 0, row, b * LANES)
-    whole = row.size // LANES * LANES
-    row[whole:] = blocks.own[whole : row.size]
+    for i in range(row.size // LANES * LANES, row.size):
+        row[i] = blocks.own[i]

@@ -26,6 +26,10 @@ I64: TypeAlias = Any
 U64: TypeAlias = Any
 
 
+#: Whether numba does not compile here, for coverage.
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+
 def kernel(function: F) -> F:
     """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
     return _compile(function)
@@ -44,7 +48,7 @@ def spliced(function: F) -> F:
 
 
 def _compile(function: F, **options: Any) -> F:
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # as silent as compiled
+    if INTERPRETED:  # as silent as compiled code
         return np.errstate(all="ignore")(function)
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
 

@@ -75,8 +75,6 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
         if logits.dtype == torch.bfloat16:  # NumPy knows it neither by name nor through DLPack
             logits, dtype = logits.view(torch.int16), "bfloat16"
     given = buffer("logits", logits)
-    if given.dtype == np.float32:
-        return given
     if given.dtype.name == "bfloat16" or (dtype and given.dtype in (np.uint16, np.int16)):
         return given.view(np.uint16)
     if isinstance(logits, Sequence) and given.dtype.kind in "iu":
@@ -138,7 +136,11 @@ class Stored(NamedTuple):
 
 
 def stored(logits: Any, dtype: str | None = None) -> Stored:
-    """The caller's rows, checked for their shape: where they are, if kernels can read them there."""
+    """The caller's rows, checked for their shape; where they are, if kernels can read them."""
+    if type(logits) is np.ndarray and logits.dtype == np.float32 and logits.flags.carray:
+        given = _shaped(logits)  # what almost every call brings, 1 us sooner
+        if given.ndim == 2:
+            return Stored(FLOAT32, given, _NO_NARROW, given.shape)
     given = _shaped(floats(logits, dtype))
     in_place = given.flags.c_contiguous and given.flags.aligned and given.dtype.isnative
     kind = FLOAT32 if given.itemsize != 2 else FLOAT16 if given.dtype == np.float16 else BFLOAT16

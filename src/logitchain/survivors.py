@@ -175,7 +175,8 @@ def _run(
         if draws:
             tokens[r] = race(whole[:n], left, task.seed, task.position)
         elif n < ids.size:
-            whole[:] = -np.inf
+            for i in range(ids.size):
+                whole[i] = -np.inf
             for i in range(n):
                 whole[left[i]] = values[i]
 
@@ -199,7 +200,8 @@ def choose(
         else:
             is_off = asked[control] == _OFF[control]
         if not is_off:
-            todo[n] = table[s]
+            for i in range(3):
+                todo[n, i] = table[s, i]
             n += 1
     return n
 
@@ -231,7 +233,8 @@ def survive(
     else:
         row, left = whole, EVERY
         if floor.logit > NO_CUT:
-            whole[:] = values
+            for i in range(n):
+                whole[i] = values[i]
     for s in range(lead, steps):
         if s == floor.weighs and n < ids.size:
             truncate_by_mass(blocks, task, s, floor.heat_before, best, row)
@@ -471,7 +474,10 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
         n = find(task, s, ids)
         places, counts = task.longs[0, :n], task.longs[1, :n]
         if control == BIAS:
-            logit_bias.add(row, places, counts.view(np.float64))
+            values = np.empty(n)
+            for j in range(n):
+                values[j] = np.int64(counts[j]).view(np.float64)
+            logit_bias.add(row, places, values)
         elif control == REPETITION:
             penalties.repeat(row, places, counts, asked)
         elif control == FREQUENCY:
@@ -489,7 +495,7 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
     else:
         marks = _NO_MARKS
         if source >= 0:
-            marks = task.marks[source]
-            if ids.size:
-                marks = marks[ids]
+            marks = task.marks[source][: row.size].copy()
+            for i in range(ids.size):
+                marks[i] = task.marks[source, ids[i]]
         xtc.exclude_top(row, task.asked[_THRESHOLD], marks, option)

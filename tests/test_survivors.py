@@ -1,0 +1,243 @@
+"""The fast path: bit for bit what the controls give one after the other, for any row and request."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import logitchain as lc
+import strategies
+from logitchain import numerics
+from logitchain.chain import DEFAULT, PRESETS
+from test_chain import ORDERS, by_hand, check, steps
+
+INTERPRETED = numerics.INTERPRETED
+VOCABS = (1, 2, 5, 63, 64, 65, 128, 191) if INTERPRETED else (1, 2, 5, 63, 64, 65, 128, 700, 3000)
+LARGE = (300,) if INTERPRETED else (49_152, 128_256, 300_000)
+
+unit = strategies.unit
+settings_of_a_request = {
+    "temperature": st.sampled_from((1.0, 1.0, 0.0, 0.7, 1.3, 1e-5, 3e-7, 1e6, 1e30)),
+    "top_p": st.one_of(st.just(1.0), st.just(1.0), unit, st.floats(1e-9, 1e-3)),
+    "min_p": st.one_of(st.just(0.0), st.just(0.0), unit, st.just(1.0), st.just(1e-300)),
+    "xtc_probability": st.sampled_from((0.0, 0.0, 0.5, 1.0)),
+    "xtc_threshold": st.one_of(st.just(0.0), unit),
+    "repetition_penalty": st.sampled_from((1.0, 1.0, 0.5, 1.1, 3.0)),
+    "presence_penalty": st.sampled_from((0.0, 0.0, -2.0, 0.3)),
+    "frequency_penalty": st.sampled_from((0.0, 0.0, -0.7, 1.5)),
+}
+
+
+@st.composite
+def batches(draw, vocabs=VOCABS, max_requests=3):
+    """(logits, batch, what each row is) of one vocabulary."""
+    vocab = draw(st.sampled_from(vocabs))
+    token = st.integers(0, vocab - 1)
+    batch, rows = lc.Batch(vocab), []
+    for _ in range(draw(st.integers(1, max_requests))):
+        params = lc.Params(
+            **{name: draw(values) for name, values in settings_of_a_request.items()},
+            top_k=draw(st.one_of(st.just(0), st.just(0), st.integers(0, min(vocab, 60)))),
+            seed=draw(st.integers(0, 2**64 - 1)),
+            n=draw(st.integers(1, 2)),
+            logit_bias=draw(st.one_of(st.just({}), st.just({}), strategies.biases(vocab))),
+        )
+        prompt, output = (draw(st.lists(token, max_size=40)) for _ in range(2))
+        for handle in batch.add(params, prompt, output):
+            row = {"params": params, "prompt": prompt, "output": output}
+            rows.append(row | {"seed": batch.seed(handle)})
+    logits = [draw(strategies.rows(min_vocab=vocab, max_vocab=vocab)) for _ in rows]
+    return np.stack(logits), batch, rows
+
+
+@given(drawn=batches())
+def test_the_default_order(drawn):
+    check(*drawn, DEFAULT, lc.Chain())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@given(drawn=batches(max_requests=1))
+def test_each_preset(name, drawn):
+    check(*drawn, ORDERS[name], lc.Chain.preset(name))
+
+
+OPTIONS = {
+    "top_k": st.fixed_dictionaries({"ties": st.sampled_from(("first", "all"))}),
+    "top_p": st.fixed_dictionaries({"ties": st.sampled_from(("first", "all"))}),
+    "repetition_penalty": st.fixed_dictionaries(
+        {"scope": st.sampled_from(("all", "prompt", "output")), "window": st.integers(0, 9)}
+    ),
+    "xtc": st.fixed_dictionaries(
+        {
+            "protected_ids": st.just([0]),
+            "protected": st.sampled_from(("skip", "exempt", "exclude")),
+        }
+    ),
+}
+an_entry = st.sampled_from(DEFAULT).flatmap(
+    lambda name: st.tuples(st.just(name), OPTIONS.get(name, st.just({})))
+)
+
+
+@given(drawn=batches(), order=st.lists(an_entry, max_size=10))
+def test_any_order_even_with_a_control_twice(drawn, order):
+    check(*drawn, order, lc.Chain(order))
+
+
+@given(drawn=batches(), order=st.lists(an_entry, max_size=6), data=st.data())
+def test_callables_between_the_controls(drawn, order, data):
+    logits, batch, rows = drawn
+    place = data.draw(st.integers(0, len(order)))
+
+    def halve(rows, batch):
+        rows *= np.float32(0.5)
+
+    chain = lc.Chain([*order[:place], halve, *order[place:]], on_invalid="mark")
+    expected = by_hand(logits, rows, order[:place])
+    whole = [r for r, x in enumerate(expected) if not isinstance(x, ValueError)]
+    halved = [expected[r] * np.float32(0.5) for r in whole]
+    expected = by_hand(halved, [rows[r] for r in whole], order[place:])
+    tokens, ours = chain.sample(logits, batch), chain(logits, batch)
+    for r, x in zip(whole, expected, strict=True):
+        if isinstance(x, ValueError):
+            assert tokens[r] == -1
+        else:
+            assert_array_equal(ours[r].view(np.int32), x.view(np.int32))
+            keys = {"seed": rows[r]["seed"], "position": len(rows[r]["output"])}
+            assert tokens[r] == lc.sample(x, **keys)
+
+
+SMALLER = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", SMALLER.values(), ids=SMALLER)
+@given(drawn=batches())
+def test_smaller_formats_are_read_as_they_are(dtype, drawn):
+    logits, batch, rows = drawn
+    with np.errstate(over="ignore"):
+        logits = np.clip(logits, -60000, 60000, where=logits > -np.inf, out=logits).astype(dtype)
+    wide = logits.astype(np.float32)
+    chain = lc.Chain(on_invalid="mark")
+    assert_array_equal(chain.sample(logits, batch), chain.sample(wide, batch))
+    assert_array_equal(chain(logits, batch).view(np.int32), chain(wide, batch).view(np.int32))
+
+
+def test_every_float16_is_read_exactly():
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[~np.isnan(every) & (every < np.inf)]
+    batch = lc.Batch(finite.size)
+    batch.add(lc.Params(seed=0))
+    ours = lc.Chain(())(finite[None], batch)[0]
+    assert_array_equal(ours.view(np.int32), finite.astype(np.float32).view(np.int32))
+    for bad in every[np.isnan(every) | (every == np.inf)][:: 97 if INTERPRETED else 1]:
+        row = finite.copy()
+        row[5] = bad
+        assert lc.Chain().sample(row[None], batch, on_invalid="mark") == [-1]
+
+
+REQUESTS = {
+    "top_k": {"temperature": 0.8, "top_k": 50, "top_p": 0.95, "min_p": 0.05},
+    "top_k and xtc": {"top_k": 50, "xtc_probability": 1.0, "xtc_threshold": 0.05},
+    "min_p": {"temperature": 0.8, "top_p": 0.95, "min_p": 0.05},
+    "top_p": {"temperature": 0.8, "top_p": 0.95},
+    "small top_p": {"temperature": 1.5, "top_p": 0.2},
+    "hot": {"temperature": 1.3},
+    "nothing": {},
+    "xtc alone": {"xtc_probability": 1.0, "xtc_threshold": 0.001},
+    "greedy": {"temperature": 0.0},
+    "bias": {"temperature": 0.7, "top_p": 0.9, "logit_bias": {0: 9.0, 77: float("-inf")}},
+}
+SHAPES = {
+    "flat": lambda g, v: g.normal(0, 1.5, v),
+    "peaked": lambda g, v: g.normal(0, 2, v) + g.uniform(4, 14, v) * (g.random(v) < 12 / v),
+    "two levels": lambda g, v: np.where(g.random(v) < 0.3, 2.0, -1.0),
+    "all equal": lambda g, v: np.full(v, 0.25),
+    "one token": lambda g, v: np.where(np.arange(v) == v // 3, 1.0, -np.inf),
+    "coarse": lambda g, v: g.integers(-20, 20, v) * 0.5,
+    "steep": lambda g, v: -np.arange(v) * 0.01,
+    "neighbours": lambda g, v: 1.0 + g.integers(0, 6, v) * 2.0**-23,
+}
+
+
+@pytest.mark.parametrize("vocab", LARGE)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_large_vocabularies(shape, vocab):
+    """All requests side by side, with and without penalties."""
+    rng = np.random.default_rng(vocab)
+    batch, rows = lc.Batch(vocab), []
+    for number, fields in enumerate(REQUESTS.values()):
+        said = (rng.zipf(1.3, 500) % vocab).tolist()
+        for penalties in ({}, {"repetition_penalty": 1.2, "frequency_penalty": 0.3}):
+            params = lc.Params(seed=number, **{**fields, **penalties})
+            batch.add(params, said[:200], said[200:])
+            rows.append(
+                {"params": params, "prompt": said[:200], "output": said[200:], "seed": number}
+            )
+    logits = np.stack([SHAPES[shape](rng, vocab) for _ in rows]).astype(np.float32)
+    check(logits, batch, rows, DEFAULT, lc.Chain())
+    tokens = lc.Chain(threads=3).sample(logits, batch)
+    assert_array_equal(tokens, lc.Chain().sample(logits, batch))
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 1.1, 1.7, 3.1])
+@pytest.mark.parametrize("k", [1, 2, 3, 7])
+def test_logits_that_scaling_makes_equal(temperature, k):
+    """A lower id may win against a larger logit: the floor must not cut it off."""
+    rng = np.random.default_rng(k)
+    batch = lc.Batch(1000)
+    batch.add(lc.Params(temperature=temperature, top_k=k, seed=k))
+    for _ in range(10):
+        logits = (3.0 + rng.integers(0, 8, (1, 1000)) * 2.0**-22).astype(np.float32)
+        expected = lc.top_k(lc.temperature(logits, temperature), k)
+        assert_array_equal(lc.Chain()(logits, batch), expected)
+        assert lc.Chain().sample(logits, batch) == lc.sample(expected, seed=k, position=0)
+
+
+def test_a_token_exactly_at_the_end_of_the_nucleus_is_not_drawn():
+    """64 equal tokens: the target is the mass of 32, so the 33rd is out."""
+    batch = lc.Batch(64)
+    batch.add(lc.Params(top_p=0.5 + 2.0**-20, n=400, seed=3))
+    tokens = lc.Chain().sample(np.zeros((400, 64), np.float32), batch)
+    assert np.unique(tokens).tolist() == list(range(32))
+
+
+def test_what_a_bound_leaves_open_is_weighed():
+    """The second token stays only for the sake of 64 tokens far below, which are bounded first."""
+    row = np.full(128, -np.inf, np.float32)
+    row[:2] = 0.0, np.log(0.5)
+    row[64:] = -12.8
+    batch = lc.Batch(128)
+    batch.add(lc.Params(top_p=0.66662 + 2.0**-20, n=50, seed=0))
+    logits = np.tile(row, (50, 1))
+    expected = lc.top_p(row, 0.66662 + 2.0**-20)
+    assert np.flatnonzero(expected > -np.inf).tolist() == [0, 1]
+    assert_array_equal(lc.Chain()(logits, batch), np.tile(expected, (50, 1)))
+    assert set(lc.Chain().sample(logits, batch)) == {0, 1}
+
+
+@given(drawn=batches(max_requests=5), threads=st.integers(2, 5))
+def test_threads_share_rows_and_change_nothing(drawn, threads):
+    logits, batch, rows = drawn
+    one, several = lc.Chain(on_invalid="mark"), lc.Chain(on_invalid="mark", threads=threads)
+    expected, status = one(logits, batch), batch.status
+    assert_array_equal(several(logits, batch), expected)
+    assert batch.status == status
+    assert_array_equal(several.sample(logits, batch), one.sample(logits, batch))
+
+
+def test_the_result_may_be_where_the_logits_are():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (len(REQUESTS), 5000)).astype(np.float32)
+    batch = lc.Batch(5000)
+    for fields in REQUESTS.values():
+        batch.add(lc.Params(seed=1, presence_penalty=0.5, **fields), [1, 2, 3], [4, 4])
+    expected = lc.Chain()(logits, batch)
+    assert lc.Chain()(logits, batch, out=logits) is logits
+    assert_array_equal(logits, expected)
+
+
+def test_orders_are_those_of_the_chain_tests():
+    assert set(ORDERS) == set(PRESETS)
+    assert [name for name, _ in steps(DEFAULT)] == list(DEFAULT)
