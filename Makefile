@@ -4,6 +4,10 @@ REQUEST ?= docs/examples/chat.json
 PROMPT ?=
 SHELL := /bin/bash
 
+# numba notices a change in a kernel's own file only, not in what it calls: a cache for each state.
+SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
+
 .PHONY: help demo test test-peers test-long coverage lint format bench clean
 
 help:  ## what there is
@@ -19,7 +23,7 @@ test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and
 	.venv-peers/bin/python -m pytest tests/peers
 
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
-	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py
+	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py
 
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
 	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
@@ -37,7 +41,7 @@ bench: .venv/.bench  ## time the controls and the chain beside np.max
 	.venv/bin/python -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds
 
 clean:  ## remove the virtual environments and what the tools left
-	rm -rf .venv .venv-peers .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+	rm -rf .venv .venv-peers .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 

@@ -21,6 +21,7 @@ CASES = {  # vocabulary, scale of the logits, order
     "sglang": (2000, 2.0**-28, "sglang"),
     "tiny": (3, 2.0**-29, None),
     "draw": (4000, 2.0**-28, ("temperature",)),
+    "nucleus": (4000, 2.0**-28, ("temperature", "top_p")),
     "small": (70, 2.0**-28, "mlx_lm"),
 }
 INTERPRETED = ("tiny", "small")

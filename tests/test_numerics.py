@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from logitchain import numerics, order
-from logitchain.numerics import MASS_BITS, kernel
+from logitchain import jit, numerics, order
+from logitchain.jit import kernel
+from logitchain.numerics import MASS_BITS
 from strategies import rows
 
-INTERPRETED = numerics.kernel.__globals__["numba"].config.DISABLE_JIT
+INTERPRETED = jit.INTERPRETED
 COUNT = 300 if INTERPRETED else 20_000
 
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain import numerics
+from logitchain import jit
 from logitchain.sample import delay, earliest, exponential
 from strategies import rows
 
-INTERPRETED = numerics.INTERPRETED
+INTERPRETED = jit.INTERPRETED
 DRAWS = 300 if INTERPRETED else 60_000
 
 
@@ -82,7 +82,7 @@ def test_tokens_rarer_than_one_in_a_million_by_conditioning():
     assert ((wins - expected) ** 2 / expected).sum() < 20 + 5 * np.sqrt(40)
 
 
-@numerics.kernel
+@jit.kernel
 def early(count, block, limit, out):
     found = 0
     for seed in range(count):
@@ -108,7 +108,7 @@ def test_arrivals_are_exponential(token):
         assert abs((arrivals < t).mean() - expected) < 5 * spread + 1 / count
 
 
-@numerics.kernel
+@jit.kernel
 def arrive(seeds, token, out):
     for i in range(seeds.size):
         first, leader = earliest(seeds[i], np.uint64(0), token // 64)

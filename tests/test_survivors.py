@@ -1,19 +1,19 @@
-"""The fast path: bit for bit what the controls give one after the other, for any row and request."""
+"""The fast path: bit for bit what the controls give one after the other."""
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain import numerics
+from logitchain import jit
 from logitchain.chain import DEFAULT, PRESETS
 from test_chain import ORDERS, by_hand, check, steps
 
-INTERPRETED = numerics.INTERPRETED
+INTERPRETED = jit.INTERPRETED
 VOCABS = (1, 2, 5, 63, 64, 65, 128, 191) if INTERPRETED else (1, 2, 5, 63, 64, 65, 128, 700, 3000)
 LARGE = (300,) if INTERPRETED else (49_152, 128_256, 300_000)
 
@@ -115,7 +115,7 @@ SMALLER = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 @pytest.mark.parametrize("dtype", SMALLER.values(), ids=SMALLER)
 @given(drawn=batches())
 def test_smaller_formats_are_read_as_they_are(dtype, drawn):
-    logits, batch, rows = drawn
+    logits, batch, _ = drawn
     with np.errstate(over="ignore"):
         logits = np.clip(logits, -60000, 60000, where=logits > -np.inf, out=logits).astype(dtype)
     wide = logits.astype(np.float32)
@@ -219,7 +219,7 @@ def test_what_a_bound_leaves_open_is_weighed():
 
 @given(drawn=batches(max_requests=5), threads=st.integers(2, 5))
 def test_threads_share_rows_and_change_nothing(drawn, threads):
-    logits, batch, rows = drawn
+    logits, batch, _ = drawn
     one, several = lc.Chain(on_invalid="mark"), lc.Chain(on_invalid="mark", threads=threads)
     expected, status = one(logits, batch), batch.status
     assert_array_equal(several(logits, batch), expected)

@@ -1,7 +1,7 @@
 """A row as the fast path reads it: blocks of 64 logits, each known by its largest.
 
-A block is where the caller stored it, unless a control that changes the order has touched it, or it is
-not whole, or not float32: then it is a copy of our own.
+A block is where the caller stored it, unless a control that changes the order has touched it, or it
+is not whole, or not float32: then it is a copy of our own.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .jit import inlined, kernel, spliced
 from .lanes import LANES, lowest_bit, move, peak, reaching
-from .numerics import F32, I64, U64, Row, inlined, kernel, spliced
+from .numerics import F32, I64, U64, Row
 from .order import scan
 from .rows import BFLOAT16
 

@@ -167,7 +167,7 @@ class Chain:
                 rows[r] = -np.inf
         if not result.flags.c_contiguous:
             result[...] = rows.reshape(given.shape)
-        return result if out is None else out  # type: ignore[no-any-return]
+        return result if out is None else out
 
     def sample(
         self,

@@ -68,8 +68,8 @@ class History:
 class Shelf:
     """What the rows of a batch name, side by side in one array: their biases, then their histories.
 
-    A bias has a column for each token: its id, the bits of its number. `spans[0]` says where a row's
-    bias is, `spans[1]` where its history is.
+    A bias has a column for each token: its id, the bits of its number. `spans[0]` says where each
+    row's bias is, `spans[1]` where its history is.
     """
 
     def __init__(self, histories: Sequence[History], biases: Sequence[Table]) -> None:

@@ -76,7 +76,8 @@ def _llvm_peak(typingctx: Any, row: Any, start: Any) -> Any:
         largest = builder.extract_element(vector, _I32(0))
         return context.make_tuple(builder, signature.return_type, [largest, has_nan])
 
-    return types.Tuple((types.float32, types.boolean))(row, start), codegen
+    pair = types.Tuple((types.float32, types.boolean))  # type: ignore[no-untyped-call]
+    return pair(row, start), codegen
 
 
 @intrinsic

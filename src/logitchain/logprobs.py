@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .numerics import F64, MASS_BITS, Row, kernel, log, total_mass
+from .jit import kernel
+from .numerics import F64, MASS_BITS, Row, log, total_mass
 from .order import kth_largest, largest
 from .params import whole_number
 from .rows import Reading, Rows, token_ids

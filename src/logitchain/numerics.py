@@ -5,17 +5,16 @@ division and explicit fused multiply-add, in a fixed order; sums that many lanes
 """
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .jit import inlined, kernel
+
 Row = NDArray[np.float32]  # (vocab,), C-contiguous
 
 # Scalars inside kernels are numba's, or NumPy's where numba does not compile.
@@ -24,33 +23,6 @@ F64: TypeAlias = Any
 I32: TypeAlias = Any
 I64: TypeAlias = Any
 U64: TypeAlias = Any
-
-
-#: Whether numba does not compile here, for coverage.
-INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
-
-
-def kernel(function: F) -> F:
-    """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
-    return _compile(function)
-
-
-def inlined(function: F) -> F:
-    """A kernel of numbers that becomes part of its callers: loops over it run in vectors."""
-    return _compile(function, forceinline=True)
-
-
-def spliced(function: F) -> F:
-    """The same for functions of arrays: in a call, even an inlined one, numba counts references to
-    each array, which takes 50 ns.
-    """
-    return _compile(function, inline="always")
-
-
-def _compile(function: F, **options: Any) -> F:
-    if INTERPRETED:  # as silent as compiled code
-        return np.errstate(all="ignore")(function)
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
 
 
 #: Slack of every comparison with a probability, so that decimal thresholds behave as written.

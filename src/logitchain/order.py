@@ -7,7 +7,8 @@ maxima vectorise without fastmath, and a search for a logit is a binary search o
 import numpy as np
 from numpy.typing import NDArray
 
-from .numerics import F32, F64, FLT_MAX, I32, I64, Row, kernel
+from .jit import kernel
+from .numerics import F32, F64, FLT_MAX, I32, I64, Row
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INF_BITS = 0x7F800000

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import items, show
-from .numerics import F64, I64, U64, inlined, kernel
+from .jit import inlined, kernel
+from .numerics import F64, I64, U64
 
 #: Streams below 16 are this library's; the others are free for callers of `uniform`.
 DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED = 0, 1, 2, 3
@@ -43,7 +44,7 @@ def philox4x32(c0: U64, c1: U64, c2: U64, c3: U64, k0: U64, k1: U64) -> Words:
     s = _round(*s)
     s = _round(*s)
     s = _round(*s)
-    return s[:4]
+    return s[0], s[1], s[2], s[3]
 
 
 @inlined

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
+from .jit import inlined, kernel
 from .lanes import LANES, peak
-from .numerics import F32, F64, I64, U64, Row, inlined, kernel, log
+from .numerics import F32, F64, I64, U64, Row, log
 from .order import largest
 from .rows import Reading, Rows
 
@@ -73,14 +74,14 @@ def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
     start[blocks] = values.size
     came = arrivals(seed, position, block[:blocks])
     bound = tops[:blocks] + came.noise
-    favourite = np.argmax(bound)
+    favourite = int(np.argmax(bound))
     winner, best = -1, -np.inf
     for turn in range(-1, blocks):  # the favourite's score is one that few can reach
         b = favourite if turn < 0 else turn
         if turn == favourite or bound[b] < best - MARGIN:
             continue
         for i in range(start[b], start[b + 1]):
-            token = np.int64(ids[i]) if ids.size else i
+            token = int(ids[i]) if ids.size else i
             score = contest(values[i], token, came, b, seed, position, best)
             if score > best or (score == best and token < winner):
                 winner, best = token, score
@@ -151,7 +152,7 @@ def earliest(seed: U64, position: U64, block: I64) -> tuple[float, int]:
 
 
 @inlined
-def _leading(seed: U64, position: U64, block: I64) -> tuple[float, int]:
+def _leading(seed: U64, position: U64, block: I64) -> tuple[F64, I64]:
     high, low, which, _ = rng.words(seed, position, rng.DRAW_FIRST, block)
     return rng.unit(high, low), np.int64(which % np.uint64(_BLOCK))
 

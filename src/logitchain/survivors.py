@@ -1,9 +1,10 @@
 """The fast path: a chain needs only the tokens of a row that can still matter.
 
-Look at the row once, block by block. The controls that change the order (a bias, the penalties) name
-few tokens: only the blocks of these are copied and changed. Each truncation that follows knows a
-floor, a logit under which nothing survives it: only the tokens above the highest floor are gathered.
-On these few, or on a whole row that has no floor, the controls' own kernels run, and then the draw.
+Look at the row once, block by block. The controls that change the order (a bias, the penalties)
+name few tokens: only the blocks of these are copied and changed. Each truncation that follows knows
+a floor, a logit under which nothing survives it: only the tokens above the highest floor are
+gathered. On these few, or on a whole row that has no floor, the controls' own kernels run, and then
+the draw.
 `docs/design.md` has the picture.
 """
 
@@ -25,8 +26,9 @@ from .blocks import (
     make_own,
 )
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
+from .jit import kernel
 from .lanes import LANES
-from .numerics import F32, F64, I64, MASS_BITS, Row, kernel, mass
+from .numerics import F32, F64, I64, MASS_BITS, Row, mass
 from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
 from .rows import FLOAT32, Rows, Stored
 from .sample import EVERY, MARGIN, arrivals, contest, race
@@ -127,7 +129,8 @@ def run(
     `out` may be where the rows are.
     """
     # Of a tuple numba finds out the type anew at each call, which took 7 us.
-    _run(rows.start, rows.stop, *given[:3], *steps, *requests, *memory, out, tokens)
+    arrays: tuple[Any, ...] = (*given[:3], *steps, *requests, *memory, out, tokens)
+    _run(rows.start, rows.stop, *arrays)
 
 
 @kernel
@@ -210,10 +213,10 @@ def choose(
 def survive(
     blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
 ) -> tuple[int, int]:
-    """(how many tokens are left to consider, 0) with these in `values` and `ids`, or if they are all
-    in `whole`; (0, -1) if none is left; (-1, token) if the draw is decided without them.
+    """(how many tokens are left to consider, 0): they are in `values` and `ids`, or if it is all of
+    them in `whole`; (0, -1) if none is left; (-1, token) if the draw is decided without them.
 
-    Of those left, the removed ones have -inf.
+    Of those to consider, the removed ones have -inf.
     """
     lead = change_order(blocks, task)
     best = largest(blocks.peaks)
@@ -348,7 +351,7 @@ def weigh(
     token: I64,
     enough: I64,
     exactly: bool,
-) -> tuple[int, int, int]:
+) -> tuple[I64, I64, I64]:
     """(the row's mass at least, at most; the mass of the tokens before one in the order).
 
     heat        the temperature, after which the blocks' largest logits are `tops`
@@ -425,7 +428,7 @@ def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
     before, after = temperature.factors(floor.heat_before), temperature.factors(heat_after)
     came = arrivals(task.seed, task.position, np.arange(tops.size))
     bound = final_tops + came.noise
-    favourite = np.argmax(bound)
+    favourite = int(np.argmax(bound))
     limit, limit_token = -_INF, 0
     while True:
         winner, score, value = -1, -np.inf, limit

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import show
-from ..numerics import Row, finite, kernel
+from ..jit import kernel
+from ..numerics import Row, finite
 from ..rows import Reading, bias_arrays
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F32, F64, SLACK, Row, kernel, log
+from ..jit import kernel
+from ..numerics import F32, F64, SLACK, Row, log
 from ..order import NO_CUT, keep_from, largest
 from ..params import column
 from ..rows import Reading

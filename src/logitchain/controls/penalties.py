@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F64, Row, finite, kernel
+from ..jit import kernel
+from ..numerics import F64, Row, finite
 from ..params import FIELDS, column
 from ..rows import Reading, token_lists
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F32, F64, FLT_MAX, Row, finite, fma, inlined, kernel
+from ..jit import inlined, kernel
+from ..numerics import F32, F64, FLT_MAX, Row, finite, fma
 from ..order import keep_first, largest
 from ..params import column
 from ..rows import Reading
@@ -76,7 +77,7 @@ def factors(t: F64) -> tuple[F32, F32]:
 
 @inlined
 def product(x: F32, high: F32, low: F32) -> F32:
-    """x / t by its factors: rounded as a float64 division but once in 2**20, as fast as a product."""
+    """x / t by its factors: rounded as a float64 division but once in 2**20, and faster."""
     y = max(fma(x, high, x * low), np.float32(-FLT_MAX))
     return y if x > -np.inf else x
 

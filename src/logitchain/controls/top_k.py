@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..numerics import F64, I64, Row, kernel
+from ..jit import kernel
+from ..numerics import F64, I64, Row
 from ..order import NO_CUT, keep_first, kth_largest
 from ..params import column
 from ..rows import Reading, keeps_all_ties

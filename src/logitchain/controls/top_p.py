@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..jit import kernel
 from ..lanes import LANES
-from ..numerics import F32, F64, I64, SLACK, U64, Row, join, kernel, log, mass, mass_halves
+from ..numerics import F32, F64, I64, SLACK, U64, Row, join, log, mass, mass_halves
 from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
 from ..rows import Reading, keeps_all_ties
@@ -69,9 +70,9 @@ def keep(row: Row, masses: Masses, own: I64, mass: I64, all_ties: bool) -> None:
 def agree(row: Row, masses: Masses, own: I64, low: I64, high: I64) -> bool:
     """Whether two targets keep the same tokens."""
     if high > own:
-        return low > own
+        return bool(low > own)
     some = masses[: row.size]
-    return mass_crossing(row, some, low) == mass_crossing(row, some, high)
+    return bool(mass_crossing(row, some, low) == mass_crossing(row, some, high))
 
 
 @kernel

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from .. import rng
 from ..arrays import one_of
-from ..numerics import F64, I64, MASS_BITS, SLACK, U64, Row, kernel, log, total_mass
+from ..jit import kernel
+from ..numerics import F64, I64, MASS_BITS, SLACK, U64, Row, log, total_mass
 from ..order import NO_CUT, at_least, largest
 from ..params import column
 from ..rows import Reading, token_ids

@@ -1,0 +1,77 @@
+"""`python -m logitchain warmup` compiles every kernel ahead of the first request."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import (
+    Batch,
+    Chain,
+    Params,
+    frequency_penalty,
+    logit_bias,
+    logprobs,
+    min_p,
+    presence_penalty,
+    repetition_penalty,
+    sample,
+    temperature,
+    token_logprobs,
+    top_k,
+    top_logprobs,
+    top_p,
+    uniform,
+    xtc,
+)
+
+
+def kernels() -> dict[str, Callable[[], Any]]:
+    """A call for each group of kernels, which compiles them."""
+    row = np.linspace(0, 1, 100, dtype=np.float32)
+    batch = Batch(row.size)
+    batch.add(Params(seed=0), [1])
+    return {
+        "sample": lambda: sample(row, seed=0, position=0),
+        "temperature": lambda: temperature(row, 0.5),
+        "top_k": lambda: top_k(row, 5),
+        "top_p": lambda: top_p(row, 0.5),
+        "min_p": lambda: min_p(row, 0.5),
+        "xtc": lambda: xtc(row, 0.5, 1.0, seed=0, position=0),
+        "repetition_penalty": lambda: repetition_penalty(row, 1.5, [1]),
+        "presence_penalty": lambda: presence_penalty(row, 1.5, [1]),
+        "frequency_penalty": lambda: frequency_penalty(row, 1.5, [1]),
+        "logit_bias": lambda: logit_bias(row, {1: 1.0}),
+        "logprobs": lambda: (logprobs(row), token_logprobs(row, 1), top_logprobs(row, 2)),
+        "uniform": lambda: uniform(0, 0),
+        "chain": lambda: Chain().sample(row, batch),
+    }
+
+
+def warmup() -> None:
+    """Compile all kernels into numba's cache, with a line for each group."""
+    started = time.perf_counter()
+    groups = kernels()
+    for number, (name, call) in enumerate(groups.items(), 1):
+        print(f"{number:2}/{len(groups)} {name} ...", end=" ", flush=True)
+        before = time.perf_counter()
+        call()
+        print(f"{time.perf_counter() - before:.1f} s", flush=True)
+    print(f"all kernels are ready after {time.perf_counter() - started:.1f} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m logitchain", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("warmup", help="compile every kernel into the cache")
+    parser.parse_args(arguments)
+    warmup()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

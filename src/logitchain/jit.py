@@ -1,0 +1,70 @@
+"""How kernels are compiled, and where compiled code is kept."""
+
+import getpass
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Whether numba does not compile here, for coverage.
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+
+def kernel(function: F) -> F:
+    """Compile a function as every kernel here is: cached, without the GIL, without fastmath."""
+    return _compiled(function)
+
+
+def inlined(function: F) -> F:
+    """A kernel of numbers that becomes part of its callers: loops over it run in vectors."""
+    return _compiled(function, forceinline=True)
+
+
+def spliced(function: F) -> F:
+    """The same for functions of arrays: in a call, even an inlined one, numba counts references to
+    each array, which takes 50 ns.
+    """
+    return _compiled(function, inline="always")
+
+
+def _compiled(function: F, **options: Any) -> F:
+    if INTERPRETED:  # as silent as compiled code
+        return np.errstate(all="ignore")(function)
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # neither beside this file nor in a home can anything be written
+        return _cached_in_temporary(function, options)
+
+
+def _cached_in_temporary(function: F, options: dict[str, Any]) -> F:
+    folder = _temporary_folder()
+    if folder is None:
+        return cast(F, numba.njit(**options)(function))
+    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    finally:
+        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+
+def _temporary_folder() -> Path | None:
+    """A folder that is this user's alone: what is in a cache is run."""
+    try:
+        user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+        folder = Path(tempfile.gettempdir()) / f"logitchain-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except (OSError, KeyError):
+        return None
+    is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    is_private = os.name != "posix" or not found.st_mode & 0o077
+    return folder if stat.S_ISDIR(found.st_mode) and is_ours and is_private else None

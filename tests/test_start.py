@@ -1,0 +1,160 @@
+"""Cold starts, odd places, threads and forks: what happens around the kernels."""
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import logitchain as lc
+from logitchain import jit
+from logitchain.__main__ import kernels, main
+
+PACKAGE = Path(lc.__file__).parent
+SMALL = "import numpy as np, logitchain as lc; print(lc.top_k(np.arange(9.0), 3).tolist())"
+FIRST_THREE = str([float("-inf")] * 6 + [6.0, 7.0, 8.0])
+compiled_only = pytest.mark.skipif(jit.INTERPRETED, reason="there is nothing to compile")
+
+
+def run(code, folder=None, **environment):
+    """What a child process prints."""
+    here = {"PYTHONPATH": str(folder)} if folder else {}
+    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "HOME")}
+    command = [sys.executable, "-B", "-c", code]
+    done = subprocess.run(
+        command, env=kept | here | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A copy of the package that nothing can be cached in: files stand where folders would go."""
+    shutil.copytree(PACKAGE, tmp_path / "logitchain", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (tmp_path / "logitchain", tmp_path / "logitchain/controls"):
+        (folder / "__pycache__").touch()
+    return tmp_path
+
+
+@compiled_only
+def test_a_read_only_install_without_a_home_caches_in_a_folder_of_its_own(sealed, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    where = {"HOME": os.devnull, "TMPDIR": str(temporary)}
+    assert run(SMALL, sealed, **where) == FIRST_THREE
+    (folder,) = temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(folder.rglob("*.nbc"))
+    assert run(SMALL, sealed, **where) == FIRST_THREE
+
+
+@compiled_only
+def test_a_temporary_folder_that_others_can_write_to_is_not_used(sealed, tmp_path):
+    temporary = tmp_path / "temporary"
+    folder = temporary / f"logitchain-{os.getuid()}"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert run(SMALL, sealed, HOME=os.devnull, TMPDIR=str(temporary)) == FIRST_THREE
+    assert not list(folder.iterdir())
+
+
+@compiled_only
+def test_ten_processes_start_at_once_on_an_empty_cache(tmp_path):
+    with ThreadPoolExecutor(10) as pool:
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+        printed = list(pool.map(lambda _: run(SMALL, PACKAGE.parent, **cache), range(10)))
+    assert printed == [FIRST_THREE] * 10
+
+
+def test_import_prints_nothing_and_brings_no_engine():
+    code = "import sys, logitchain; print({'torch', 'matplotlib', 'rich'} & {*sys.modules})"
+    assert run(code, PACKAGE.parent) == "set()"
+
+
+def test_warmup_compiles_every_kernel_and_says_so(capsys):
+    assert main(["warmup"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(kernels()) + 1
+    assert lines[-1].startswith("all kernels are ready")
+
+
+def workload(rows=40, vocab=3000):
+    """(logits, a function that makes the same batch again)."""
+    logits = np.random.default_rng(2).normal(0, 2, (rows, vocab)).astype(np.float32)
+
+    def batch():
+        made = lc.Batch(vocab)
+        for r in range(rows):
+            made.add(lc.Params(seed=r, temperature=0.8, top_p=0.9, top_k=(r % 3) * 20), [r, r])
+        return made
+
+    return logits, batch
+
+
+def test_callers_on_many_threads_share_a_chain():
+    logits, batch = workload()
+    chain = lc.Chain(threads=2)
+    expected = lc.Chain().sample(logits, batch())
+    ready = threading.Barrier(8)
+
+    def call(_):
+        mine = batch()
+        ready.wait()
+        return [chain.sample(logits, mine) for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for results in pool.map(call, range(8)):
+            assert_array_equal(results, [expected] * 5)
+
+
+def in_child(chain, queue):
+    logits, batch = workload()
+    queue.put(chain.sample(logits, batch()).tolist())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_chain_goes_on_after_a_fork(threads):
+    logits, batch = workload()
+    chain = lc.Chain(threads=threads)
+    expected = chain.sample(logits, batch()).tolist()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=in_child, args=(chain, queue))
+    child.start()
+    assert queue.get(timeout=60) == expected
+    child.join(60)
+    assert child.exitcode == 0
+    assert chain.sample(logits, batch()).tolist() == expected
+
+
+def test_scratch_is_used_again():
+    logits, batch = workload(rows=3)
+    chain, mine = lc.Chain(), batch()
+    chain.sample(logits, mine)
+    (memory,) = chain._scratch[3000]
+    for _ in range(5):
+        chain.sample(logits, mine)
+    assert [id(kept) for kept in chain._scratch[3000]] == [id(memory)]
+
+
+def test_an_error_on_a_thread_reaches_the_caller():
+    logits, batch = workload(rows=4)
+    logits[2, 7] = np.nan
+    with pytest.raises(ValueError, match=r"^logits: row 2, token 7 is nan$"):
+        lc.Chain(threads=3).sample(logits, batch())
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, None, "2"])
+def test_threads_are_a_whole_number(threads):
+    with pytest.raises((TypeError, ValueError), match=r"^threads must be"):
+        lc.Chain(threads=threads)
