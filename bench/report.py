@@ -1,0 +1,222 @@
+"""`python bench/report.py build/bench.json` writes docs/benchmarks.md and its pictures."""
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from chains import GOALS, REQUESTS, SAMPLERS
+from matplotlib.figure import Figure
+from rows import ROOT, SHAPES
+
+Result = dict[str, Any]
+PAGE = ROOT / "docs/benchmarks.md"
+PICTURES = ROOT / "docs/images"
+PACKAGES = ("numpy", "numba", "llvmlite", "xllamacpp", "transformers", "torch")
+
+
+def microseconds(results: Iterable[Result], **about: Any) -> float:
+    """The median of the one result that is about this; NaN if it is not there."""
+    for result in results:
+        if all(result.get(key) == value for key, value in about.items()):
+            return float(result["median"]) * 1e6
+    return float("nan")
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    header = list(header)
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float) -> str:
+    """Microseconds with as many digits as they deserve; empty for what was not timed."""
+    if value != value:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def chains(results: list[Result]) -> str:
+    """A table for each shape: the whole chain, every sampler."""
+    parts = []
+    for shape in SHAPES:
+        rows = []
+        for request in REQUESTS:
+            here = {"shape": shape, "request": request}
+            times = [microseconds(results, table="chains", **here, sampler=s) for s in SAMPLERS]
+            ours, floor = times[list(SAMPLERS).index("logitchain")], times[0]
+            goal = GOALS[request][shape.startswith("flat")]
+            met = "" if ours <= goal * floor else ", missed"
+            rows.append([request, *map(number, times), f"{ours / floor:.1f} ({goal}{met})"])
+        header = ["chain", *SAMPLERS, "logitchain / np.max (goal)"]
+        parts.append(f"### {shape} logits\n\n{table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def penalties(results: list[Result]) -> str:
+    """What a history of 2,000 tokens adds."""
+    rows = []
+    for shape in SHAPES:
+        for request in REQUESTS:
+            here = {"shape": shape, "request": request}
+            without = microseconds(results, table="chains", **here, sampler="logitchain")
+            own = microseconds(results, table="penalties", **here, sampler="logitchain")
+            peer = microseconds(results, table="penalties", **here, sampler="llama.cpp")
+            floor = microseconds(results, table="penalties", **here, sampler="np.max")
+            added = (own - without) / floor
+            rows.append(
+                [f"{shape}: {request}", number(own), number(peer), f"{added:+.2f} x np.max"]
+            )
+    return table(["chain with all three penalties", "logitchain", "llama.cpp", "added"], rows)
+
+
+def peers(results: list[Result]) -> str:
+    """How many times faster than each peer."""
+    rows = []
+    for shape in SHAPES:
+        for request in REQUESTS:
+            here = {"table": "chains", "shape": shape, "request": request}
+            ours = microseconds(results, **here, sampler="logitchain")
+            times = [microseconds(results, **here, sampler=s) / ours for s in list(SAMPLERS)[3:]]
+            rows.append([f"{shape}: {request}", *(f"{number(t)} x" for t in times)])
+    return table(["times faster than", *list(SAMPLERS)[3:]], rows)
+
+
+def controls(results: list[Result]) -> str:
+    """Each control by itself."""
+    own = [r for r in results if r.get("table") == "controls"]
+    floor = microseconds(own, control="np.max")
+    rows = [
+        [f"`{r['control']}`", number(r["median"] * 1e6), f"{r['median'] * 1e6 / floor:.1f}"]
+        for r in own
+    ]
+    return table(["function, flat 128,256", "us", "times np.max"], rows)
+
+
+def batches(results: list[Result]) -> str:
+    """Rows and threads."""
+    rows = []
+    for count in sorted({r["rows"] for r in results if r.get("table") == "batches"}):
+        here = {"table": "batches", "rows": count}
+        floor, one, two = (microseconds(results, **here, threads=t) for t in (0, 1, 2))
+        ratios = [f"{one / floor:.2f}", f"{one / two:.2f}"]
+        rows.append([str(count), number(floor), number(one), number(two), *ratios])
+    header = ["rows", "np.max(axis=1)", "1 thread", "2 threads", "times np.max", "speed-up"]
+    return table(header, rows)
+
+
+def others(results: list[Result]) -> str:
+    """Histories, overhead, start and memory."""
+    lines = []
+    for r in results:
+        us = number(r["median"] * 1e6)
+        if r.get("table") == "history":
+            tokens = f"{r['length']:,} tokens ({r['distinct']:,} distinct)"
+            lines.append([f"chain with penalties over {tokens}", f"{us} us"])
+        elif r.get("table") == "append":
+            lines.append([f"`batch.append` after {r['length']:,} tokens", f"{us} us"])
+        elif r.get("table") == "overhead":
+            lines.append(["a call for one row of 64 logits", f"{us} us"])
+        elif r.get("table") == "start":
+            lines.append([r["what"], f"{r['median']:.2f} s"])
+        elif r.get("table") == "memory":
+            what = f"memory that a call takes, {r['rows']} rows of 128,256 logits"
+            lines.append([what, f"{r['bytes'] / 1024:.0f} KiB"])
+    return table(["what", ""], lines)
+
+
+def plot_peers(results: list[Result]) -> None:
+    """Bars of the first shape: microseconds per token, logarithmic."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(REQUESTS), sharey=True)
+    for place, request in zip(axes, REQUESTS, strict=True):
+        here = {"table": "chains", "shape": "real 49,152", "request": request}
+        times = [microseconds(results, **here, sampler=s) for s in SAMPLERS]
+        colours = ["0.75", "0.75", "tab:green", "0.45", "0.45", "0.45"]
+        place.barh(range(len(SAMPLERS)), times, color=colours)
+        for y, time in enumerate(times):
+            place.text(time * 1.1, y, number(time), va="center", fontsize=7)
+        place.set(xscale="log", title=request, xlim=(2, 60_000))
+        place.title.set_fontsize(8)
+        place.set_yticks(range(len(SAMPLERS)), list(SAMPLERS), fontsize=8)
+        place.tick_params(axis="x", labelsize=7)
+        place.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
+    figure.suptitle("One token from real logits (49,152): microseconds, one thread", fontsize=10)
+    figure.savefig(PICTURES / "peers.png", dpi=150)
+
+
+def plot_vocabulary(results: list[Result]) -> None:
+    """How cost grows with the vocabulary."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    own = [r for r in results if r.get("table") == "vocabulary"]
+    sizes = sorted({r["vocab"] for r in own})
+    for request in REQUESTS:
+        times = [microseconds(own, vocab=v, request=request, sampler="logitchain") for v in sizes]
+        axes.plot(sizes, times, marker="o", label=request)
+    request = next(iter(REQUESTS))
+    floor = [microseconds(own, vocab=v, request=request, sampler="np.max") for v in sizes]
+    axes.plot(sizes, floor, "k--", label="np.max")
+    axes.set(xscale="log", yscale="log", xlabel="vocabulary", ylabel="microseconds per token")
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(PICTURES / "vocabulary.png", dpi=150)
+
+
+def versions() -> str:
+    """What was timed."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+SECTIONS: dict[str, Callable[[list[Result]], str]] = {
+    "A whole chain, one row at a time (microseconds)": chains,
+    "Beside the peers": peers,
+    "Penalties over a history of 2,000 tokens (microseconds)": penalties,
+    "Batches of mixed requests, 128,256 logits a row (microseconds)": batches,
+    "Each control by itself": controls,
+    "Histories, start, memory": others,
+}
+
+
+def main(path: str) -> None:
+    """Write the page."""
+    report = json.loads(Path(path).read_text())
+    results = [b["extra_info"] | {"median": b["stats"]["median"]} for b in report["benchmarks"]]
+    cpu = report["machine_info"].get("cpu", {})
+    machine = f"{cpu.get('brand_raw', platform.processor())}, {cpu.get('count', '?')} cores"
+    PICTURES.mkdir(exist_ok=True)
+    plot_peers(results)
+    plot_vocabulary(results)
+    page = [
+        "# Benchmarks",
+        "`make bench` wrote this page. Medians; every call gets another row, as an engine's does, "
+        "so that rows come from memory and not from a cache; `np.max` of the same rows is the "
+        "floor. Python's overhead is in every figure. One thread unless it says otherwise.",
+        f"{report['datetime'][:10]}, {machine}; {versions()}.",
+        "![One token from real logits](images/peers.png)",
+        *(f"## {title}\n\n{section(results)}" for title, section in SECTIONS.items()),
+        "## How cost grows with the vocabulary\n\n"
+        "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
+        "transformers has no XTC and only the repetition penalty; llama.cpp's figure contains the "
+        "filling of its structs, which an engine has to do too. Real logits are the steps of three "
+        "answers of SmolLM2-135M-Instruct.",
+    ]
+    PAGE.write_text("\n\n".join(page) + "\n")
+    print(
+        f"wrote {PAGE.relative_to(ROOT)}, {PICTURES.relative_to(ROOT)}/peers.png and vocabulary.png"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,72 @@
+"""How cost grows: rows, threads, vocabulary, history."""
+
+import numpy as np
+import pytest
+from chains import PENALTIES, REQUESTS, history, ours
+from rows import peaked
+
+import logitchain as lc
+
+FIRST = REQUESTS["top_k 50, top_p, min_p, XTC"]
+VOCAB = 128_256
+
+
+def batch_of(rows):
+    """Mixed requests, one a row."""
+    batch = lc.Batch(VOCAB)
+    for r in range(rows):
+        mixed = FIRST | {"top_k": 20 + r % 50, "temperature": 0.5 + r % 7 / 10}
+        batch.add(lc.Params(seed=r, **mixed), [r])
+    return batch
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])  # 0: np.max of the batch
+@pytest.mark.parametrize("rows", [1, 4, 16, 64, 256])
+def test_batch(over_rows, rows, threads):
+    logits = np.tile(peaked(), (-(-rows // 150), 1))[:rows]
+    batch, chain = batch_of(rows), lc.Chain(threads=max(threads, 1))
+
+    def call(logits):
+        return chain.sample(logits, batch) if threads else np.max(logits, axis=1)
+
+    over_rows(call, [logits], rounds=30, table="batches", rows=rows, threads=threads)
+
+
+@pytest.mark.parametrize("sampler", ["logitchain", "np.max"])
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("vocab", [8_192, 32_768, 131_072, 262_144, 524_288, 1_048_576])
+def test_vocabulary(over_rows, vocab, request_name, sampler):
+    rows = peaked(vocab, max(3, 4_000_000 // vocab))
+    call = ours(vocab, REQUESTS[request_name]) if sampler == "logitchain" else np.max
+    over_rows(
+        call,
+        rows,
+        rounds=60,
+        table="vocabulary",
+        vocab=vocab,
+        request=request_name,
+        sampler=sampler,
+    )
+
+
+@pytest.mark.parametrize("length", [0, 100, 1_000, 10_000, 100_000])
+def test_history(over_rows, length):
+    said = history(VOCAB, length)
+    call = ours(VOCAB, FIRST | PENALTIES, said)
+    distinct = len(set(said))
+    over_rows(call, peaked(), table="history", length=length, distinct=distinct)
+
+
+@pytest.mark.parametrize("length", [0, 1_000, 100_000])
+def test_append(benchmark, length):
+    batch = lc.Batch(VOCAB)
+    batch.add(lc.Params(seed=0), history(VOCAB, length))
+    benchmark.extra_info.update(table="append", length=length)
+    benchmark.pedantic(batch.append, args=([5],), rounds=2000)
+
+
+def test_overhead_of_a_call(benchmark):
+    call, row = ours(64, {"temperature": 0.8}), np.zeros(64, np.float32)
+    call(row)
+    benchmark.extra_info.update(table="overhead")
+    benchmark.pedantic(call, args=(row,), rounds=5000)
