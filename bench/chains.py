@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import logitchain as lc
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests/peers"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/peers"))
 
 Row = NDArray[np.float32]
 Sampler = Callable[[Row], int]  # a row (vocab,) to a token

@@ -100,8 +100,8 @@ def controls(results: list[Result]) -> str:
 def batches(results: list[Result]) -> str:
     """Rows and threads."""
     rows = []
-    for count in sorted({r["rows"] for r in results if r.get("table") == "batches"}):
-        here = {"table": "batches", "rows": count}
+    for count in sorted({r["count"] for r in results if r.get("table") == "batches"}):
+        here = {"table": "batches", "count": count}
         floor, one, two = (microseconds(results, **here, threads=t) for t in (0, 1, 2))
         ratios = [f"{one / floor:.2f}", f"{one / two:.2f}"]
         rows.append([str(count), number(floor), number(one), number(two), *ratios])

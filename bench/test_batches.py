@@ -29,7 +29,7 @@ def test_batch(over_rows, rows, threads):
     def call(logits):
         return chain.sample(logits, batch) if threads else np.max(logits, axis=1)
 
-    over_rows(call, [logits], rounds=30, table="batches", rows=rows, threads=threads)
+    over_rows(call, [logits], rounds=30, table="batches", count=rows, threads=threads)
 
 
 @pytest.mark.parametrize("sampler", ["logitchain", "np.max"])

@@ -84,7 +84,7 @@ def test_the_library_prints_nothing_and_keeps_no_state():
             for n in ast.walk(tree)
             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
         ]
-        assert "print" not in calls, path
+        assert "print" not in calls or path.name == "__main__.py", path
         assert not [n for n in ast.walk(tree) if isinstance(n, ast.Global)], path
 
 
