@@ -9,8 +9,10 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain import jit
+from logitchain import jit, numerics
+from logitchain.blocks import Blocks, look
 from logitchain.chain import DEFAULT, PRESETS
+from logitchain.survivors import NEVER, weigh
 from test_chain import ORDERS, by_hand, check, steps
 
 INTERPRETED = jit.INTERPRETED
@@ -215,6 +217,34 @@ def test_what_a_bound_leaves_open_is_weighed():
     assert np.flatnonzero(expected > -np.inf).tolist() == [0, 1]
     assert_array_equal(lc.Chain()(logits, batch), np.tile(expected, (50, 1)))
     assert set(lc.Chain().sample(logits, batch)) == {0, 1}
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    offset=st.sampled_from((0.0, 0.0, -30.0, 200.0, 3e3, 1e6)),
+    sigma=st.sampled_from((0.1, 1.5, 4.0, 20.0)),
+    heat=st.sampled_from((0.05, 0.3, 0.8, 1.0, 1.7, 30.0)),
+)
+def test_the_bounds_of_a_mass_hold_the_mass(seed, offset, sigma, heat):
+    rng = np.random.default_rng(seed)
+    row = (offset + rng.normal(0, sigma, 640)).astype(np.float32)
+    row[rng.random(640) < 0.1] = -np.inf
+    whole = Blocks(
+        row,
+        np.empty(640, np.float32),
+        np.zeros(10, bool),
+        np.empty(10, np.float32),
+        row[:64].copy(),
+    )
+    look(whole)
+    tops = lc.temperature(whole.peaks, heat)
+    about = np.float32(np.inf), 0, NEVER
+    low, high, _ = weigh(whole, heat, tops, *about, False)
+    exact, same, _ = weigh(whole, heat, tops, *about, True)
+    scaled = lc.temperature(row, heat)
+    assert exact == same == numerics.total_mass(scaled, scaled.max())
+    assert low <= exact <= high
+    assert high - low <= exact * 2.0**-10 + 2 * 640
 
 
 @given(drawn=batches(max_requests=5), threads=st.integers(2, 5))

@@ -71,7 +71,7 @@ def _compiled_fma(a, b, c):  # type: ignore[no-untyped-def]
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HI = np.float32(0.693145751953125)
 _LN2_LO = np.float32(1.428606765330187e-06)
-_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer, which the low bits then hold
+ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer, which the low bits then hold
 _ONE = np.float32(1.0)
 # Minimax for (e^r - 1 - r) / r^2 on |r| <= ln 2 / 2, relative error of e^r below 2**-26.
 _E2 = np.float32(0.5)
@@ -96,7 +96,7 @@ def _exp_fraction(x: F32, n: F32) -> F32:
 def exp(x: F32) -> F32:
     """e**x in float32, for x up to 88; below -104 the result is 0."""
     x = max(x, np.float32(-104.0))
-    n = fma(x, _LOG2_E, _ROUND) - _ROUND
+    n = fma(x, _LOG2_E, ROUND) - ROUND
     half = np.int32(n) >> 1  # two steps: a result below the smallest normal float is rounded once
     rest = np.int32(n) - half
     return _exp_fraction(x, n) * _power_of_two(rest) * _power_of_two(half)
@@ -119,8 +119,8 @@ _CHUNK = 512  # so many halves of masses sum to less than 2**31
 def mass_halves(x: F32) -> tuple[np.int32, np.int32]:
     """(high, low) of the mass high * 2**21 + low: 32-bit lanes, twice as many as 64-bit ones."""
     x = max(x, _MASS_FLOOR)
-    shifted = fma(x, _LOG2_E, _ROUND)  # its low bits are the exponent
-    p = _exp_fraction(x, shifted - _ROUND)
+    shifted = fma(x, _LOG2_E, ROUND)  # its low bits are the exponent
+    p = _exp_fraction(x, shifted - ROUND)
     exponent = np.int32(np.float32(shifted).view(np.int32) << _23)
     bits = np.int32(np.int32(np.float32(p).view(np.int32) + exponent) + _HALF_EXPONENT)
     scaled = bits.view(np.float32)

@@ -28,7 +28,7 @@ from .blocks import (
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .jit import kernel
 from .lanes import LANES
-from .numerics import F32, F64, I64, MASS_BITS, Row, mass
+from .numerics import F32, F64, I64, MASS_BITS, Row, exp, mass
 from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
 from .rows import FLOAT32, Rows, Stored
 from .sample import EVERY, MARGIN, arrivals, contest, race
@@ -56,9 +56,8 @@ _OFF = (0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
 NO_ROWS = np.empty((0, 0), np.float32)
 _NO_MARKS = np.empty(0, np.bool_)
 _INF = np.float32(np.inf)
+_SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
 NEVER = np.int64(2**62)
-
-_LITTLE = 2 ** (MASS_BITS - 12)
 
 
 class Steps(NamedTuple):
@@ -357,23 +356,30 @@ def weigh(
     heat        the temperature, after which the blocks' largest logits are `tops`
     value       the token's logit; +inf if it does not matter
     enough      a mass with which to stop
-    exactly     whether blocks far below the best are weighed too, not only bounded by their peaks
+    exactly     whether blocks without tokens before that one are weighed too, or only estimated
     """
-    row, own, is_own, _, _ = blocks
+    row, own, is_own, peaks, _ = blocks
     top = largest(tops)
     high, low = temperature.factors(heat)
-    cut = -_INF if exactly else negligible(tops, top)
     above = key_to_float(np.int32(float_to_key(value) + 1))
-    total, before, loose = np.int64(0), np.int64(0), np.int64(0)
+    total, before, estimate = np.int64(0), np.int64(0), 0.0
+    exactly |= abs(top) > top_p.ESTIMABLE
     for b in range(tops.size):
-        if tops[b] - top < cut and tops[b] < value:
-            loose += mass(tops[b] - top) * LANES
+        place = np.uint64(b * LANES)
+        if tops[b] < value and not exactly:
+            if is_own[b]:
+                share = top_p.estimate_block(own, place, peaks[b], heat)
+            else:
+                share = top_p.estimate_block(row, place, peaks[b], heat)
+            estimate += share * np.float64(exp(tops[b] - top)) * 2.0**MASS_BITS
+            if total + estimate * _SURELY > enough:
+                return enough + 1, enough + 1, before
             continue
         bar = value if (b + 1) * LANES <= token else above
         if is_own[b]:
-            here = top_p.weigh_block(own, np.uint64(b * LANES), high, low, top, bar)
+            here = top_p.weigh_block(own, place, high, low, top, bar)
         else:
-            here = top_p.weigh_block(row, np.uint64(b * LANES), high, low, top, bar)
+            here = top_p.weigh_block(row, place, high, low, top, bar)
         total += here[0]
         before += here[1]
         if total > enough:
@@ -384,19 +390,10 @@ def weigh(
         x = temperature.product(blocks.buffer[j], high, low)
         if x == value:
             before += mass(x - top)
-    return total, total + loose, before
-
-
-@kernel
-def negligible(tops: Row, top: F32) -> F32:
-    """How far below the best blocks must be that all of them have next to no mass."""
-    for cut in range(-10, -30, -4):
-        loose = np.int64(0)
-        for b in range(tops.size):
-            loose += mass(tops[b] - top) if tops[b] - top < cut else 0
-        if loose * LANES < _LITTLE:
-            return np.float32(cut)
-    return -_INF
+    if estimate == 0.0:
+        return total, total, before
+    error = estimate * top_p.ESTIMATE_ERROR + tops.size * LANES  # each mass is rounded down
+    return total + np.int64(max(estimate - error, 0.0)), total + np.int64(estimate + error), before
 
 
 @kernel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..jit import kernel
 from ..lanes import LANES
-from ..numerics import F32, F64, I64, SLACK, U64, Row, join, log, mass, mass_halves
+from ..numerics import F32, F64, I64, ROUND, SLACK, U64, Row, fma, join, log, mass, mass_halves
 from ..order import NO_CUT, keep_first, largest, mass_crossing
 from ..params import column
 from ..rows import Reading, keeps_all_ties
@@ -107,6 +107,34 @@ def weigh_block(row: Row, start: U64, high: F32, low: F32, top: F32, bar: F32) -
         highs_over = np.int32(highs_over + (upper if x >= bar else np.int32(0)))
         lows_over = np.int32(lows_over + (lower if x >= bar else np.int32(0)))
     return join(highs, lows), join(highs_over, lows_over)
+
+
+#: How far off an estimate may be, as a share of it: twice what its parts add up to.
+ESTIMATE_ERROR = 2.0**-12
+#: Beyond this logit the rounding of logits alone would be more.
+ESTIMABLE = np.float32(256.0)
+
+# Minimax for 2**f on |f| <= 1/2, relative error 2**-13.7.
+_C = np.array([0.99992807, 0.69326099, 0.24261112, 0.05517167], np.float32)
+_C0, _C1, _C2, _C3 = _C
+_LOWEST = np.float32(-40.0)
+_24 = np.int32(24 << 23)
+
+
+@kernel
+def estimate_block(row: Row, start: U64, peak: F32, heat: F64) -> F64:
+    """About the mass of a block, relative to its largest logit's; in half the time."""
+    rate = np.float32(1.4426950408889634 / heat)
+    total = np.int32(0)
+    for i in range(LANES):
+        t = max((row[start + np.uint64(i)] - peak) * rate, _LOWEST)
+        shifted = t + ROUND
+        f = t - (shifted - ROUND)
+        p = fma(f, fma(f, fma(f, _C3, _C2), _C1), _C0)
+        exponent = np.int32(np.float32(shifted).view(np.int32) << np.int32(23))
+        bits = np.int32(np.int32(np.float32(p).view(np.int32) + exponent) + _24)
+        total = np.int32(total + np.int32(bits.view(np.float32)))
+    return total * 2.0**-24
 
 
 @kernel
