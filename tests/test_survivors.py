@@ -257,6 +257,34 @@ def test_threads_share_rows_and_change_nothing(drawn, threads):
     assert_array_equal(several.sample(logits, batch), one.sample(logits, batch))
 
 
+@pytest.mark.parametrize("of", ["raw", "processed"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@given(drawn=batches(max_requests=3), n=st.integers(0, 20), data=st.data())
+def test_log_probabilities_come_with_the_token(of, dtype, drawn, n, data):
+    logits, wishes, rows = drawn
+    batch = lc.Batch(wishes.vocab_size)
+    for row in rows:
+        fields = {name: getattr(row["params"], name) for name in lc.FIELDS}
+        fields |= {"n": 1, "seed": row["seed"], "top_logprobs": n}
+        batch.add(lc.Params(**fields), row["prompt"], row["output"])
+    logits = np.clip(logits, -60000, 60000, where=logits > -np.inf, out=logits).astype(dtype)
+    calls = [lambda rows, batch: None] if data.draw(st.booleans()) else []
+    chain = lc.Chain([*DEFAULT, *calls], on_invalid="mark")
+    ours = chain.sample_with_logprobs(logits, batch, of=of)
+    assert_array_equal(ours.tokens, chain.sample(logits, batch))
+    source = logits if of == "raw" else chain(logits, batch)
+    for r in np.flatnonzero(ours.tokens >= 0):
+        assert ours.logprobs[r] == np.float32(lc.token_logprobs(source[r], ours.tokens[r]))
+        ids, best = lc.top_logprobs(source[r], ours.top_ids.shape[1])
+        assert_array_equal(ours.top_logprobs[r], best)
+        assert_array_equal(ours.top_ids[r], np.where(best > -np.inf, ids, -1))
+    marked = ours.tokens < 0
+    assert ours.top_ids.shape == (len(rows), min(n, batch.vocab_size))
+    assert (ours.top_ids[marked] == -1).all()
+    assert (ours.top_logprobs[marked] == -np.inf).all()
+    assert (ours.logprobs[marked] == -np.inf).all()
+
+
 def test_the_result_may_be_where_the_logits_are():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (len(REQUESTS), 5000)).astype(np.float32)

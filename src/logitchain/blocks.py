@@ -83,6 +83,14 @@ def convert(kind: I64, bits: NDArray[np.uint16], part: Row) -> None:
             part[i] = from_float16(np.uint32(bits[i]))
 
 
+@kernel
+def from_bits(kind: I64, bits: U64) -> F32:
+    """One logit of a smaller format."""
+    if kind == BFLOAT16:
+        return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+    return from_float16(np.uint32(bits))
+
+
 @inlined
 def from_float16(bits: U64) -> F32:
     """A float16's bits as float32.

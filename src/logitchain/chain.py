@@ -14,9 +14,23 @@ from .batch import Batch
 from .controls import xtc
 from .explain import Explanation, explain
 from .history import SCOPES
+from .logprobs import token_logprobs, top_logprobs
 from .params import whole_number
 from .rows import FLOAT32, Stored, keeps_all_ties, stored, target, why_unfit
-from .survivors import NAMES, NO_ROWS, Requests, Scratch, Steps, run, scratch
+from .survivors import (
+    NAMES,
+    NO_ROWS,
+    PROCESSED,
+    RAW,
+    UNWANTED,
+    Requests,
+    Scratch,
+    Steps,
+    Wanted,
+    run,
+    scratch,
+    wanted,
+)
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 Call = Callable[[Rows, Batch], Any]
@@ -24,6 +38,7 @@ Call = Callable[[Rows, Batch], Any]
 #: The order of the named controls where nothing else is asked for.
 DEFAULT = NAMES
 POLICIES = ("raise", "mark")
+LOGPROBS = {"raw": RAW, "processed": PROCESSED}
 
 #: What a named control can be told, and what it does without.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -89,6 +104,15 @@ class Part(NamedTuple):
     steps: Steps
     windows: list[tuple[str, int]]
     call: Call | None
+
+
+class Sampled(NamedTuple):
+    """Tokens and their log-probabilities. Of a row that was marked: -1, -inf."""
+
+    tokens: NDArray[np.int64]  # (rows,)
+    logprobs: NDArray[np.float32]  # (rows,) the tokens' own
+    top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where fewer are left
+    top_logprobs: NDArray[np.float32]  # (rows, n) theirs; -inf where fewer are left
 
 
 class Chain:
@@ -186,6 +210,40 @@ class Chain:
         parts = self._compiled(batch, 0, len(self.steps))
         return self._run(given, batch, parts, on_invalid, NO_ROWS)
 
+    def sample_with_logprobs(
+        self,
+        logits: Any,
+        batch: Batch,
+        *,
+        of: str = "raw",
+        on_invalid: str | None = None,
+        dtype: str | None = None,
+    ) -> "Sampled":
+        """A token for each row, as `sample` draws it, and log-probabilities from the same pass.
+
+        of   "raw": of the logits as they came, what `token_logprobs(logits, tokens)` and
+             `top_logprobs(logits, n)` give; "processed": the same of `chain(logits, batch)`
+
+        n is the largest `top_logprobs` that a request of the batch asks for.
+        """
+        one_of("of", of, LOGPROBS)
+        given = _open(logits, batch, dtype)
+        n = max((batch.params(row).top_logprobs for row in batch.rows), default=0)
+        room = wanted(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
+        parts = self._compiled(batch, 0, len(self.steps))
+        if len(parts) == 1 or of == "processed":
+            tokens = self._run(given, batch, parts, on_invalid, NO_ROWS, room)
+        else:  # callables will have changed the rows before the draw
+            tokens = self._run(given, batch, parts, on_invalid, NO_ROWS)
+            for r in np.flatnonzero(tokens >= 0).tolist():
+                row = given.row(r)
+                room.chosen[r] = token_logprobs(row, tokens[r])
+                ids, best = top_logprobs(row, room.top.shape[1])
+                room.top[r], room.top_ids[r] = best, np.where(best > -np.inf, ids, -1)
+        marked = tokens < 0
+        room.chosen[marked], room.top_ids[marked], room.top[marked] = -np.inf, -1, -np.inf
+        return Sampled(tokens, room.chosen, room.top_ids, room.top)
+
     def explain(
         self,
         logits: Any,
@@ -214,7 +272,13 @@ class Chain:
             yield step.name
 
     def _run(
-        self, given: Stored, batch: Batch, parts: list[Part], on_invalid: str | None, out: Rows
+        self,
+        given: Stored,
+        batch: Batch,
+        parts: list[Part],
+        on_invalid: str | None,
+        out: Rows,
+        logprobs: Wanted = UNWANTED,
     ) -> NDArray[np.int64]:
         """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens."""
         policy = self.on_invalid
@@ -227,7 +291,9 @@ class Chain:
             if part.call is not None and not rows.shape[0]:
                 rows = _like(batch)
             requests = batch.requests(part.windows)
-            self._share(given, part.steps, requests, rows if part.call else out, tokens)
+            last = part.call is None
+            filled, wish = (out, logprobs) if last else (rows, UNWANTED)
+            self._share(given, part.steps, requests, filled, tokens, wish)
             if -1 in (drawn := tokens.tolist()):
                 _judge(given, batch, drawn, policy, rows)
             if part.call is not None:
@@ -262,6 +328,7 @@ class Chain:
         requests: Requests,
         out: Rows,
         tokens: NDArray[np.int64],
+        logprobs: Wanted,
     ) -> None:
         """Run the kernel over some rows, with scratch that nobody else uses meanwhile."""
         vocab = given.shape[-1]
@@ -270,15 +337,16 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        run(rows, given, steps, requests, memory, out, tokens)
+        run(rows, given, steps, requests, memory, out, tokens, logprobs)
         free.append(memory)
 
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
         """The steps first .. last, those between two callables as arrays."""
         key = batch.vocab_size, first, last
-        if key not in self._parts:
-            self._parts[key] = _parts(self.steps[first:last], batch.vocab_size)
-        return self._parts[key]
+        parts = self._parts.get(key)
+        if parts is None:
+            parts = self._parts[key] = _parts(self.steps[first:last], batch.vocab_size)
+        return parts
 
 
 def _step(entry: Any) -> Step:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import kernel
-from .numerics import F64, MASS_BITS, Row, log, total_mass
+from .numerics import F32, F64, I64, MASS_BITS, Row, log, total_mass
 from .order import kth_largest, largest
 from .params import whole_number
 from .rows import Reading, Rows, token_ids
@@ -91,7 +91,13 @@ def first_of_order(row: Row, n: int) -> NDArray[np.int64]:
 def log_normaliser(row: Row) -> F64:
     """The logarithm of the sum of exp(logits)."""
     best = largest(row)
-    return best + log(total_mass(row, best) * 2.0**-MASS_BITS)
+    return normaliser_of(best, total_mass(row, best))
+
+
+@kernel
+def normaliser_of(best: F32, total: I64) -> F64:
+    """The same, given the row's largest logit and its mass."""
+    return np.float64(best) + log(total * 2.0**-MASS_BITS)
 
 
 @kernel

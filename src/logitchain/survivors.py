@@ -20,6 +20,7 @@ from .blocks import (
     convert_and_look,
     copy,
     fetch,
+    from_bits,
     gather,
     look,
     look_again,
@@ -28,6 +29,7 @@ from .blocks import (
 from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
 from .jit import kernel
 from .lanes import LANES
+from .logprobs import log_normaliser, normaliser_of
 from .numerics import F32, F64, I64, MASS_BITS, Row, exp, mass
 from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
 from .rows import FLOAT32, Rows, Stored
@@ -87,6 +89,27 @@ class Scratch(NamedTuple):
     is_own: NDArray[np.bool_]  # (blocks,)
 
 
+class Wanted(NamedTuple):
+    """Log-probabilities to be filled in beside the tokens; arrays without rows if none are."""
+
+    of: int  # NOTHING, RAW or PROCESSED: which row they are of
+    chosen: NDArray[np.float32]  # (rows,) that of the token drawn
+    top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where there is none left
+    top: NDArray[np.float32]  # (rows, n) theirs
+
+
+NOTHING, RAW, PROCESSED = range(3)
+
+
+def wanted(of: int, rows: int, n: int) -> Wanted:
+    """Room for log-probabilities."""
+    ids, top = np.full((rows, n), -1, np.int64), np.full((rows, n), -np.inf, np.float32)
+    return Wanted(of, np.full(rows, -np.inf, np.float32), ids, top)
+
+
+UNWANTED = wanted(NOTHING, 0, 0)
+
+
 def scratch(vocab: int) -> Scratch:
     """Scratch for rows of this length."""
     number = block_count(vocab)
@@ -121,6 +144,7 @@ def run(
     memory: Scratch,
     out: Rows,
     tokens: NDArray[np.int64],
+    logprobs: Wanted = UNWANTED,
 ) -> None:
     """Apply the steps to some of the rows given: fill in `out`, or draw if `out` has no rows.
 
@@ -128,7 +152,7 @@ def run(
     `out` may be where the rows are.
     """
     # Of a tuple numba finds out the type anew at each call, which took 7 us.
-    arrays: tuple[Any, ...] = (*given[:3], *steps, *requests, *memory, out, tokens)
+    arrays: tuple[Any, ...] = (*given[:3], *steps, *requests, *memory, out, tokens, *logprobs)
     _run(rows.start, rows.stop, *arrays)
 
 
@@ -153,6 +177,10 @@ def _run(
     is_own: NDArray[np.bool_],
     out: Rows,
     tokens: NDArray[np.int64],
+    of: I64,
+    chosen: NDArray[np.float32],
+    top_ids: NDArray[np.int64],
+    top: NDArray[np.float32],
 ) -> None:
     todo = np.empty_like(table)
     peaks, buffer = small[: is_own.size], small[is_own.size :]
@@ -167,20 +195,50 @@ def _run(
         task = Task(
             todo[:count], asked[r], keys[r, 0], keys[r, 1], named, spans[:, r], marks, longs
         )
+        normaliser = 0.0
+        if is_fit and of == RAW:
+            total, _, _ = weigh(blocks, 1.0, peaks, _INF, 0, NEVER, True)
+            normaliser = normaliser_of(largest(peaks), total)
+            n = gather(blocks, at_least(top_k.floor(peaks, top_ids.shape[1])), values, ids)
+            list_best(values[:n], ids[:n], normaliser, top_ids[r], top[r])
         draws = out.shape[0] == 0
         whole = values if draws else out[r]
-        n, token = survive(blocks, task, values, ids, whole, draws) if is_fit else (0, -1)
+        may_draw_first = draws and of != PROCESSED
+        n, token = survive(blocks, task, values, ids, whole, may_draw_first) if is_fit else (0, -1)
+        left = ids[:n] if 0 <= n < ids.size else ids[:0]
+        if draws and n > 0:
+            token = race(whole[:n], left, task.seed, task.position)
         tokens[r] = token
-        if n <= 0:
-            continue
-        left = ids[:n] if n < ids.size else ids[:0]
-        if draws:
-            tokens[r] = race(whole[:n], left, task.seed, task.position)
-        elif n < ids.size:
+        if of == RAW and token >= 0:
+            raw = wide[r, token] if kind == FLOAT32 else from_bits(kind, narrow[r, token])
+            chosen[r] = np.float64(raw) - normaliser
+        elif of == PROCESSED and token >= 0:
+            normaliser = log_normaliser(whole[:n])
+            list_best(whole[:n], left, normaliser, top_ids[r], top[r])
+            place = np.searchsorted(left, token) if left.size else token
+            chosen[r] = np.float64(whole[place]) - normaliser
+        if not draws and 0 < n < ids.size:
             for i in range(ids.size):
                 whole[i] = -np.inf
             for i in range(n):
                 whole[left[i]] = values[i]
+
+
+@kernel
+def list_best(values: Row, ids: Ids, normaliser: F64, top_ids: NDArray[np.int64], top: Row) -> None:
+    """Fill in the best tokens and their log-probabilities, in order, as far as there are any."""
+    last, last_id = _INF, -1
+    for place in range(top.size):
+        best, best_id = -_INF, -1
+        for i in range(values.size):
+            token = int(ids[i]) if ids.size else i
+            comes_later = values[i] < last or (values[i] == last and token > last_id)
+            if comes_later and values[i] > best:
+                best, best_id = values[i], token
+        if best_id < 0:
+            return
+        top_ids[place], top[place] = best_id, np.float64(best) - normaliser
+        last, last_id = best, best_id
 
 
 @kernel
