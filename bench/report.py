@@ -15,6 +15,7 @@ from rows import ROOT, SHAPES
 Result = dict[str, Any]
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURES = ROOT / "docs/images"
+MARK = "<!-- speed: written by make bench -->"
 PACKAGES = ("numpy", "numba", "llvmlite", "xllamacpp", "transformers", "torch")
 
 
@@ -168,6 +169,20 @@ def plot_vocabulary(results: list[Result]) -> None:
     figure.savefig(PICTURES / "vocabulary.png", dpi=150)
 
 
+def quote(results: list[Result]) -> str:
+    """What the README says."""
+    samplers = ["logitchain", "np.max", "llama.cpp", "transformers"]
+    rows = []
+    for shape in ("real 49,152", "flat 128,256"):
+        for request in REQUESTS:
+            here = {"table": "chains", "shape": shape, "request": request}
+            times = [number(microseconds(results, **here, sampler=s)) for s in samplers]
+            rows.append([f"{shape}: {request}", *times])
+    return "Microseconds from logits to a token, one thread, every call another row:\n\n" + table(
+        ["logits: chain", *samplers], rows
+    )
+
+
 def versions() -> str:
     """What was timed."""
     found = [f"Python {platform.python_version()}"]
@@ -213,6 +228,10 @@ def main(path: str) -> None:
         "answers of SmolLM2-135M-Instruct.",
     ]
     PAGE.write_text("\n\n".join(page) + "\n")
+    readme = (ROOT / "README.md").read_text()
+    before, rest = readme.split(MARK)
+    after = rest[rest.index("<!-- end -->") :]
+    (ROOT / "README.md").write_text(f"{before}{MARK}\n{quote(results)}\n\n{after}")
     print(
         f"wrote {PAGE.relative_to(ROOT)}, {PICTURES.relative_to(ROOT)}/peers.png and vocabulary.png"
     )
