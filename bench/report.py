@@ -232,9 +232,7 @@ def main(path: str) -> None:
     before, rest = readme.split(MARK)
     after = rest[rest.index("<!-- end -->") :]
     (ROOT / "README.md").write_text(f"{before}{MARK}\n{quote(results)}\n\n{after}")
-    print(
-        f"wrote {PAGE.relative_to(ROOT)}, {PICTURES.relative_to(ROOT)}/peers.png and vocabulary.png"
-    )
+    print("wrote docs/benchmarks.md, two pictures in docs/images, and the table in README.md")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def test_append(benchmark, length):
 
 
 def test_overhead_of_a_call(benchmark):
-    call, row = ours(64, {"temperature": 0.8}), np.zeros(64, np.float32)
-    call(row)
+    batch, chain = lc.Batch(64), lc.Chain()
+    batch.add(lc.Params(seed=0, temperature=0.8))
+    row = np.zeros((1, 64), np.float32)
+    chain.sample(row, batch)
     benchmark.extra_info.update(table="overhead")
-    benchmark.pedantic(call, args=(row,), rounds=5000)
+    benchmark.pedantic(chain.sample, args=(row, batch), rounds=5000)
