@@ -72,7 +72,7 @@ def test_exp_far_below_is_zero():
     )
 
 
-def test_log_is_within_0_8_ulp_over_all_positive_numbers():
+def test_log_is_within_0_9_ulp_over_all_positive_numbers():
     rng = np.random.default_rng(1)
     x = np.concatenate(
         [
@@ -83,7 +83,7 @@ def test_log_is_within_0_8_ulp_over_all_positive_numbers():
         ]
     )
     x = x[(x > 0) & (x != 1) & np.isfinite(x)]
-    assert worst_ulps(x, mapped(map_log, x, dtype=np.float64), mpmath.log) < 0.8
+    assert worst_ulps(x, mapped(map_log, x, dtype=np.float64), mpmath.log) < 0.9
 
 
 def test_log_of_one_is_zero():

@@ -26,27 +26,20 @@ def items(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
     integers above 2**63.
     """
     if isinstance(value, (list, tuple)):
-        nested = value and all(isinstance(x, (list, tuple)) for x in value)
-        if nested and not is_ragged(value):
-            array = np.array(value, object)
-        else:
-            array = np.empty(len(value), object)
-            array[:] = value
-    elif is_array(value):
+        nested = len(value) > 0 and all(isinstance(x, (list, tuple)) for x in value)
+        inner = [items(name, x) for x in value] if nested else []
+        if len({shape for shape, _ in inner}) == 1:
+            return (len(value), *inner[0][0]), [x for _, row in inner for x in row]
+        return (len(value),), list(value)
+    if is_array(value):
         array = buffer(name, value)
-    else:
-        return (), [value]
-    return array.shape, array.reshape(-1).tolist()
+        return array.shape, array.reshape(-1).tolist()
+    return (), [value]
 
 
 def is_array(value: Any) -> bool:
     """Whether a value says that it is an array."""
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
-
-
-def is_ragged(value: Sequence[Any]) -> bool:
-    """Whether the items of a list differ in length."""
-    return len({len(x) if isinstance(x, (list, tuple)) else None for x in value}) > 1
 
 
 def sequence(name: str, value: Any) -> Any:
