@@ -59,7 +59,8 @@ NO_ROWS = np.empty((0, 0), np.float32)
 _NO_MARKS = np.empty(0, np.bool_)
 _INF = np.float32(np.inf)
 _SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
-NEVER = np.int64(2**62)
+#: More than the mass of any row, and a float64.
+NEVER = np.int64(2**63 - 2**10)
 
 
 class Steps(NamedTuple):
@@ -450,8 +451,10 @@ def weigh(
             before += mass(x - top)
     if estimate == 0.0:
         return total, total, before
-    error = estimate * top_p.ESTIMATE_ERROR + tops.size * LANES  # each mass is rounded down
-    return total + np.int64(max(estimate - error, 0.0)), total + np.int64(estimate + error), before
+    # Each mass is rounded down; a total as float64 is off by 512 at most.
+    error = estimate * top_p.ESTIMATE_ERROR + tops.size * LANES + 512.0
+    high_total = min(np.float64(total) + estimate + error, np.float64(NEVER))
+    return total + np.int64(max(estimate - error, 0.0)), np.int64(high_total), before
 
 
 @kernel

@@ -89,7 +89,7 @@ def weigh(row: Row, masses: Masses) -> I64:
 @kernel
 def enough(own: I64, p: F64) -> I64:
     """A total beyond which the nucleus has more than the mass `own`."""
-    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2.0, 2.0**62))
+    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2048.0, 2.0**63 - 2.0**10))
 
 
 @kernel
