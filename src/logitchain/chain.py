@@ -310,14 +310,15 @@ class Chain:
             self._borrow(range(count), given, *arguments)
             return
         if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
-            self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
         shares = min(self.threads, count)
         bounds = [count * share // shares for share in range(shares + 1)]
-        work = [
+        others = [
             self._pool[1].submit(self._borrow, range(*ends), given, *arguments)
-            for ends in pairwise(bounds)
+            for ends in pairwise(bounds[1:])
         ]
-        for share in work:
+        self._borrow(range(bounds[1]), given, *arguments)
+        for share in others:
             share.result()
 
     def _borrow(
