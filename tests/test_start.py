@@ -1,7 +1,9 @@
 """Cold starts, odd places, threads and forks: what happens around the kernels."""
 
+import copy
 import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -145,6 +147,14 @@ def test_scratch_is_used_again():
     for _ in range(5):
         chain.sample(logits, mine)
     assert [id(kept) for kept in chain._scratch[3000]] == [id(memory)]
+
+
+def test_a_chain_that_was_used_can_be_copied_and_pickled():
+    logits, batch = workload()
+    chain = lc.Chain(threads=2)
+    expected = chain.sample(logits, batch())
+    for other in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
+        assert_array_equal(other.sample(logits, batch()), expected)
 
 
 def test_an_error_on_a_thread_reaches_the_caller():

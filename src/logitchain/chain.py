@@ -147,6 +147,10 @@ class Chain:
         self._scratch: dict[int, list[Scratch]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: the chain, without its scratch and threads."""
+        return {**self.__dict__, "_parts": {}, "_scratch": {}, "_pool": None}
+
     @classmethod
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`.
