@@ -223,6 +223,11 @@ def main(path: str) -> None:
         *(f"## {title}\n\n{section(results)}" for title, section in SECTIONS.items()),
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
+        "## Where we lose\n\n"
+        "A call has a fixed cost (above), which C does not have: over a few thousand logits, and with "
+        "`top_k` over a row that is in the cache, llama.cpp is not far off. Few rows on several "
+        "threads are slower than on one. The first call in a new environment compiles.",
+        "## About the peers\n\n"
         "transformers has no XTC and only the repetition penalty; llama.cpp's figure contains the "
         "filling of its structs, which an engine has to do too. Real logits are the steps of three "
         "answers of SmolLM2-135M-Instruct.",
