@@ -224,7 +224,7 @@ def main(path: str) -> None:
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"
-        "A call has a fixed cost (above), which C does not have: over a few thousand logits, and with "
+        "A call has a fixed cost (above), which C has not: over a few thousand logits, and with "
         "`top_k` over a row that is in the cache, llama.cpp is not far off. Few rows on several "
         "threads are slower than on one. The first call in a new environment compiles.",
         "## About the peers\n\n"
