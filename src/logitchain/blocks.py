@@ -75,15 +75,11 @@ def find_peaks(row: Row, peaks: Row) -> bool:
 @kernel
 def convert(kind: I64, bits: NDArray[np.uint16], part: Row) -> None:
     """Bits of a smaller format as float32, exactly."""
-    if kind == BFLOAT16:
-        for i in range(bits.size):
-            part[i] = np.uint32(np.uint32(bits[i]) << np.uint32(16)).view(np.float32)
-    else:
-        for i in range(bits.size):
-            part[i] = from_float16(np.uint32(bits[i]))
+    for i in range(bits.size):
+        part[i] = from_bits(kind, bits[i])
 
 
-@kernel
+@inlined
 def from_bits(kind: I64, bits: U64) -> F32:
     """One logit of a smaller format."""
     if kind == BFLOAT16:

@@ -16,7 +16,7 @@ from .explain import Explanation, explain
 from .history import SCOPES
 from .logprobs import token_logprobs, top_logprobs
 from .params import whole_number
-from .rows import FLOAT32, Stored, keeps_all_ties, stored, target, why_unfit
+from .rows import FLOAT32, Stored, keeps_all_ties, stored, why_unfit, writeable
 from .survivors import (
     NAMES,
     NO_ROWS,
@@ -183,7 +183,7 @@ class Chain:
         given = _open(logits, batch, dtype)
         names = [step.name for step in self.steps]
         count = len(names) if until is None else names.index(one_of("until", until, names)) + 1
-        result = np.empty(given.shape, np.float32) if out is None else target(out, given)
+        result = np.empty(given.shape, np.float32) if out is None else writeable(out, given.shape)
         rows = (
             result.reshape(len(batch), batch.vocab_size)
             if result.flags.c_contiguous
@@ -222,7 +222,7 @@ class Chain:
         of: str = "raw",
         on_invalid: str | None = None,
         dtype: str | None = None,
-    ) -> "Sampled":
+    ) -> Sampled:
         """A token for each row, as `sample` draws it, and log-probabilities from the same pass.
 
         of   "raw": of the logits as they came, what `token_logprobs(logits, tokens)` and

@@ -32,7 +32,7 @@ class Reading:
         """Read `logits` of shape (vocab,) or (rows, vocab); see `floats` for their types."""
         given = _shaped(floats(logits, dtype))
         self.out, self.shape = out, given.shape
-        self.target = None if out is None else _target(out, given.shape)
+        self.target = None if out is None else writeable(out, given.shape)
         if _same_memory(self.target, given) and given.flags.c_contiguous:
             self.rows: Rows = given.reshape(-1, given.shape[-1])
         else:
@@ -94,7 +94,8 @@ def _shaped(given: NDArray[Any]) -> NDArray[Any]:
     return given
 
 
-def _target(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def writeable(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The caller's `out`, checked that it can take a result of this shape."""
     target = None if isinstance(out, Sequence) else buffer("out", out)
     if target is None or target.dtype != np.float32 or not target.flags.writeable:
         raise TypeError("out must be a writeable float32 array")
@@ -159,11 +160,6 @@ def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:
     interface = {**given.__array_interface__, "data": (given.ctypes.data, False)}
     owner = SimpleNamespace(__array_interface__=interface, given=given)
     return np.asarray(owner)
-
-
-def target(out: Any, given: Stored) -> Rows:
-    """An array that can take the result of these rows."""
-    return _target(out, given.shape)
 
 
 @kernel

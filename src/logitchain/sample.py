@@ -19,7 +19,6 @@ from .numerics import F32, F64, I64, U64, Row, log
 from .order import largest
 from .rows import Reading, Rows
 
-_BLOCK = LANES
 # A score this far below the best cannot win, whatever the rounding of two logarithms.
 MARGIN = 1e-9
 
@@ -68,7 +67,7 @@ def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
 
     values   logits of the tokens `ids`, which ascend; or of all tokens, with `ids` empty
     """
-    size = values.size if ids.size else (values.size + _BLOCK - 1) // _BLOCK
+    size = values.size if ids.size else (values.size + LANES - 1) // LANES
     block, start, tops = np.empty(size, np.int64), np.empty(size + 1, np.int64), np.empty(size)
     blocks = _list_blocks(values, ids, block, start, tops)
     start[blocks] = values.size
@@ -97,7 +96,7 @@ def contest(
     if x == -np.inf or x + came.noise[b] < best - MARGIN:
         return -np.inf
     arrival = came.first[b]
-    if token % _BLOCK != came.leader[b]:
+    if token % LANES != came.leader[b]:
         arrival += delay(seed, position, token)
     return x - log(arrival)
 
@@ -113,16 +112,16 @@ def _list_blocks(
     """Fill in each block's number, where its tokens start and their largest logit; how many."""
     if not ids.size:
         for b in range(block.size):
-            block[b], start[b] = b, b * _BLOCK
-        whole = values.size // _BLOCK
+            block[b], start[b] = b, b * LANES
+        whole = values.size // LANES
         for b in range(whole):
-            top[b] = peak(values, b * _BLOCK)[0]
+            top[b] = peak(values, b * LANES)[0]
         if whole < block.size:
-            top[whole] = largest(values[whole * _BLOCK :])
+            top[whole] = largest(values[whole * LANES :])
         return block.size
     blocks = 0
     for i in range(ids.size):
-        number = ids[i] // _BLOCK
+        number = ids[i] // LANES
         if blocks and block[blocks - 1] == number:
             top[blocks - 1] = max(top[blocks - 1], values[i])
         else:
@@ -139,7 +138,7 @@ def arrivals(seed: U64, position: U64, block: NDArray[np.int64]) -> Arrivals:
     for b in range(block.size):
         first[b], leader[b] = _leading(seed, position, block[b])
     for b in range(block.size):
-        first[b] = exponential(first[b]) / _BLOCK
+        first[b] = exponential(first[b]) / LANES
         noise[b] = -log(first[b])
     return Arrivals(first, leader, noise)
 
@@ -148,13 +147,13 @@ def arrivals(seed: U64, position: U64, block: NDArray[np.int64]) -> Arrivals:
 def earliest(seed: U64, position: U64, block: I64) -> tuple[float, int]:
     """(when the first token of a block arrives, which of its 64 tokens that is)."""
     u, leader = _leading(seed, position, block)
-    return exponential(u) / _BLOCK, leader
+    return exponential(u) / LANES, leader
 
 
 @inlined
 def _leading(seed: U64, position: U64, block: I64) -> tuple[F64, I64]:
     high, low, which, _ = rng.words(seed, position, rng.DRAW_FIRST, block)
-    return rng.unit(high, low), np.int64(which % np.uint64(_BLOCK))
+    return rng.unit(high, low), np.int64(which % np.uint64(LANES))
 
 
 @kernel
