@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import inlined, kernel, spliced
-from .lanes import LANES, lowest_bit, move, peak, reaching
+from .lanes import LANES, lowest_bit, move, peak, reaching, remove
 from .numerics import F32, I64, U64, Row
 from .order import scan
 from .rows import BFLOAT16
 
 Ids = NDArray[np.int32]
 
+_ALL = np.uint64(2**64 - 1)
 _READ = 1024  # logits that are converted at a time
 
 
@@ -120,6 +121,18 @@ def make_own(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
         if not is_own[b]:
             move(row, b * LANES, own, b * LANES)
             is_own[b] = True
+
+
+@kernel
+def mask(blocks: Blocks, words: NDArray[np.uint64]) -> None:
+    """Remove the tokens whose bits are 0, from copies of their blocks."""
+    row, own, is_own, _, _ = blocks
+    for b in range(is_own.size):
+        if words[b] != _ALL:
+            if not is_own[b]:
+                move(row, b * LANES, own, b * LANES)
+                is_own[b] = True
+            remove(own, b * LANES, words[b])
 
 
 @kernel
