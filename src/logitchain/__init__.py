@@ -2,6 +2,7 @@
 
 from .batch import Batch as Batch
 from .chain import Chain as Chain
+from .choice import Choice as Choice
 from .controls.logit_bias import logit_bias as logit_bias
 from .controls.min_p import min_p as min_p
 from .controls.penalties import frequency_penalty as frequency_penalty
@@ -19,5 +20,6 @@ from .params import FIELDS as FIELDS
 from .params import Params as Params
 from .rng import uniform as uniform
 from .sample import sample as sample
+from .text import TextStream as TextStream
 
 __version__ = "0.1.0"
