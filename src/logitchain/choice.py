@@ -1,35 +1,40 @@
-"""One row's answer as it grows: its text, why it ended, its log-probabilities, its seed."""
+"""One row's answer as it grows: its text, its end, its log-probabilities, its seed."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
-from .arrays import listed, show
+from .arrays import items, listed, show
 from .params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
 from .text import TextStream
 
-Entry = dict[str, Any]
+Entry = dict[str, Any]  # what the response says of one token
 
-#: What stands for -inf, which JSON has not; the OpenAI API does the same.
+#: What stands for -inf, which JSON has not; the OpenAI API has the same.
 LEAST_LOGPROB = -9999.0
 
 
 class Choice:
-    """One of the answers to a request, from its tokens one by one.
+    """One of the answers to a request, made of its tokens one by one.
 
-    params          the request; of it count `stop`, `eos_token`, `min_tokens`, `max_tokens`,
-                    `logprobs` and `top_logprobs`
-    token_bytes     token id -> the bytes that it adds to the text; b"" for a special token
+    params          the request: `stop`, `eos_token`, `min_tokens`, `max_tokens`, `logprobs` and
+                    `top_logprobs` are acted on here
+    token_bytes     token id -> the bytes it adds to the text; b"" for a special token
     seed            the row's own, `batch.seed(row)`
-    index           which of the answers it is
-    output_tokens   tokens that the row had generated before it was preempted
+    index           which of the request's answers this is
+    output_tokens   what the row had generated before it was preempted; `append` goes on after them
 
-    >>> words = [b"<eos>", b"Hello", b" wor", b"ld", b"."]
-    >>> choice = Choice(Params(stop="world.", eos_token=0), words.__getitem__, seed=7)
-    >>> [choice.append(token) for token in (1, 2, 3)]
-    ['Hello', ' ', '']
+    A token of `eos_token` ends it with "stop" once `min_tokens` tokens came before, and is no text.
+    So does a stop phrase, at any time; the text is cut where it starts. `max_tokens` tokens end it
+    with "length". Errors name the argument, and leave the choice as it was.
+
+    >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
+    >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
+    >>> [choice.append(token) for token in (1, 2, 3, 4)]
+    ['Hello', ' ', '', 'world!']
     >>> choice.append(0), choice.finish_reason, choice.text
-    ('world', 'stop', 'Hello world')
+    ('', 'stop', 'Hello world!')
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Choice:
         index: int = 0,
         output_tokens: Sequence[int] = (),
     ) -> None:
-        """A choice that has said `output_tokens`; their log-probabilities are not known to it."""
+        """A choice that has said `output_tokens`, whose log-probabilities it does not know."""
         if not isinstance(params, Params):
             raise TypeError(f"params must be a Params, not {show(params)}")
         if not callable(token_bytes):
@@ -49,15 +54,15 @@ class Choice:
         self.params, self.token_bytes = params, token_bytes
         self.seed = whole_number("seed", seed, SEED_INTERVAL)
         self.index = whole_number("index", index, "[0, inf)")
+        #: All that were generated, the one that ended the text too.
         self.tokens: list[int] = []
         #: None while it goes on, then "stop" or "length".
         self.finish_reason: str | None = None
         self._stream = TextStream(params.stop)
-        self._length = 0
         self._entries: list[Entry] = []
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
-        self._new: list[str] = []  # what `delta` has not told yet
-        self._told = 0  # how many entries it has
+        self._new: list[str] = []  # pieces that `delta` has not told
+        self._told = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
         self._new.clear()
@@ -69,40 +74,40 @@ class Choice:
 
     @property
     def logprobs(self) -> dict[str, Any] | None:
-        """The log-probabilities of the tokens of that text, in the response's form."""
-        return {"content": self._entries, "refusal": None} if self._asks() else None
+        """The log-probabilities of the tokens of this text, in the response's form.
 
-    def append(
-        self, token: int, logprob: float | None = None, top: Iterable[tuple[int, float]] = ()
-    ) -> str:
-        """Take the next token; the piece of text that is certain now, "" if there is none.
+        None if the request asks neither for `logprobs` nor for `top_logprobs`.
+        """
+        return self._form(self._entries)
 
-        logprob   its log-probability, if the request asks for it
-        top       the best tokens and theirs, best first; ids below 0 are left out
+    def append(self, token: int, logprob: Any = None, top: Any = ((), ())) -> str:
+        """Take the next token; the text that is certain now and was not before.
 
-        Raises ValueError for a token below 0 and after the end; the choice is then as it was.
+        logprob   its log-probability, if the request asks for them
+        top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
+                  (-1 or -inf) are left out, and so are more than the request asks for
         """
         token, data, ends = self._read(token)
-        if self._asks() and not ends:
-            self._waiting.append((self._stream.start(data), self._entry(token, logprob, top)))
+        if self._wants_logprobs and not ends:
+            entry = self._entry(data, logprob) | {"top_logprobs": self._best(top)}
+            self._waiting.append((self._stream.start(data), entry))
         return self._add(token, data, ends)
 
     def response(self) -> dict[str, Any]:
-        """The entry of `choices` in a chat completion, as far as it is certain."""
+        """The choice as a chat completion lists it, as far as it is certain."""
         said = {"role": "assistant", "content": self.text}
-        return self._form("message", said, self._entries)
+        return self._listed("message", said, self._entries)
 
     def delta(self) -> dict[str, Any]:
-        """The same in a chunk of a stream: what became certain since the last call."""
+        """The same as a chunk of a stream: what became certain since the last call."""
         said, entries = {"content": "".join(self._new)}, self._entries[self._told :]
         self._new.clear()
         self._told = len(self._entries)
-        return self._form("delta", said, entries)
+        return self._listed("delta", said, entries)
 
-    def _asks(self) -> bool:
-        return self.params.logprobs or self.params.top_logprobs > 0
+    # ---- a token
 
-    def _read(self, token: int) -> tuple[int, bytes, bool]:
+    def _read(self, token: Any) -> tuple[int, bytes, bool]:
         """(the token, its bytes, whether it ends the text)."""
         token = whole_number("token", token, "[0, inf)")
         if self.finish_reason:
@@ -127,32 +132,45 @@ class Choice:
             self.finish_reason = "stop"
         elif full:
             self.finish_reason = "length"
-        if piece:
-            self._new.append(piece)
-        self._length += len(piece)
+        self._new.append(piece)
         self._release()
         return piece
 
+    # ---- log-probabilities
+
+    @property
+    def _wants_logprobs(self) -> bool:
+        return self.params.logprobs or self.params.top_logprobs > 0
+
     def _release(self) -> None:
-        """Let go of the log-probabilities whose text is certain."""
-        whole = self.finish_reason and not self._stream.stopped
-        while self._waiting and (whole or self._waiting[0][0] < self._length):
+        """Let entries go whose text has begun to come out, or that end with the text."""
+        uncut = self.finish_reason and not self._stream.stopped
+        while self._waiting and (uncut or self._waiting[0][0] < self._stream.length):
             self._entries.append(self._waiting.popleft()[1])
 
-    def _entry(self, token: int, logprob: float | None, top: Iterable[tuple[int, float]]) -> Entry:
-        best = [self._named(*pair) for pair in top if pair[0] >= 0]
-        return {**self._named(token, logprob), "top_logprobs": best[: self.params.top_logprobs]}
+    def _best(self, top: Any) -> list[Entry]:
+        parts = [items("top", part)[1] for part in listed("top", top, "(ids, logprobs)")]
+        if len(parts) != 2 or len(parts[0]) != len(parts[1]):
+            raise ValueError(f"top must be (ids, logprobs) of one length, not {show(top)}")
+        left = [(i, x) for i, x in zip(*parts, strict=True) if i >= 0 and x != -inf]
+        return [self._entry(self._bytes(i), x) for i, x in left[: self.params.top_logprobs]]
 
-    def _named(self, token: int, logprob: float | None) -> Entry:
-        data = self._bytes(token)
-        value = max(real_number("logprob", logprob, BIAS_INTERVAL), LEAST_LOGPROB)
-        return {"token": data.decode("utf-8", "replace"), "logprob": value, "bytes": list(data)}
+    def _entry(self, data: bytes, logprob: Any) -> Entry:
+        if type(logprob) is not float or not logprob < inf:  # the check costs more than the rest
+            logprob = real_number("logprob", logprob, BIAS_INTERVAL)
+        shown = max(logprob, LEAST_LOGPROB)
+        return {"token": data.decode("utf-8", "replace"), "logprob": shown, "bytes": list(data)}
 
-    def _form(self, name: str, said: dict[str, str], entries: list[Entry]) -> dict[str, Any]:
+    # ---- the response
+
+    def _form(self, entries: list[Entry]) -> dict[str, Any] | None:
+        return {"content": entries, "refusal": None} if self._wants_logprobs else None
+
+    def _listed(self, name: str, said: dict[str, str], entries: list[Entry]) -> dict[str, Any]:
         return {
             "index": self.index,
             name: said,
-            "logprobs": {"content": entries, "refusal": None} if self._asks() else None,
+            "logprobs": self._form(entries),
             "finish_reason": self.finish_reason,
             "seed": self.seed,
         }
