@@ -7,26 +7,9 @@ import sys
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import logitchain as lc
-
-#: Few letters, so that phrases overlap; then parts of characters, a surrogate, what is no UTF-8.
-LETTERS = [*"aaaabbbbé🐋\ufffd"]
-CHUNKS = [letter.encode() for letter in LETTERS]
-CHUNKS += [b"\xc3", b"\xa9", b"\xf0\x9f", b"\x90\x8b", b"\xef\xbf", b"\xed\xa0\x80", b"\xff"]
-
-phrase = st.lists(st.sampled_from(LETTERS), min_size=1, max_size=5).map("".join)
-phrases = st.lists(phrase, max_size=5)
-data = st.lists(st.sampled_from(CHUNKS), max_size=20).map(b"".join)
-
-
-@st.composite
-def pieces(draw):
-    """Bytes cut anywhere, also twice at one place."""
-    whole = draw(data)
-    cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=8)))
-    return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+import strategies
 
 
 def cut(text, stop):
@@ -39,8 +22,9 @@ def cut(text, stop):
     return text, None
 
 
-@given(pieces(), phrases)
-def test_the_pieces_joined_are_the_whole_text_cut_at_its_first_phrase(pieces, stop):
+@given(strategies.streams())
+def test_the_pieces_joined_are_the_whole_text_cut_at_its_first_phrase(stream):
+    pieces, stop = stream
     stream = lc.TextStream(stop)
     out = [stream.feed(piece) for piece in pieces] + [stream.end()]
     whole = b"".join(pieces).decode("utf-8", "replace")
@@ -48,8 +32,9 @@ def test_the_pieces_joined_are_the_whole_text_cut_at_its_first_phrase(pieces, st
     assert (stream.text, stream.length) == ("".join(out), len("".join(out)))
 
 
-@given(pieces(), phrases)
-def test_no_more_is_held_back_than_some_next_characters_would_cut(pieces, stop):
+@given(strategies.streams())
+def test_no_more_is_held_back_than_some_next_characters_would_cut(stream):
+    pieces, stop = stream
     stream, decoder = lc.TextStream(stop), codecs.getincrementaldecoder("utf-8")("replace")
     complete = ""
     for piece in pieces:
@@ -62,9 +47,10 @@ def test_no_more_is_held_back_than_some_next_characters_would_cut(pieces, stop):
         assert not held or stream.text in [cut(complete + rest, stop)[0] for rest in rests]
 
 
-@given(pieces())
-def test_a_piece_starts_where_its_first_byte_is_decoded(pieces):
-    stream, before = lc.TextStream("aba"), b""
+@given(strategies.streams())
+def test_a_piece_starts_where_its_first_byte_is_decoded(stream):
+    pieces, stop = stream
+    stream, before = lc.TextStream(stop), b""
     for piece in pieces:
         if piece:
             upto = (before + piece[:1]).decode("utf-8", "replace")
