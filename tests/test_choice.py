@@ -292,9 +292,9 @@ def test_a_choice_can_be_copied_and_pickled_with_its_log_probabilities():
     choice = choice_of(logprobs=True, stop="world")
     run(choice, [1, 2])
     for other in (copy.deepcopy(choice), pickle.loads(pickle.dumps(choice))):
-        assert run(other, [EOS]) == [" wor"]
-        assert len(other.logprobs["content"]) == 2
-    assert len(choice.logprobs["content"]) == 1
+        assert run(other, [6, EOS]) == ["", "wor"]
+        assert len(other.logprobs["content"]) == 3
+    assert len(choice.logprobs["content"]) == 2
 
 
 def model(batch):
@@ -303,51 +303,40 @@ def model(batch):
     return np.stack([np.random.default_rng(seed).normal(0, 2, len(WORDS)) for seed in said])
 
 
-def answers(params, preempted_at=None):
-    """The engine's loop; all rows may be preempted once, and go on."""
-    batch, chain, step = lc.Batch(len(WORDS)), lc.Chain(), 0
-    rows = batch.add(params, [1, 2])
-    choices = {
-        row: lc.Choice(params, WORDS.__getitem__, seed=batch.seed(row), index=index)
-        for index, row in enumerate(rows)
+def join(batch, params, choice=None):
+    """A request's rows and their choices; or the row of a choice that goes on."""
+    if choice:
+        params = dataclasses.replace(params, n=1, seed=choice.seed)
+    tokens, first = (choice.tokens, choice.index) if choice else ((), 0)
+    return {
+        row: lc.Choice(
+            params, WORDS.__getitem__, seed=batch.seed(row), index=index, output_tokens=tokens
+        )
+        for index, row in enumerate(batch.add(params, [1, 2], tokens), first)
     }
-    ended = []
+
+
+def answers(params, preempted_at=None):
+    """The engine's loop; the rows may be preempted once, and go on."""
+    batch, chain, ended, step = lc.Batch(len(WORDS)), lc.Chain(), [], 0
+    choices = join(batch, params)
     while choices:
         if step == preempted_at:
-            choices = {
-                _again(batch, row, choice): lc.Choice(
-                    params,
-                    WORDS.__getitem__,
-                    seed=choice.seed,
-                    index=choice.index,
-                    output_tokens=choice.tokens,
-                )
-                for row, choice in choices.items()
-            }
+            batch.remove(choices)
+            others = [join(batch, params, choice) for choice in choices.values()]
+            choices = {row: choice for other in others for row, choice in other.items()}
         tokens = chain.sample(model(batch), batch)
         batch.append(tokens)
-        for row, token in zip(list(batch.rows), tokens, strict=True):
+        for row, token in zip(batch.rows, tokens, strict=True):
             choices[row].append(token)
-            if choices[row].finish_reason:
-                batch.remove(row)
-                ended.append(choices.pop(row).response())
+        gone = [row for row in batch.rows if choices[row].finish_reason]
+        batch.remove(gone)
+        ended += [choices.pop(row).response() for row in gone]
         step += 1
     return sorted(ended, key=lambda response: response["index"])
 
 
-def _again(batch, row, choice):
-    """A row removed and added again, with its own seed; its new handle."""
-    batch.remove(row)
-    alone = dataclasses.replace(batch_params(choice), n=1, seed=choice.seed)
-    (row,) = batch.add(alone, [1, 2], choice.tokens)
-    return row
-
-
-def batch_params(choice):
-    return choice.params
-
-
-PARAMS = lc.Params(n=4, seed=11, max_tokens=12, min_tokens=2, eos_token=EOS, stop=["Hello.", "ld."])
+PARAMS = lc.Params(n=6, seed=11, max_tokens=9, min_tokens=2, eos_token=EOS, stop=["Hello.", "ldH"])
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])

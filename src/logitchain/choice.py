@@ -65,7 +65,7 @@ class Choice:
         self._told = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
-        self._new.clear()
+        self._new = []
 
     @property
     def text(self) -> str:
@@ -101,8 +101,7 @@ class Choice:
     def delta(self) -> dict[str, Any]:
         """The same as a chunk of a stream: what became certain since the last call."""
         said, entries = {"content": "".join(self._new)}, self._entries[self._told :]
-        self._new.clear()
-        self._told = len(self._entries)
+        self._new, self._told = [], len(self._entries)
         return self._listed("delta", said, entries)
 
     # ---- a token
@@ -164,7 +163,7 @@ class Choice:
     # ---- the response
 
     def _form(self, entries: list[Entry]) -> dict[str, Any] | None:
-        return {"content": entries, "refusal": None} if self._wants_logprobs else None
+        return {"content": list(entries), "refusal": None} if self._wants_logprobs else None
 
     def _listed(self, name: str, said: dict[str, str], entries: list[Entry]) -> dict[str, Any]:
         return {
