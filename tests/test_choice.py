@@ -155,7 +155,7 @@ def test_the_response():
     choice = choice_of(logprobs=True, top_logprobs=2, stop=".")
     choice.append(4, -0.5, ([4, 1, 3], [-0.5, -1.0, -3.0]))
     assert choice.logprobs == {"content": [], "refusal": None}
-    choice.append(5, -0.25, ([5, 6, -1], [-0.25, -np.inf, -np.inf]))
+    choice.append(5, -0.25, ([6, -1, 5, -1], [-np.inf, -0.125, -0.25, -np.inf]))
     choice.append(7, -np.inf)
     assert choice.response() == {
         "index": 0,
@@ -204,6 +204,14 @@ def test_the_end_token_has_no_entry_and_needs_no_logprob():
     assert [entry["logprob"] for entry in choice.logprobs["content"]] == [-1.0, -2.0]
 
 
+def test_a_response_stays_as_it_was_told():
+    choice = choice_of(logprobs=True)
+    choice.append(1, -1.0)
+    early = choice.response()
+    choice.append(2, -2.0)
+    assert len(early["logprobs"]["content"]) == 1
+
+
 def test_top_logprobs_ask_for_logprobs_too_and_nothing_else_does():
     assert choice_of(top_logprobs=1).logprobs == {"content": [], "refusal": None}
     choice = choice_of()
@@ -243,6 +251,7 @@ def test_what_a_chain_samples_goes_in_as_it_is():
         ((1, True), TypeError, r"logprob must be a number in [-inf, inf), not True"),
         ((1, -1.0, 5), TypeError, r"top must be (ids, logprobs), not 5"),
         ((1, -1.0, ([1], [])), ValueError, r"top must be (ids, logprobs) of one length, not"),
+        ((1, -1.0, ([], [], [])), ValueError, r"top must be (ids, logprobs) of one length, not"),
         ((1, -1.0, ([1], [np.nan])), ValueError, r"logprob must be in [-inf, inf), not nan"),
         ((1, -1.0, ([9], [-1.0])), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
         ((9, -1.0), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
