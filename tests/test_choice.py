@@ -133,7 +133,14 @@ def test_the_chunks_of_a_stream_joined_are_the_response(given, data):
     params, vocabulary, tokens = given
     choice = lc.Choice(params, vocabulary.__getitem__, seed=3, index=2)
     chunks = []
-    run(choice, tokens, lambda: data.draw(st.booleans()) and chunks.append(choice.delta()))
+    for token in tokens:
+        if choice.finish_reason:
+            break
+        known = len(choice.logprobs["content"])
+        if not choice.append(token, logprob_of(token)) and not choice.finish_reason:
+            assert len(choice.logprobs["content"]) == known  # there is nothing to send
+        elif data.draw(st.booleans()):
+            chunks.append(choice.delta())
     chunks.append(choice.delta())
     response = choice.response()
     assert "".join(c["delta"]["content"] for c in chunks) == response["message"]["content"]
@@ -159,7 +166,7 @@ def test_the_response():
     choice.append(7, -np.inf)
     assert choice.response() == {
         "index": 0,
-        "message": {"role": "assistant", "content": "🐋"},
+        "message": {"role": "assistant", "content": "🐋", "refusal": None},
         "logprobs": {
             "content": [
                 {
