@@ -2,6 +2,7 @@
 
 from .batch import Batch as Batch
 from .chain import Chain as Chain
+from .choice import Choice as Choice
 from .controls.bans import allowed_tokens as allowed_tokens
 from .controls.bans import bad_words as bad_words
 from .controls.bans import banned_tokens as banned_tokens
@@ -25,5 +26,6 @@ from .params import FIELDS as FIELDS
 from .params import Params as Params
 from .rng import uniform as uniform
 from .sample import sample as sample
+from .text import TextStream as TextStream
 
 __version__ = "0.1.0"

@@ -120,8 +120,9 @@ class Batch:
             raise ValueError(f"rows must be distinct, not {show(gone)}")
         for handle in gone:
             del self._entries[handle]
-        self.rows = [handle for handle in self.rows if handle in self._entries]
-        self._stack()
+        if gone:
+            self.rows = [handle for handle in self.rows if handle in self._entries]
+            self._stack()
 
     def set_mask(self, row: int, mask: Any, *, tail: str = "mask") -> None:
         """Set what `token_bitmask` lets a row say, from now on until it is set again.

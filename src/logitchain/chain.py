@@ -121,6 +121,11 @@ class Sampled(NamedTuple):
     top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where fewer are left
     top_logprobs: NDArray[np.float32]  # (rows, n) theirs; -inf where fewer are left
 
+    def rows(self) -> Iterator[tuple[int, float, tuple[list[int], list[float]]]]:
+        """Each row's part, as `Choice.append` takes it: token, logprob, top."""
+        top = zip(self.top_ids.tolist(), self.top_logprobs.tolist(), strict=True)
+        return zip(self.tokens.tolist(), self.logprobs.tolist(), top, strict=True)
+
 
 class Chain:
     """Controls in order.

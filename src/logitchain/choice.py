@@ -1,0 +1,177 @@
+"""One row's answer as it grows: its text, its end, its log-probabilities, its seed."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+from .arrays import items, listed, show
+from .params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
+from .text import TextStream
+
+Entry = dict[str, Any]  # what the response says of one token
+
+#: What stands for -inf, which JSON has not; the OpenAI API has the same.
+LEAST_LOGPROB = -9999.0
+
+
+class Choice:
+    """One of the answers to a request, made of its tokens one by one.
+
+    params          the request: `stop`, `eos_token`, `min_tokens`, `max_tokens`, `logprobs` and
+                    `top_logprobs` are acted on here
+    token_bytes     token id -> the bytes it adds to the text; b"" for a special token
+    seed            the row's own, `batch.seed(row)`
+    index           which of the request's answers this is
+    output_tokens   what the row had generated before it was preempted; `append` goes on after them
+
+    It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
+    before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
+    "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
+
+    >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
+    >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
+    >>> [choice.append(token) for token in (1, 2, 3, 4)]
+    ['Hello', ' ', '', 'world!']
+    >>> choice.append(0), choice.finish_reason, choice.text
+    ('', 'stop', 'Hello world!')
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        token_bytes: Callable[[int], bytes],
+        *,
+        seed: int,
+        index: int = 0,
+        output_tokens: Sequence[int] = (),
+    ) -> None:
+        """A choice that has said `output_tokens`, whose log-probabilities it does not know."""
+        if not isinstance(params, Params):
+            raise TypeError(f"params must be a Params, not {show(params)}")
+        if not callable(token_bytes):
+            raise TypeError(f"token_bytes must be callable, not {show(token_bytes)}")
+        self.params, self.token_bytes = params, token_bytes
+        self.seed = whole_number("seed", seed, SEED_INTERVAL)
+        self.index = whole_number("index", index, "[0, inf)")
+        #: All that were generated, the one that ended the text too.
+        self.tokens: list[int] = []
+        #: None while it goes on, then "stop" or "length".
+        self.finish_reason: str | None = None
+        self._stream = TextStream(params.stop)
+        self._entries: list[Entry] = []
+        self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
+        self._new: list[str] = []  # pieces that `delta` has not told
+        self._told = 0  # entries that it has
+        for token in listed("output_tokens", output_tokens, "token ids"):
+            self._add(*self._read(token))
+        self._new = []
+
+    @property
+    def text(self) -> str:
+        """The text that is certain so far; nothing of a stop phrase is in it."""
+        return self._stream.text
+
+    @property
+    def logprobs(self) -> dict[str, Any] | None:
+        """The log-probabilities of the tokens of this text, in the response's form.
+
+        None if the request asks neither for `logprobs` nor for `top_logprobs`.
+        """
+        return self._logprobs_form(self._entries)
+
+    def append(self, token: int, logprob: Any = None, top: Any = ((), ())) -> str:
+        """Take the next token; the text that is certain now and was not before.
+
+        logprob   its log-probability, if the request asks for them
+        top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
+                  (-1 or -inf) are left out, and so are more than the request asks for
+        """
+        token, data, ends = self._read(token)
+        if self._wants_logprobs and not ends:
+            entry = self._entry(data, logprob) | {"top_logprobs": self._best(top)}
+            self._waiting.append((self._stream.start(data), entry))
+        return self._add(token, data, ends)
+
+    def response(self) -> dict[str, Any]:
+        """The choice as a chat completion lists it, as far as it is certain."""
+        said = {"role": "assistant", "content": self.text, "refusal": None}
+        return self._response_form("message", said, self._entries)
+
+    def delta(self) -> dict[str, Any]:
+        """The same as a chunk of a stream: what became certain since the last call."""
+        said, entries = {"content": "".join(self._new)}, self._entries[self._told :]
+        self._new, self._told = [], len(self._entries)
+        return self._response_form("delta", said, entries)
+
+    # ---- a token
+
+    def _read(self, token: Any) -> tuple[int, bytes, bool]:
+        """(the token, its bytes, whether it ends the text)."""
+        token = whole_number("token", token, "[0, inf)")
+        if self.finish_reason:
+            raise ValueError(f"token {token} comes after the end of the choice")
+        if token in self.params.eos_token and len(self.tokens) >= self.params.min_tokens:
+            return token, b"", True
+        return token, self._bytes(token), False
+
+    def _bytes(self, token: int) -> bytes:
+        data = self.token_bytes(token)
+        if not isinstance(data, bytes):
+            raise TypeError(f"token_bytes({token}) must be bytes, not {show(data)}")
+        return data
+
+    def _add(self, token: int, data: bytes, ends: bool) -> str:
+        self.tokens.append(token)
+        piece = self._stream.feed(data)
+        full = len(self.tokens) == self.params.max_tokens
+        if ends or full:
+            piece += self._stream.end()
+        if ends or self._stream.stopped:
+            self.finish_reason = "stop"
+        elif full:
+            self.finish_reason = "length"
+        self._new.append(piece)
+        self._release()
+        return piece
+
+    # ---- log-probabilities
+
+    @property
+    def _wants_logprobs(self) -> bool:
+        return self.params.logprobs or self.params.top_logprobs > 0
+
+    def _release(self) -> None:
+        """Let entries go whose text has begun to come out, or that end with the text."""
+        uncut = self.finish_reason and not self._stream.stopped
+        while self._waiting and (uncut or self._waiting[0][0] < self._stream.length):
+            self._entries.append(self._waiting.popleft()[1])
+
+    def _best(self, top: Any) -> list[Entry]:
+        parts = [items("top", part)[1] for part in listed("top", top, "(ids, logprobs)")]
+        if len(parts) != 2 or len(parts[0]) != len(parts[1]):
+            raise ValueError(f"top must be (ids, logprobs) of one length, not {show(top)}")
+        left = [(i, x) for i, x in zip(*parts, strict=True) if i >= 0 and x != -inf]
+        return [self._entry(self._bytes(i), x) for i, x in left[: self.params.top_logprobs]]
+
+    def _entry(self, data: bytes, logprob: Any) -> Entry:
+        if type(logprob) is not float or not logprob < inf:  # the check costs more than the rest
+            logprob = real_number("logprob", logprob, BIAS_INTERVAL)
+        shown = max(logprob, LEAST_LOGPROB)
+        return {"token": data.decode("utf-8", "replace"), "logprob": shown, "bytes": list(data)}
+
+    # ---- the response
+
+    def _logprobs_form(self, entries: list[Entry]) -> dict[str, Any] | None:
+        return {"content": list(entries), "refusal": None} if self._wants_logprobs else None
+
+    def _response_form(
+        self, name: str, said: dict[str, Any], entries: list[Entry]
+    ) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            name: said,
+            "logprobs": self._logprobs_form(entries),
+            "finish_reason": self.finish_reason,
+            "seed": self.seed,
+        }
