@@ -34,7 +34,8 @@ class Reading:
         given = _shaped(floats(logits, dtype))
         self.out, self.shape = out, given.shape
         self.target = None if out is None else writeable(out, given.shape)
-        if _same_memory(self.target, given) and given.flags.c_contiguous:
+        self.in_place = _same_memory(self.target, given) and given.flags.c_contiguous
+        if self.in_place:
             self.rows: Rows = given.reshape(-1, given.shape[-1])
         else:
             self.rows = float32_copy(given).reshape(-1, given.shape[-1])
@@ -43,9 +44,13 @@ class Reading:
         """The rows. Raises ValueError, naming row and token, for one that is not fit to use."""
         bad = first_unfit(self.rows)
         if bad >= 0:
-            where = f"row {bad}, " if len(self.shape) == 2 else ""
-            raise ValueError(f"logits: {where}{why_unfit(self.rows[bad])}")
+            raise self.unfit(bad)
         return self.rows
+
+    def unfit(self, r: int) -> ValueError:
+        """The error of a row that is not fit."""
+        where = f"row {r}, " if len(self.shape) == 2 else ""
+        return ValueError(f"logits: {where}{why_unfit(self.rows[r])}")
 
     def result(self) -> NDArray[np.float32]:
         """The rows, checked once more, in the caller's form."""
@@ -57,7 +62,7 @@ class Reading:
         rows = self.rows.reshape(self.shape)
         if self.target is None:
             return rows
-        if not _same_memory(self.target, rows):
+        if not self.in_place:
             self.target[...] = rows
         return cast(NDArray[np.float32], self.out)
 
@@ -106,12 +111,9 @@ def writeable(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
-    return a is not None and (a.ctypes.data, a.shape, a.strides, a.dtype) == (
-        b.ctypes.data,
-        b.shape,
-        b.strides,
-        b.dtype,
-    )
+    if a is None or (a.shape, a.strides, a.dtype) != (b.shape, b.strides, b.dtype):
+        return False
+    return a is b or bool(a.ctypes.data == b.ctypes.data)
 
 
 def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:

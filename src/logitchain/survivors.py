@@ -304,7 +304,7 @@ def survive(
 @kernel
 def change_order(blocks: Blocks, task: Task) -> I64:
     """Apply the masks, biases and penalties that the chain begins with; how many steps they are."""
-    lead = 0
+    lead, is_changed = 0, False
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
         if task.table[lead, 0] < BIAS:
             task.words[:] = token_bitmask.ALL
@@ -316,8 +316,9 @@ def change_order(blocks: Blocks, task: Task) -> I64:
             if lead == 0 or not names_the_same(task, lead, lead - 1):
                 make_own(blocks, named_by(task, lead))
             apply(task, lead, blocks.own, EVERY)
+            is_changed = True
             lead += 1
-    if lead:
+    if is_changed:
         look_again(blocks)
     return lead
 
@@ -503,6 +504,8 @@ def weigh(
     exactly |= abs(top) > top_p.ESTIMABLE
     for b in range(tops.size):
         place = np.uint64(b * LANES)
+        if tops[b] == -_INF:
+            continue
         if tops[b] < value and not exactly:
             if is_own[b]:
                 share = top_p.estimate_block(own, place, peaks[b], heat)

@@ -16,9 +16,8 @@ from ..lanes import LANES
 from ..numerics import I64
 from ..params import column
 from ..rng import keys
-from ..rows import Reading, Rows, phrase_lists, token_lists
-from ..sample import EVERY
-from .token_bitmask import ALL, Words, apply
+from ..rows import Reading, phrase_lists, token_lists
+from .token_bitmask import ALL, Words, masked
 
 Ids = NDArray[np.int64]
 
@@ -40,10 +39,9 @@ def allowed_tokens(
     array([  1., -inf,   3.], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     lists = token_lists(allowed_tokens, len(rows), rows.shape[1], name="allowed_tokens")
-    _mask(rows, lambda r, words: allow(words, lists[r]))
-    return reading.result()
+    return _masked(reading, lambda r, words: allow(words, lists[r]))
 
 
 def banned_tokens(
@@ -61,10 +59,9 @@ def banned_tokens(
     array([-inf,   2.,   3.], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     lists = token_lists(banned_tokens, len(rows), rows.shape[1], name="banned_tokens")
-    _mask(rows, lambda r, words: ban(words, lists[r]))
-    return reading.result()
+    return _masked(reading, lambda r, words: ban(words, lists[r]))
 
 
 def min_tokens(
@@ -90,13 +87,12 @@ def min_tokens(
     array([  1.,   2., -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     lists = token_lists(eos_token, len(rows), rows.shape[1], name="eos_token")
     wanted = column("min_tokens", min_tokens, len(rows))
     _, generated = keys(0, position, len(rows))
     early = [int(n) < k for n, k in zip(generated, wanted, strict=True)]
-    _mask(rows, lambda r, words: ban(words, lists[r][: lists[r].size * early[r]]))
-    return reading.result()
+    return _masked(reading, lambda r, words: ban(words, lists[r][: lists[r].size * early[r]]))
 
 
 def no_repeat_ngram(
@@ -115,11 +111,10 @@ def no_repeat_ngram(
     array([  1., -inf,   3.], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     sizes = column("no_repeat_ngram", no_repeat_ngram, len(rows))
     lists = token_lists(tokens, *rows.shape)
-    _mask(rows, lambda r, words: ban_repeats(words, lists[r], sizes[r]))
-    return reading.result()
+    return _masked(reading, lambda r, words: ban_repeats(words, lists[r], sizes[r]))
 
 
 def bad_words(
@@ -138,19 +133,21 @@ def bad_words(
     array([  1., -inf, -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     words_of = [flat(phrases) for phrases in phrase_lists(bad_words, *rows.shape)]
     lists = token_lists(tokens, *rows.shape)
-    _mask(rows, lambda r, words: ban_phrases(words, *words_of[r], lists[r]))
-    return reading.result()
+    return _masked(reading, lambda r, words: ban_phrases(words, *words_of[r], lists[r]))
 
 
-def _mask(rows: Rows, clear: Callable[[int, Words], None]) -> None:
+def _masked(reading: Reading, clear: Callable[[int, Words], None]) -> NDArray[np.float32]:
     """Mask each row by the bits that are left when `clear` has cleared some."""
-    for r, row in enumerate(rows):
-        words = np.full(block_count(row.size), ALL)
+
+    def words_of(r: int) -> Words:
+        words = np.full(block_count(reading.shape[-1]), ALL)
         clear(r, words)
-        apply(row, EVERY, words)
+        return words
+
+    return masked(reading, words_of)
 
 
 def flat(phrases: list[Ids]) -> tuple[Ids, Ids]:

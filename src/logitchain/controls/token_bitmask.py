@@ -4,6 +4,7 @@ Packed as xgrammar, llguidance and outlines-core pack it: words of 32 bits, leas
 first, 1 is allowed. All masks are words of 64 bits in here, one for each block of 64 logits.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from numpy.typing import NDArray
 from ..arrays import buffer, one_of
 from ..blocks import Ids, block_count
 from ..jit import kernel
-from ..lanes import LANES, remove
+from ..lanes import LANES, peak, remove
 from ..numerics import I64, Row
 from ..rows import Reading
-from ..sample import EVERY
 
 Words = NDArray[np.uint64]  # (blocks,) bit j of word b: whether token 64 * b + j may stay
 
@@ -44,13 +44,19 @@ def token_bitmask(
     array([  1., -inf,   3.], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
-    rows = reading.checked()
+    rows = reading.rows
     words = packed(mask, rows.shape[1], tail)
-    if words.shape[0] not in (1, len(rows)) or (np.ndim(mask) == 2 and len(words) != len(rows)):
+    if np.ndim(mask) == 2 and len(words) != len(rows):
         raise ValueError(f"mask must be one or one per row ({len(rows)}), not {len(words)}")
-    for r, row in enumerate(rows):
-        apply(row, EVERY, words[r % len(words)])
-    return reading.result()
+    return masked(reading, lambda r: words[r % len(words)])
+
+
+def masked(reading: Reading, words_of: Callable[[int], Words]) -> NDArray[np.float32]:
+    """What every mask does: its result from the words of each row."""
+    for r, row in enumerate(reading.rows):
+        if not apply_and_check(row, words_of(r)):
+            raise reading.unfit(r)
+    return reading.write()
 
 
 def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
@@ -71,8 +77,32 @@ def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
 
 
 @kernel
+def apply_and_check(row: Row, words: Words) -> bool:
+    """The kernel on a whole row, in place, in one pass; whether the row was fit and still is.
+
+    It stops before it changes a block with NaN or +inf.
+    """
+    best = -np.inf
+    for b in range(row.size // LANES):
+        largest, has_nan = peak(row, b * LANES)
+        if has_nan or largest == np.inf:
+            return False
+        if words[b] != ALL:
+            remove(row, b * LANES, words[b])
+            largest, _ = peak(row, b * LANES)
+        best = max(best, largest)
+    for i in range(row.size // LANES * LANES, row.size):
+        if not row[i] < np.inf:
+            return False
+        if not is_allowed(words, i):
+            row[i] = -np.inf
+        best = max(best, row[i])
+    return bool(best > -np.inf)
+
+
+@kernel
 def apply(row: Row, ids: Ids, words: Words) -> None:
-    """The kernel, in place: on a whole row, or with `ids` on some of its tokens."""
+    """The same of a row that is fit, or with `ids` of some of its tokens."""
     for i in range(ids.size):
         if not is_allowed(words, ids[i]):
             row[i] = -np.inf
