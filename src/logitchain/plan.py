@@ -178,3 +178,13 @@ class Task(NamedTuple):
     marks: NDArray[np.bool_]
     words: NDArray[np.uint64]  # scratch
     longs: NDArray[np.int64]  # scratch
+
+
+class Floor(NamedTuple):
+    """What is known of a row's survivors before any is looked at."""
+
+    logit: Any  # nothing under it survives; NO_CUT if nothing is known
+    weighs: Any  # the step, a top_p, that needs the mass of all tokens; or -1
+    heat_before: Any  # the temperature before that step
+    heat: Any  # the temperature at the end
+    is_loose: Any  # whether no other step removes anything: then the draw may come first
