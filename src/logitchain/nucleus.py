@@ -16,6 +16,7 @@ from .sample import MARGIN, arrivals, block_contest
 
 _INF = np.float32(np.inf)
 _SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
+NO_TOKEN = np.int64(0)
 #: More than the mass of any row, and a float64.
 NEVER = np.int64(2**63 - 2**10)
 
@@ -87,10 +88,11 @@ def truncate_by_mass(blocks: Blocks, task: Task, s: I64, heat: F64, best: F32, r
     temperature.scale_below(tops, heat, best)
     own = top_p.weigh(row, masses)
     enough = top_p.enough(own, p)
-    low, high, _ = weigh(blocks, heat, tops, _INF, 0, enough, False)
-    if not top_p.agree(row, masses, own, top_p.target(low, p), top_p.target(high, p)):
-        low, _, _ = weigh(blocks, heat, tops, _INF, 0, enough, True)
-    top_p.keep(row, masses, own, top_p.target(low, p), all_ties)
+    for exactly in (False, True):
+        low, high, _ = weigh(blocks, heat, tops, _INF, NO_TOKEN, enough, exactly)
+        if exactly or top_p.agree(row, masses, own, top_p.target(low, p), top_p.target(high, p)):
+            top_p.keep(row, masses, own, top_p.target(low, p), all_ties)
+            return
 
 
 @kernel
@@ -109,7 +111,7 @@ def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
     buffer, came = blocks.buffer, arrivals(task.seed, task.position, np.arange(tops.size))
     bound = final_tops + came.noise
     favourite = int(np.argmax(bound))
-    limit, limit_token = -_INF, 0
+    limit, limit_token, start = -_INF, 0, np.int64(0)
     while True:
         winner, score = -1, -np.inf
         for turn in range(-1, tops.size):  # the favourite's score is one that few can reach
@@ -121,7 +123,7 @@ def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
                 x = temperature.product(buffer[j], *before)
                 is_left = x > limit or (x == limit and b * LANES + j < limit_token)
                 buffer[j] = temperature.product(x, *after) if is_left else -_INF
-            mine, token = block_contest(buffer, 0, came, b, task.seed, task.position)
+            mine, token = block_contest(buffer, start, came, b, task.seed, task.position)
             if mine > score or (mine == score and token < winner):
                 winner, score = token, mine
         if floor.weighs < 0:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .blocks import Ids
 from .controls import bans, logit_bias, min_p, penalties, temperature, token_bitmask, top_k, top_p
 from .controls import xtc as xtc_control
-from .jit import kernel
+from .jit import kernel, spliced
 from .numerics import I64, Row
 from .plan import (
     ALLOWED,
@@ -42,8 +42,6 @@ from .plan import (
 )
 
 Longs = NDArray[np.int64]
-
-_NO_MARKS = np.empty(0, np.bool_)
 
 
 @kernel
@@ -100,7 +98,7 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
     elif control == MIN_P:
         min_p.truncate(row, asked)
     else:
-        marks = _NO_MARKS
+        marks = np.zeros(0, np.bool_)
         if source >= 0:
             marks = task.marks[source][: row.size].copy()
             for i in range(ids.size):
@@ -118,47 +116,47 @@ def limit(task: Task, s: I64) -> None:
     elif control == ALLOWED:
         words &= task.given_words[1]
     elif control == BANNED:
-        bans.ban(words, listed(task, BANS)[0])
+        bans.ban(words, listed(task, BANS, 0))
     elif control == MIN_TOKENS:
         if said(task, OUTPUT_ONLY).size < task.asked[MIN_TOKENS]:
-            bans.ban(words, listed(task, ENDS)[0])
+            bans.ban(words, listed(task, ENDS, 0))
     elif control == NO_REPEAT:
         bans.ban_repeats(words, said(task, scope), np.int64(task.asked[NO_REPEAT]))
     else:
-        bad = listed(task, BAD)
-        bans.ban_phrases(words, bad[0], bad[1], said(task, scope))
+        bad, sizes = listed(task, BAD, 0), listed(task, BAD, 1)
+        bans.ban_phrases(words, bad, sizes, said(task, scope))
 
 
-@kernel
-def listed(task: Task, kind: I64) -> NDArray[np.int64]:
-    """Tokens that a row names, with their numbers."""
-    return task.named[:, task.spans[kind, 0] : task.spans[kind, 1]]
+@spliced
+def listed(task: Task, kind: I64, number: I64) -> Any:
+    """Tokens that a row names, or one of the numbers of each."""
+    return task.named[number][task.spans[kind, 0] : task.spans[kind, 1]]
 
 
-@kernel
+@spliced
 def said(task: Task, scope: I64) -> NDArray[np.int64]:
     """The tokens of a scope, in order."""
     first = task.spans[OUTPUT if scope == OUTPUT_ONLY else PROMPT, 0]
     return task.said[first : task.spans[PROMPT if scope == PROMPT_ONLY else OUTPUT, 1]]
 
 
-@kernel
+@spliced
 def last_said(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
     """The last of these."""
     tokens = said(task, scope)
     return tokens[max(0, tokens.size - window) :]
 
 
-@kernel
+@spliced
 def named_by(task: Task, s: I64) -> Any:
     """The tokens that a bias or a penalty may change."""
     control, scope, window = task.table[s]
     if window >= 0:
         return last_said(task, scope, window)
-    return listed(task, BIASES if control == BIAS else COUNTS)[0]
+    return listed(task, BIASES if control == BIAS else COUNTS, 0)
 
 
-@kernel
+@spliced
 def names_the_same(task: Task, s: I64, other: I64) -> bool:
     """Whether two steps are penalties on the same tokens."""
     a, b = task.table[s], task.table[other]
@@ -175,15 +173,16 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     if window >= 0:
         n = count(last_said(task, scope, window), places, counts, task.longs[2])
     else:
-        named = listed(task, BIASES if control == BIAS else COUNTS)
+        kind = BIASES if control == BIAS else COUNTS
+        named, first, second = listed(task, kind, 0), listed(task, kind, 1), listed(task, kind, 2)
         n = 0
-        for j in range(named.shape[1]):
-            number = named[1, j]
+        for j in range(named.size):
+            number = first[j]
             if control != BIAS:
-                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * named[2, j]
+                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * second[j]
                 if number == 0:
                     continue
-            places[n], counts[n] = named[0, j], number
+            places[n], counts[n] = named[j], number
             n += 1
     if not ids.size:
         return n

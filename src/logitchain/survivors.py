@@ -26,9 +26,9 @@ from .blocks import (
     mask,
 )
 from .controls import min_p, temperature, token_bitmask, top_k, top_p
-from .jit import borrowed, kernel
+from .jit import borrowed, kernel, spliced
 from .logprobs import log_normaliser, normaliser_of
-from .nucleus import NEVER, draw_first, truncate_by_mass, weigh
+from .nucleus import NEVER, NO_TOKEN, draw_first, truncate_by_mass, weigh
 from .numerics import F32, F64, I64, Row
 from .order import NO_CUT, at_least, largest
 from .plan import (
@@ -119,7 +119,7 @@ class Given(NamedTuple):
     narrow: NDArray[np.uint16]
 
 
-@kernel
+@spliced
 def run_row(
     r: I64,
     given: Given,
@@ -142,14 +142,7 @@ def run_row(
         drawn.tokens[r, 0] = -1
         return False
     values, ids = here.values, here.ids
-    normaliser = 0.0
-    if drawn.of == RAW:
-        total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, 0, NEVER, True)
-        normaliser = normaliser_of(largest(blocks.peaks), total)
-        n = gather(
-            blocks, at_least(top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)), values, ids
-        )
-        list_best(values[:n], ids[:n], normaliser, drawn, r)
+    normaliser = list_best_as_given(blocks, here, drawn, r) if drawn.of == RAW else 0.0
     draws = out.shape[0] == 0
     whole = values if draws else out[r]
     n, token = survive(blocks, task, values, ids, whole, draws and drawn.of != PROCESSED)
@@ -168,14 +161,13 @@ def run_row(
             logit = from_bits(given.kind, given.narrow[r, token])
         drawn.logprobs[r, 0] = np.float64(logit) - normaliser
     if not draws and 0 < n < ids.size:
-        for i in range(ids.size):
-            whole[i] = -np.inf
+        whole[:] = -np.inf
         for i in range(n):
             whole[left[i]] = values[i]
     return token >= 0
 
 
-@kernel
+@spliced
 def prepare(r: I64, steps: Steps, requests: Requests, here: Scratch, todo: Longs) -> Task:
     """A row's work: the steps that do something to it, and what they read."""
     asked, key, spans = columns_of(requests.columns[r])
@@ -213,7 +205,18 @@ def list_best(values: Row, ids: Ids, normaliser: F64, drawn: Drawn, r: I64) -> N
         last, last_id = best, best_id
 
 
-@kernel
+@spliced
+def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> F64:
+    """The same of the row as it came; its normaliser."""
+    total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, NO_TOKEN, NEVER, True)
+    normaliser = normaliser_of(largest(blocks.peaks), total)
+    floor = top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)
+    n = gather(blocks, at_least(floor), here.values, here.ids)
+    list_best(here.values[:n], here.ids[:n], normaliser, drawn, r)
+    return normaliser
+
+
+@spliced
 def survive(
     blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
 ) -> tuple[int, int]:
@@ -255,10 +258,10 @@ def survive(
 # ---- controls that mask, or change the order
 
 
-@kernel
+@spliced
 def change_order(blocks: Blocks, task: Task) -> I64:
     """Apply the masks, biases and penalties that the chain begins with; how many steps they are."""
-    lead, is_changed = 0, False
+    lead, is_changed = np.int64(0), False  # of a literal numba compiles every callee once more
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
         if task.table[lead, 0] < BIAS:
             task.words[:] = token_bitmask.ALL
@@ -280,7 +283,7 @@ def change_order(blocks: Blocks, task: Task) -> I64:
 # ---- floors
 
 
-@kernel
+@spliced
 def highest_floor(task: Task, lead: I64, peaks: Row, best: F32, vocab: I64) -> Floor:
     """From step `lead` on, as long as each control keeps the order and removes from its end, what
     one of them removes is lost, whatever the others do.
