@@ -151,9 +151,10 @@ def last_said(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
 def named_by(task: Task, s: I64) -> Any:
     """The tokens that a bias or a penalty may change."""
     control, scope, window = task.table[s]
+    tokens = listed(task, BIASES if control == BIAS else COUNTS, 0)
     if window >= 0:
-        return last_said(task, scope, window)
-    return listed(task, BIASES if control == BIAS else COUNTS, 0)
+        tokens = last_said(task, scope, window)
+    return tokens
 
 
 @spliced

@@ -119,7 +119,7 @@ class Given(NamedTuple):
     narrow: NDArray[np.uint16]
 
 
-@spliced
+@kernel
 def run_row(
     r: I64,
     given: Given,
@@ -216,7 +216,7 @@ def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> F
     return normaliser
 
 
-@spliced
+@kernel
 def survive(
     blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
 ) -> tuple[int, int]:
