@@ -19,5 +19,6 @@ from .params import FIELDS as FIELDS
 from .params import Params as Params
 from .rng import uniform as uniform
 from .sample import sample as sample
+from .speculative import verify as verify
 
 __version__ = "0.1.0"
