@@ -219,9 +219,10 @@ def remainder(row: Row, p: Weighed, proposed: Row, q: Weighed) -> Row:
         if stop - start == LANES and peak(row, start)[0] == -np.inf:
             continue  # as most blocks are after a truncation
         for i in range(start, stop):
-            if row[i] > -np.inf and proposed[i] > -np.inf:
-                share = _prob(proposed[i], q) / _prob(row[i], p)
-                left[i] = np.float64(row[i]) + log(1.0 - share) if share < 1.0 else -np.inf
+            share = _prob(proposed[i], q) / _prob(row[i], p)
+            share = share if proposed[i] > -np.inf else 0.0
+            below = np.float64(row[i]) - p[0]  # from the best on, so that large logits lose nothing
+            left[i] = below + log(1.0 - share) if share < 1.0 else -np.inf
     return left
 
 
