@@ -25,6 +25,7 @@ from . import (
     top_logprobs,
     top_p,
     uniform,
+    verify,
     xtc,
 )
 
@@ -47,6 +48,7 @@ def kernels() -> dict[str, Callable[[], Any]]:
         "logit_bias": lambda: logit_bias(row, {1: 1.0}),
         "logprobs": lambda: (logprobs(row), token_logprobs(row, 1), top_logprobs(row, 2)),
         "uniform": lambda: uniform(0, 0),
+        "verify": lambda: verify([row, row], [1], [row], seed=0, position=0),
         "chain": lambda: Chain().sample(row, batch),
     }
 

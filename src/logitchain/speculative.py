@@ -19,7 +19,7 @@ from .jit import kernel
 from .lanes import LANES, peak
 from .numerics import F32, F64, I64, MASS_BITS, U64, Row, exp, log, total_mass
 from .order import largest
-from .rows import Reading, Rows, floats, token_ids
+from .rows import Rows, Stored, first_unfit, floats, stored, token_ids, why_unfit
 from .sample import EVERY, race
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Weighed = tuple[F32, F64]
 
 _32 = np.uint64(32)
-_FAR = np.float32(-87.0)  # further below the best, exp is subnormal, which takes 10 times as long
+_FAR = np.float32(-87.0)  # below it exp is subnormal: a truncated row took 4 times as long
 
 
 def verify(
@@ -60,14 +60,14 @@ def verify(
     >>> verify(logits, [1, 0], [[0.0, 2.0, 0.0], [1.0, 1.0, 0.0]], seed=0, position=0)
     array([1, 0, 2])
     """
-    reading = Reading(logits, dtype=dtype)
-    rows = reading.checked()
-    proposal = _proposal(drafts, proposed, rows.shape[1], dtype)
-    _expect("logits", reading.shape, len(proposal.drafts) + 1, rows.shape[1])
-    (key,), (first,) = rng.keys(seed, position, 1)
+    given = stored(logits, dtype)
+    proposal = _proposal(drafts, proposed, given.shape[-1], dtype)
+    rows = _fit_rows("logits", given, len(proposal.drafts) + 1, given.shape[-1])
+    seeds, positions = rng.keys(seed, position, 1)
+    positions = np.add(positions, np.arange(len(rows), dtype=np.uint64))
     tokens: list[int] = []
     for depth, row in enumerate(rows):
-        tokens.append(_settle(row, proposal, depth, key, first + np.uint64(depth)))
+        tokens.append(_settle(row, proposal, depth, seeds[0], positions[depth]))
         if not proposal.has(tokens):
             break
     return np.array(tokens, np.int64)
@@ -89,15 +89,23 @@ def _proposal(drafts: Any, proposed: Any, vocab: int, dtype: str | None) -> Prop
     if proposed is None or not ids.size:
         return Proposal(ids, np.empty((0, vocab), np.float32))
     try:
-        reading = Reading(proposed, dtype=dtype)
-        rows = reading.checked()
+        given = stored(proposed, dtype)
     except (TypeError, ValueError) as error:
         raise type(error)(f"proposed {error}") from None
-    _expect("proposed logits", reading.shape, ids.size, vocab)
+    rows = _fit_rows("proposed logits", given, ids.size, vocab)
     for depth, token in enumerate(ids.tolist()):
         if rows[depth, token] == -np.inf:
             raise ValueError(f"proposed logits: row {depth}, draft {token} is -inf")
     return Proposal(ids, rows)
+
+
+def _fit_rows(name: str, given: Stored, count: int, vocab: int) -> Rows:
+    _expect(name, given.shape, count, vocab)
+    rows = given.rows()
+    bad = first_unfit(rows)
+    if bad >= 0:
+        raise ValueError(f"{name}: row {bad}, {why_unfit(rows[bad])}")
+    return rows
 
 
 def _expect(name: str, shape: tuple[int, ...], rows: int, vocab: int) -> None:
@@ -134,11 +142,13 @@ def verify_rows(
     given, at = floats(logits, dtype), np.cumsum([0, *counts], dtype=np.int64)[:-1]
     _expect("logits", given.shape, sum(counts), batch.vocab_size)
     tokens: list[list[int]] = [[] for _ in proposals]
+    room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
     going, said = list(range(len(batch))), batch.positions.tolist()
     try:
         while going:
             depth = len(tokens[going[0]])
-            settled = _settle_rows(chain, given[at], batch, proposals, going, depth)
+            np.take(given, at, axis=0, out=room, mode="clip")
+            settled = _settle_rows(chain, room, batch, proposals, going, depth)
             for r in going:
                 if settled[r] < 0 and policy == "raise":
                     raise ValueError(f"logits: row {at[r]}, {batch.status[r]}")
@@ -181,7 +191,8 @@ def _settle_rows(
     """A token for each row that goes on, -1 if it is marked; the others get any."""
     if all(depth >= len(proposals[r].logits) for r in going):  # the chain's own draw is faster
         return chain.sample(logits, batch, on_invalid="mark", dtype="bfloat16")
-    rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16")
+    out = logits if logits.dtype == np.float32 else None
+    rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16", out=out)
     tokens = np.full(len(batch), -1, np.int64)
     for r in going:
         if batch.status[r] == "ok":
