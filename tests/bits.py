@@ -55,7 +55,7 @@ def request(r, vocab):
 
 
 def run(order, logits, which):
-    """(tokens, processed logits) of these rows as one batch."""
+    """(tokens, processed logits, verified drafts) of these rows as one batch."""
     chain = (
         lc.Chain.preset(order)
         if isinstance(order, str)
@@ -68,7 +68,17 @@ def run(order, logits, which):
     for r in which:
         output = [(7 * r + 3 * j) % vocab for j in range(5 + r)]
         batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
-    return chain.sample(logits[which], batch), chain(logits[which], batch)
+    tokens, out = chain.sample(logits[which], batch), chain(logits[which], batch)
+    return tokens, out, verified(chain, logits[which], batch)
+
+
+def verified(chain, logits, batch):
+    """(rows, 2): what is kept of a draft, and what follows it or -1."""
+    proposed = chain(logits * np.float32(0.75), batch)
+    drafts = lc.sample(proposed, seed=batch.seeds, position=batch.positions)
+    twice = np.repeat(logits, 2, axis=0)
+    tokens = chain.verify(twice, batch, drafts[:, None], proposed[:, None])
+    return np.array([[*new, -1][:2] for new in tokens])
 
 
 def laid_out(layout, order, logits):
@@ -92,9 +102,9 @@ def main(layout):
     for name, (vocab, scale, order) in CASES.items():
         if layout == "interpreted" and name not in INTERPRETED:
             continue
-        tokens, logits = laid_out(layout, order, matrix(name, vocab, scale))
+        tokens, logits, pairs = laid_out(layout, order, matrix(name, vocab, scale))
         digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
-        print(name, digest, ",".join(map(str, tokens)))
+        print(name, digest, ",".join(map(str, tokens)), ",".join(map(str, pairs.ravel())))
 
 
 if __name__ == "__main__":

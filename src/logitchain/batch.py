@@ -93,7 +93,7 @@ class Batch:
         return handles
 
     def append(self, tokens: Sequence[int], rows: int | Iterable[int] | None = None) -> None:
-        """Add one generated token to each row, or to each of `rows`."""
+        """Add one generated token to each row, or to each of `rows`, which may name a row again."""
         handles = self.rows if rows is None else _handles(rows)
         ids = token_ids("tokens", tokens, self.vocab_size).tolist()
         if len(ids) != len(handles):

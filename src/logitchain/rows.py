@@ -137,7 +137,14 @@ class Stored(NamedTuple):
         """A copy of one row as float32."""
         if self.kind == FLOAT32:
             return np.array(self.wide[r])
-        return float32_copy(self.narrow[r].view(np.float16 if self.kind == FLOAT16 else np.uint16))
+        return float32_copy(self._halves()[r])
+
+    def rows(self) -> Rows:
+        """All rows as float32, to be read only: where they are, or a copy."""
+        return self.wide if self.kind == FLOAT32 else float32_copy(self._halves())
+
+    def _halves(self) -> NDArray[Any]:
+        return self.narrow.view(np.float16 if self.kind == FLOAT16 else np.uint16)
 
 
 def stored(logits: Any, dtype: str | None = None) -> Stored:
