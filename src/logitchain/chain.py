@@ -167,8 +167,8 @@ class Chain:
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`.
 
-        >>> [step.name for step in Chain.preset("transformers").steps][:3]
-        ['logit_bias', 'repetition_penalty', 'temperature']
+        >>> [step.name for step in Chain.preset("transformers").steps][-3:]
+        ['top_k', 'top_p', 'min_p']
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)
