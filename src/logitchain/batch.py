@@ -44,6 +44,11 @@ class Batch:
         self._next = 0
         self._stack()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy: arrays that shared memory no longer do, until its rows are laid out anew."""
+        self.__dict__.update(state)
+        self._stack_again()
+
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.rows)
