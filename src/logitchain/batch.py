@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .arrays import listed, one_of, show
+from .arrays import buffer, listed, one_of, show
 from .blocks import block_count
 from .controls.bans import allow, flat
 from .controls.token_bitmask import ALL, Words, packed
@@ -138,10 +138,11 @@ class Batch:
         entry = self._entry(row)
         if mask is None:
             words = np.full(block_count(self.vocab_size), ALL)
-        elif np.ndim(mask) == 1:
-            words = packed(mask, self.vocab_size, tail)[0]
         else:
-            raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+            given = buffer("mask", mask)
+            if given.ndim != 1:
+                raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+            words = packed(given, self.vocab_size, tail)[0]
         if entry.words is None:
             entry.words = np.full((2, words.size), ALL)
             self._stack_again()
