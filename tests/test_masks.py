@@ -309,6 +309,15 @@ def test_an_ngram_of_one_is_off_in_a_request():
     assert np.isfinite(lc.Chain()(np.zeros((1, 3)), batch)).all()
 
 
+@pytest.mark.parametrize("many", [2**53 + 1, 2**63, 2**64, 10**400])
+def test_more_than_any_text_has_tokens(many):
+    batch = lc.Batch(4)
+    batch.add(lc.Params(no_repeat_ngram=many, min_tokens=many, eos_token=[2]), [1, 1], [1])
+    assert_array_equal(lc.Chain()(np.zeros((1, 4)), batch), [[0, 0, -np.inf, 0]])
+    assert batch["min_tokens"] >= 2**53
+    assert_array_equal(lc.no_repeat_ngram(np.zeros(4), many, [1, 1]), np.zeros(4))
+
+
 def test_kernels_stay_inside_their_arrays_where_histories_are_longer_than_the_vocabulary():
     words = np.full(1, np.uint64(2**64 - 1))
     said = np.tile(np.arange(3), 50)

@@ -17,6 +17,9 @@ from .params import FIELDS, Params, whole_number
 from .plan import ASKED, NO_REPEAT, SCOPES, TOKEN_BITMASK, WIDTH, Requests, columns
 from .rows import bias_arrays, phrase_arrays, token_ids
 
+#: More tokens than any row says, and still an int64.
+_MOST = 2**62
+
 #: The fields of which a batch has a column.
 NUMERIC = tuple(x for x in ASKED if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
 
@@ -287,7 +290,13 @@ def _asked(entry: _Entry) -> list[float]:
     """A row's columns: numbers, or of a list how long it is."""
     params = entry.params
     asked = [0.0 if name == "token_bitmask" else getattr(params, name) for name in ASKED]
-    row = [float(len(x)) if isinstance(x, (tuple, Mapping)) else float(x) for x in asked]
+    row = [_number(x) for x in asked]
     row[NO_REPEAT] *= row[NO_REPEAT] > 1.0  # 1 is off too: where that API has it, it is the default
     row[TOKEN_BITMASK] = entry.has_mask
     return row
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (tuple, Mapping)):
+        return float(len(value))
+    return float(min(value, _MOST) if isinstance(value, int) else value)
