@@ -309,7 +309,7 @@ def test_an_ngram_of_one_is_off_in_a_request():
     assert np.isfinite(lc.Chain()(np.zeros((1, 3)), batch)).all()
 
 
-@pytest.mark.parametrize("many", [2**53 + 1, 2**63, 2**64, 10**400])
+@pytest.mark.parametrize("many", [2**53 + 1, 2**63, 10**400], ids=["odd", "long", "huge"])
 def test_more_than_any_text_has_tokens(many):
     batch = lc.Batch(4)
     batch.add(lc.Params(no_repeat_ngram=many, min_tokens=many, eos_token=[2]), [1, 1], [1])
