@@ -146,10 +146,10 @@ def run_row(
     if drawn.of == RAW:
         total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, 0, NEVER, True)
         normaliser = normaliser_of(largest(blocks.peaks), total)
-        n = gather(
-            blocks, at_least(top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)), values, ids
-        )
-        list_best(values[:n], ids[:n], normaliser, drawn, r)
+        best = drawn.tokens.shape[1] - 1
+        if best > 0:
+            n = gather(blocks, at_least(top_k.floor(blocks.peaks, best)), values, ids)
+            list_best(values[:n], ids[:n], normaliser, drawn, r)
     draws = out.shape[0] == 0
     whole = values if draws else out[r]
     n, token = survive(blocks, task, values, ids, whole, draws and drawn.of != PROCESSED)
