@@ -50,6 +50,9 @@ def request(r, vocab):
         frequency_penalty=(0.2, 0.0, -0.5, 0.0, 1.0, 0.3)[r],
         presence_penalty=(0.0, 0.4, 0.0, 0.0, -1.0, 0.3)[r],
         logit_bias={0: 1.5, vocab - 1: -2.0} if r % 2 else {},
+        banned_tokens=list(range(1, vocab, 7)) if r % 3 == 1 else (),
+        no_repeat_ngram=2 * (r % 3 == 2),
+        bad_words=[[vocab - 2], [1 % vocab, 0]] if r == 3 else (),
         seed=(0, 1, 2**53 + 1, -7, 2**64 - 1, 123456789)[r],
     )
 
@@ -67,7 +70,10 @@ def run(order, logits, which):
     batch = lc.Batch(vocab)
     for r in which:
         output = [(7 * r + 3 * j) % vocab for j in range(5 + r)]
-        batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
+        (row,) = batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
+        if r % ROWS == 4:
+            words = np.arange(-(-vocab // 32), dtype=np.uint32) * np.uint32(0x9E3779B1) | np.uint32(1)
+            batch.set_mask(row, words)
     tokens, out = chain.sample(logits[which], batch), chain(logits[which], batch)
     return tokens, out, verified(chain, logits[which], batch)
 

@@ -30,7 +30,7 @@ from .plan import (
     drawn_with_logprobs,
     scratch,
 )
-from .rows import FLOAT32, Stored, keeps_all_ties, stored, why_unfit, writeable
+from .rows import FLOAT32, Stored, keeps_all_ties, lies_across, stored, why_unfit, writeable
 from .speculative import verify_rows
 from .survivors import run
 
@@ -169,8 +169,8 @@ class Chain:
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`.
 
-        >>> [step.name for step in Chain.preset("transformers").steps][:3]
-        ['logit_bias', 'repetition_penalty', 'temperature']
+        >>> [step.name for step in Chain.preset("transformers").steps][-3:]
+        ['top_k', 'top_p', 'min_p']
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)
@@ -198,16 +198,13 @@ class Chain:
         names = [step.name for step in self.steps]
         count = len(names) if until is None else names.index(one_of("until", until, names)) + 1
         result = np.empty(given.shape, np.float32) if out is None else writeable(out, given.shape)
-        rows = (
-            result.reshape(len(batch), batch.vocab_size)
-            if result.flags.c_contiguous
-            else _like(batch)
-        )
+        in_place = result.flags.c_contiguous and (out is None or not lies_across(result, given))
+        rows = result.reshape(len(batch), batch.vocab_size) if in_place else _like(batch)
         self._run(given, batch, self._compiled(batch, 0, count), on_invalid, rows)
         for r, status in enumerate(batch.status):
             if status != "ok":
                 rows[r] = -np.inf
-        if not result.flags.c_contiguous:
+        if not in_place:
             result[...] = rows.reshape(given.shape)
         return result if out is None else out
 

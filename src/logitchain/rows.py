@@ -167,6 +167,13 @@ def stored(logits: Any, dtype: str | None = None) -> Stored:
     return Stored(kind, _NO_WIDE, rows.view(np.uint16), given.shape)
 
 
+def lies_across(out: NDArray[Any], given: Stored) -> bool:
+    """Whether to write a row of `out` may change rows that are yet to be read."""
+    read: NDArray[Any] = given.wide if given.kind == FLOAT32 else given.narrow
+    is_same = given.kind == FLOAT32 and out.ctypes.data == read.ctypes.data
+    return bool(np.may_share_memory(out, read)) and not is_same
+
+
 def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:
     """The same memory for kernels, which are compiled for one kind of array and do not write."""
     interface = {**given.__array_interface__, "data": (given.ctypes.data, False)}
