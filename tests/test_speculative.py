@@ -218,6 +218,10 @@ requests = st.builds(
     frequency_penalty=st.floats(-1, 2),
     presence_penalty=st.floats(-1, 2),
     logit_bias=st.dictionaries(st.integers(0, 8), st.floats(-3, 3), max_size=2),
+    min_tokens=st.integers(0, 9),
+    eos_token=st.sets(st.integers(0, 8), max_size=2).map(tuple),
+    no_repeat_ngram=st.sampled_from([0, 0, 2, 3]),
+    bad_words=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=2).map(tuple),
     seed=st.integers(0, 2**64 - 1),
 )
 
