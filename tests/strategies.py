@@ -1,4 +1,6 @@
-"""Rows of logits as hypothesis strategies: spiky, tied, masked, tiny."""
+"""Rows of logits as hypothesis strategies: spiky, tied, masked, tiny; bytes of text in pieces."""
+
+import random
 
 import numpy as np
 from hypothesis import strategies as st
@@ -61,3 +63,27 @@ def biases(vocab):
     """A logit bias that leaves some token."""
     values = st.one_of(st.floats(-20, 20), st.just(float("-inf")))
     return st.dictionaries(st.integers(0, vocab - 1), values, max_size=max(0, min(vocab - 1, 6)))
+
+
+#: Parts of characters, a surrogate, a byte that is never UTF-8.
+PARTS = [b"\xc3", b"\xa9", b"\xf0\x9f", b"\x90\x8b", b"\xef\xbf", b"\xed\xa0\x80", b"\xff"]
+
+
+@st.composite
+def streams(draw):
+    """(bytes cut anywhere, also twice at one place; stop phrases), of one word's parts, to overlap."""
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    letters = draw(st.sampled_from(["ab", "abé🐋\ufffd"]))
+    word = "".join(rng.choices(letters, k=rng.randint(2, 8)))
+
+    def part(shortest):
+        start = rng.randint(0, len(word) - shortest)
+        return word[start : rng.randint(start + shortest, len(word))]
+
+    shortest = rng.randint(1, min(3, len(word)))
+    stop = [part(shortest) for _ in range(rng.randint(0, 4))]
+    broken = PARTS if len(letters) > 2 else [b"b"]
+    chunks = [rng.choice([part(1).encode(), rng.choice(broken)]) for _ in range(rng.randint(0, 8))]
+    whole = b"".join(chunks)
+    cuts = sorted(rng.choices(range(len(whole) + 1), k=rng.randint(0, 8)))
+    return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)], stop
