@@ -49,6 +49,10 @@ class ChatTokenizer:
         self.vocab_size = len(tokens)
         self.eos = (tokens.index("<|im_end|>"), tokens.index("<|endoftext|>"))
 
+    def to_json(self) -> str:
+        """The tokenizer in the format of the package `tokenizers`."""
+        return str(self._bpe.to_str())
+
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens are recognised."""
         return list(self._bpe.encode(text, add_special_tokens=False).ids)
@@ -56,10 +60,6 @@ class ChatTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text; special tokens are left out."""
         return str(self._bpe.decode(list(tokens)))
-
-    def to_json(self) -> str:
-        """The tokenizer in the format of the package `tokenizers`."""
-        return str(self._bpe.to_str())
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt for an assistant's answer to these messages."""
