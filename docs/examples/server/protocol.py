@@ -109,7 +109,7 @@ def _silent(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
     """A choice before its first delta."""
     return {
         "index": entry["index"],
-        "message": {"role": "assistant", "content": None},
+        "message": {"role": "assistant", "content": ""},
         "logprobs": {"content": [], "refusal": None} if request.params.logprobs else None,
         "finish_reason": None,
         "seed": entry["seed"],
@@ -118,8 +118,7 @@ def _silent(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add(choice: dict[str, Any], entry: Mapping[str, Any]) -> None:
     message, delta = choice["message"], entry["delta"]
-    if delta["content"] or not delta.get("tool_calls"):
-        message["content"] = (message["content"] or "") + delta["content"]
+    message["content"] += delta["content"]
     for call in delta.get("tool_calls", ()):
         calls = message.setdefault("tool_calls", [])
         if "id" in call:
@@ -129,3 +128,5 @@ def _add(choice: dict[str, Any], entry: Mapping[str, Any]) -> None:
     if entry["logprobs"]:
         choice["logprobs"]["content"] += entry["logprobs"]["content"]
     choice["finish_reason"] = entry["finish_reason"]
+    if entry["finish_reason"] == "tool_calls" and not message["content"]:
+        message["content"] = None

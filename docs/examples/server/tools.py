@@ -19,6 +19,8 @@ from .prompt import CLOSE, MIDDLE, OPEN
 
 Function = Mapping[str, Any]
 
+EXPRESSION = r"^[(-]{0,3}[0-9][0-9+*/%(). -]{0,60}$"
+
 #: Tools that the server runs itself: what the model is told, and what runs.
 BUILT_IN: dict[str, tuple[Function, Callable[..., str]]] = {
     "math:calculator": (
@@ -27,7 +29,7 @@ BUILT_IN: dict[str, tuple[Function, Callable[..., str]]] = {
             "description": "Computes the value of an arithmetic expression such as (3 + 4) * 5.",
             "parameters": {
                 "type": "object",
-                "properties": {"expression": {"type": "string", "minLength": 1, "maxLength": 200}},
+                "properties": {"expression": {"type": "string", "pattern": EXPRESSION}},
                 "required": ["expression"],
                 "additionalProperties": False,
             },
