@@ -71,7 +71,7 @@ PARTS = [b"\xc3", b"\xa9", b"\xf0\x9f", b"\x90\x8b", b"\xef\xbf", b"\xed\xa0\x80
 
 @st.composite
 def streams(draw):
-    """(bytes cut anywhere, also twice at one place; stop phrases), of one word's parts, to overlap."""
+    """(bytes cut anywhere, also twice at one place; stop phrases): parts of one word overlap."""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
     letters = draw(st.sampled_from(["ab", "abé🐋\ufffd"]))
     word = "".join(rng.choices(letters, k=rng.randint(2, 8)))

@@ -1,7 +1,7 @@
 """The loop of a small engine: one request, n sequences side by side, the chain as its sampler."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -14,21 +14,11 @@ Progress = Callable[["Answer"], None]
 
 
 @dataclass
-class Choice:
-    """One of the n answers."""
-
-    seed: int  # gives this very text again, alone
-    tokens: list[int] = field(default_factory=list)
-    text: str = ""
-    finish_reason: str | None = None  # "stop" or "length" once it has ended
-
-
-@dataclass
 class Answer:
     """The n answers and what they cost."""
 
     prompt: list[int]
-    choices: list[Choice]
+    choices: list[lc.Choice]
     model_seconds: float = 0.0
     sampling_seconds: float = 0.0
     logits: list[np.ndarray] = field(default_factory=list)  # of each step of the first choice
@@ -52,55 +42,41 @@ def answer(
     progress: Progress = lambda answer: None,
 ) -> Answer:
     """Answer a chat-completions request; `progress` is called after each step."""
-    chain = chain or lc.Chain()
+    chain, tokenizer = chain or lc.Chain(), model.tokenizer
     params = lc.Params.from_request(body)
-    prompt = model.tokenizer.chat(body["messages"])
-    batch = lc.Batch(model.tokenizer.vocab_size)
-    rows = batch.add(params, prompt)
-    result = Answer(prompt, [Choice(batch.seed(row)) for row in rows])
-    running = dict(zip(rows, result.choices, strict=True))
+    params = replace(params, eos_token=params.eos_token or tokenizer.eos)
+    prompt = tokenizer.chat(body["messages"])
+    batch = lc.Batch(tokenizer.vocab_size)
+    choices = {
+        row: lc.Choice(params, tokenizer.token_bytes, seed=batch.seed(row), index=index)
+        for index, row in enumerate(batch.add(params, prompt))
+    }
+    result = Answer(prompt, list(choices.values()))
 
     started = perf_counter()
     logits, prefix = model.prefill(prompt)
-    sequences = {row: prefix.fork() for row in rows}
-    logits = np.tile(logits, (len(rows), 1))
+    sequences = {row: prefix.fork() for row in batch.rows}
+    logits = np.tile(logits, (len(batch), 1))
     result.model_seconds += perf_counter() - started
 
     while True:
-        if rows[0] in running:
+        if not result.choices[0].finish_reason:
             result.logits.append(logits[0].copy())
         started = perf_counter()
         tokens = chain.sample(logits, batch)
         batch.append(tokens)
         result.sampling_seconds += perf_counter() - started
 
-        for row, token in zip(list(running), tokens.tolist(), strict=True):
-            _extend(running[row], token, params, model)
-            if running[row].finish_reason:
-                del running[row], sequences[row]
+        for row, token in zip(batch.rows, tokens, strict=True):
+            choices[row].append(token)
+            if choices[row].finish_reason:
                 batch.remove(row)
+                del sequences[row]
         progress(result)
-        if not running:
+        if not batch.rows:
             return result
 
         started = perf_counter()
-        last = [choice.tokens[-1] for choice in running.values()]
+        last = [choices[row].tokens[-1] for row in batch.rows]
         logits = model.step(list(sequences.values()), last)
         result.model_seconds += perf_counter() - started
-
-
-def _extend(choice: Choice, token: int, params: lc.Params, model: Model) -> None:
-    """Add a token to a choice and see whether that ends it."""
-    choice.tokens.append(token)
-    if (
-        token in (params.eos_token or model.tokenizer.eos)
-        and len(choice.tokens) > params.min_tokens
-    ):
-        choice.finish_reason = "stop"
-        return
-    choice.text = model.tokenizer.decode(choice.tokens)
-    ends = [at for phrase in params.stop if (at := choice.text.find(phrase)) >= 0]
-    if ends:
-        choice.text, choice.finish_reason = choice.text[: min(ends)], "stop"
-    elif len(choice.tokens) == params.max_tokens:
-        choice.finish_reason = "length"

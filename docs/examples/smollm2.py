@@ -28,6 +28,13 @@ def model_path() -> Path:
     return Path(str(next(file.locate() for file in files if file.suffix == ".gguf")))
 
 
+def byte_characters() -> list[str]:
+    """The printable character that stands for each byte in a byte-level vocabulary."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
 class ChatTokenizer:
     """Text to token ids and back, and the chat's form."""
 
@@ -45,6 +52,11 @@ class ChatTokenizer:
         )
         self._bpe.decoder = decoders.ByteLevel()
         special = [t for t, kind in zip(tokens, types, strict=True) if kind == _SPECIAL]
+        byte_of = {character: byte for byte, character in enumerate(byte_characters())}
+        self._bytes = [
+            b"" if kind == _SPECIAL else bytes([byte_of[character] for character in token])
+            for token, kind in zip(tokens, types, strict=True)
+        ]
         self._bpe.add_special_tokens([AddedToken(token, normalized=False) for token in special])
         self.vocab_size = len(tokens)
         self.eos = (tokens.index("<|im_end|>"), tokens.index("<|endoftext|>"))
@@ -60,6 +72,10 @@ class ChatTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text; special tokens are left out."""
         return str(self._bpe.decode(list(tokens)))
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds to the text; nothing if it is special."""
+        return self._bytes[token]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt for an assistant's answer to these messages."""

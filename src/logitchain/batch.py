@@ -118,8 +118,9 @@ class Batch:
             raise ValueError(f"rows must be distinct, not {show(gone)}")
         for handle in gone:
             del self._entries[handle]
-        self.rows = [handle for handle in self.rows if handle in self._entries]
-        self._stack()
+        if gone:
+            self.rows = [handle for handle in self.rows if handle in self._entries]
+            self._stack()
 
     def params(self, row: int) -> Params:
         """The request of a row."""

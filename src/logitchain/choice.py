@@ -25,9 +25,9 @@ class Choice:
     index           which of the request's answers this is
     output_tokens   what the row had generated before it was preempted; `append` goes on after them
 
-    A token of `eos_token` ends it with "stop" once `min_tokens` tokens came before, and is no text.
-    So does a stop phrase, at any time; the text is cut where it starts. `max_tokens` tokens end it
-    with "length". Errors name the argument, and leave the choice as it was.
+    It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
+    before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
+    "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
 
     >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
     >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
@@ -65,7 +65,7 @@ class Choice:
         self._told = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
-        self._new.clear()
+        self._new = []
 
     @property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class Choice:
 
         None if the request asks neither for `logprobs` nor for `top_logprobs`.
         """
-        return self._form(self._entries)
+        return self._logprobs_form(self._entries)
 
     def append(self, token: int, logprob: Any = None, top: Any = ((), ())) -> str:
         """Take the next token; the text that is certain now and was not before.
@@ -95,15 +95,14 @@ class Choice:
 
     def response(self) -> dict[str, Any]:
         """The choice as a chat completion lists it, as far as it is certain."""
-        said = {"role": "assistant", "content": self.text}
-        return self._listed("message", said, self._entries)
+        said = {"role": "assistant", "content": self.text, "refusal": None}
+        return self._response_form("message", said, self._entries)
 
     def delta(self) -> dict[str, Any]:
         """The same as a chunk of a stream: what became certain since the last call."""
         said, entries = {"content": "".join(self._new)}, self._entries[self._told :]
-        self._new.clear()
-        self._told = len(self._entries)
-        return self._listed("delta", said, entries)
+        self._new, self._told = [], len(self._entries)
+        return self._response_form("delta", said, entries)
 
     # ---- a token
 
@@ -163,14 +162,16 @@ class Choice:
 
     # ---- the response
 
-    def _form(self, entries: list[Entry]) -> dict[str, Any] | None:
-        return {"content": entries, "refusal": None} if self._wants_logprobs else None
+    def _logprobs_form(self, entries: list[Entry]) -> dict[str, Any] | None:
+        return {"content": list(entries), "refusal": None} if self._wants_logprobs else None
 
-    def _listed(self, name: str, said: dict[str, str], entries: list[Entry]) -> dict[str, Any]:
+    def _response_form(
+        self, name: str, said: dict[str, Any], entries: list[Entry]
+    ) -> dict[str, Any]:
         return {
             "index": self.index,
             name: said,
-            "logprobs": self._form(entries),
+            "logprobs": self._logprobs_form(entries),
             "finish_reason": self.finish_reason,
             "seed": self.seed,
         }

@@ -12,7 +12,7 @@ class TextStream:
 
     stop   a phrase or a list of phrases that end the text
 
-    The whole text is all bytes decoded as UTF-8, U+FFFD for what is none. The phrase that is
+    The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
     complete first ends it, of several at once the longest, and it is cut where that one starts.
     The pieces that come out, joined, are the text so cut, however its bytes were split. Held back
     is only what may yet be cut, and a character's bytes until they are complete. The time it takes

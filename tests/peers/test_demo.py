@@ -68,6 +68,21 @@ def test_tokens_equal_those_of_transformers(model, peer_tokenizer, text):
     )
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_bytes_of_the_tokens_are_those_of_the_text(model, text):
+    tokenizer = model.tokenizer
+    tokens = tokenizer.encode(text)
+    ours = b"".join(tokenizer.token_bytes(token) for token in tokens)
+    assert ours.decode() == tokenizer.decode(tokens)
+
+
+def test_the_bytes_of_any_token_are_its_text(model):
+    tokenizer = model.tokenizer
+    for token in range(tokenizer.vocab_size):
+        ours = tokenizer.token_bytes(token).decode("utf-8", "replace")
+        assert ours == tokenizer.decode([token])
+
+
 def test_logits_equal_those_of_transformers(model, peer):
     """Measured: at most 1e-4 apart, in logits of a spread of about 30."""
     tokens = model.tokenizer.chat(QUESTION)

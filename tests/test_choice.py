@@ -1,0 +1,373 @@
+"""A row's life against its definition, its log-probabilities, and the loop around it."""
+
+import copy
+import dataclasses
+import doctest
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import logitchain as lc
+import strategies
+from test_text import cut
+
+EOS = 0
+
+
+@st.composite
+def lives(draw, **fields):
+    """(params, what each token of a vocabulary says, tokens that a row may draw)."""
+    pieces, stop = draw(strategies.streams())
+    vocabulary = [b"<eos>", *pieces]
+    tokens = list(range(1, len(vocabulary)))
+    tokens.insert(draw(st.integers(0, len(tokens))), EOS)
+    params = lc.Params(
+        stop=draw(st.sampled_from([stop, ()])),
+        eos_token=draw(st.sampled_from([(), EOS, [EOS, 99]])),
+        max_tokens=draw(st.sampled_from([None, *range(1, len(tokens) + 2)])),
+        min_tokens=draw(st.integers(0, 4)),
+        **fields,
+    )
+    return params, vocabulary, tokens
+
+
+def decode(data, final=True):
+    """Bytes as text; unless they are all, without the character that they break off in."""
+    if final:
+        return data.decode("utf-8", "replace")
+    stream = lc.TextStream()
+    return stream.feed(data)
+
+
+def life(params, vocabulary, tokens):
+    """The definition: (the tokens that are used, their text, the stop phrase, finish_reason)."""
+    for k, token in enumerate(tokens, 1):
+        ends = token in params.eos_token and k > params.min_tokens
+        full = ends or k == params.max_tokens
+        data = b"".join(vocabulary[token] for token in tokens[: k - ends])
+        text, phrase = cut(decode(data, full), params.stop)
+        if phrase or full:
+            return tokens[:k], text, phrase, "stop" if phrase or ends else "length"
+    return tokens, text, None, None
+
+
+def logprob_of(token):
+    return -float(token + 1)
+
+
+def run(choice, tokens, each=lambda: None):
+    """The pieces of a choice that takes tokens until it ends."""
+    pieces = []
+    for token in tokens:
+        if choice.finish_reason:
+            break
+        pieces.append(choice.append(token, logprob_of(token)))
+        each()
+    return pieces
+
+
+@given(lives())
+def test_a_choice_lives_as_defined(given):
+    params, vocabulary, tokens = given
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3)
+    pieces = run(choice, tokens)
+    used, text, _, reason = life(*given)
+    assert (choice.tokens, choice.finish_reason) == (used, reason)
+    assert choice.text == "".join(pieces)
+    if reason:
+        assert choice.text == text
+    assert choice.logprobs is None
+
+
+@given(lives(), st.data())
+def test_a_choice_that_was_preempted_goes_on_with_the_same_pieces(given, data):
+    params, vocabulary, tokens = given
+    whole = lc.Choice(params, vocabulary.__getitem__, seed=3)
+    pieces = run(whole, tokens)
+    said = data.draw(st.integers(0, len(whole.tokens)))
+    resumed = lc.Choice(params, vocabulary.__getitem__, seed=3, output_tokens=whole.tokens[:said])
+    assert resumed.text == "".join(pieces[:said])
+    assert resumed.delta()["delta"] == {"content": ""}
+    assert run(resumed, tokens[said:]) == pieces[said:]
+    assert resumed.response() == whole.response()
+
+
+def starts(vocabulary, tokens):
+    """Of each token, which character its first byte is part of."""
+    before = b""
+    for token in tokens:
+        piece = vocabulary[token]
+        begun = len(decode(before + piece[:1])) - 1
+        yield max(begun, len(decode(before, final=False)))
+        before += piece
+
+
+@given(lives(logprobs=True))
+def test_there_is_an_entry_for_each_token_whose_text_has_begun_to_come_out(given):
+    params, vocabulary, tokens = given
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3)
+
+    def check():
+        ends = choice.tokens[-1] in params.eos_token and len(choice.tokens) > params.min_tokens
+        said = choice.tokens[: len(choice.tokens) - ends]
+        whole = choice.finish_reason and not life(*given)[2]
+        begun = [
+            token
+            for token, start in zip(said, starts(vocabulary, said), strict=True)
+            if whole or start < len(choice.text)
+        ]
+        entries = choice.logprobs["content"]
+        assert [entry["logprob"] for entry in entries] == [logprob_of(token) for token in begun]
+        assert [bytes(entry["bytes"]) for entry in entries] == [vocabulary[t] for t in begun]
+
+    run(choice, tokens, check)
+
+
+@given(lives(logprobs=True), st.data())
+def test_the_chunks_of_a_stream_joined_are_the_response(given, data):
+    params, vocabulary, tokens = given
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3, index=2)
+    chunks = []
+    for token in tokens:
+        if choice.finish_reason:
+            break
+        known = len(choice.logprobs["content"])
+        if not choice.append(token, logprob_of(token)) and not choice.finish_reason:
+            assert len(choice.logprobs["content"]) == known  # there is nothing to send
+        elif data.draw(st.booleans()):
+            chunks.append(choice.delta())
+    chunks.append(choice.delta())
+    response = choice.response()
+    assert "".join(c["delta"]["content"] for c in chunks) == response["message"]["content"]
+    assert [e for c in chunks for e in c["logprobs"]["content"]] == response["logprobs"]["content"]
+    assert chunks[-1]["finish_reason"] == response["finish_reason"] == choice.finish_reason
+    assert {(c["index"], c["seed"]) for c in [*chunks, response]} == {(2, 3)}
+    assert choice.delta()["delta"] == {"content": ""}
+
+
+WORDS = [b"<eos>", b"Hello", b" wor", b"ld", b"\xf0\x9f", b"\x90\x8b", b"", b"."]
+
+
+def choice_of(output_tokens=(), **fields):
+    params = lc.Params(eos_token=EOS, **fields)
+    return lc.Choice(params, WORDS.__getitem__, seed=7, output_tokens=output_tokens)
+
+
+def test_the_response():
+    choice = choice_of(logprobs=True, top_logprobs=2, stop=".")
+    choice.append(4, -0.5, ([4, 1, 3], [-0.5, -1.0, -3.0]))
+    assert choice.logprobs == {"content": [], "refusal": None}
+    choice.append(5, -0.25, ([6, -1, 5, -1], [-np.inf, -0.125, -0.25, -np.inf]))
+    choice.append(7, -np.inf)
+    assert choice.response() == {
+        "index": 0,
+        "message": {"role": "assistant", "content": "🐋", "refusal": None},
+        "logprobs": {
+            "content": [
+                {
+                    "token": "\ufffd",
+                    "logprob": -0.5,
+                    "bytes": [0xF0, 0x9F],
+                    "top_logprobs": [
+                        {"token": "\ufffd", "logprob": -0.5, "bytes": [0xF0, 0x9F]},
+                        {"token": "Hello", "logprob": -1.0, "bytes": [*b"Hello"]},
+                    ],
+                },
+                {
+                    "token": "\ufffd\ufffd",
+                    "logprob": -0.25,
+                    "bytes": [0x90, 0x8B],
+                    "top_logprobs": [
+                        {"token": "\ufffd\ufffd", "logprob": -0.25, "bytes": [0x90, 0x8B]}
+                    ],
+                },
+            ],
+            "refusal": None,
+        },
+        "finish_reason": "stop",
+        "seed": 7,
+    }
+
+
+@pytest.mark.parametrize("logprob", [-np.inf, -1e30, np.float32(-np.inf), np.float32(-0.5), -1, 0])
+def test_every_logprob_is_json(logprob):
+    choice = choice_of(logprobs=True)
+    choice.append(1, logprob)
+    (entry,) = json.loads(json.dumps(choice.logprobs, allow_nan=False))["content"]
+    assert entry["logprob"] == max(logprob, -9999.0)
+
+
+def test_the_end_token_has_no_entry_and_needs_no_logprob():
+    choice = choice_of(logprobs=True, min_tokens=1)
+    choice.append(EOS, -1.0)
+    choice.append(6, -2.0)
+    choice.append(EOS)
+    assert (choice.text, choice.finish_reason) == ("<eos>", "stop")
+    assert [entry["logprob"] for entry in choice.logprobs["content"]] == [-1.0, -2.0]
+
+
+def test_a_response_stays_as_it_was_told():
+    choice = choice_of(logprobs=True)
+    choice.append(1, -1.0)
+    early = choice.response()
+    choice.append(2, -2.0)
+    assert len(early["logprobs"]["content"]) == 1
+
+
+def test_top_logprobs_ask_for_logprobs_too_and_nothing_else_does():
+    assert choice_of(top_logprobs=1).logprobs == {"content": [], "refusal": None}
+    choice = choice_of()
+    choice.append(1, float("nan"), None)
+    assert choice.response()["logprobs"] is None
+
+
+def test_what_a_chain_samples_goes_in_as_it_is():
+    logits = np.random.default_rng(5).normal(0, 2, (3, len(WORDS))).astype(np.float32)
+    logits[1, 2:] = -np.inf
+    batch = lc.Batch(len(WORDS))
+    rows = batch.add(lc.Params(n=2, seed=4, logprobs=True, top_logprobs=3, max_tokens=1))
+    rows += batch.add(lc.Params(seed=4, logprobs=True, max_tokens=1))
+    sampled = lc.Chain().sample_with_logprobs(logits, batch)
+    drawn = dict(zip(rows, sampled.rows(), strict=True))
+    for row, line in zip(rows, logits, strict=True):
+        params, seed = batch.params(row), batch.seed(row)
+        choice, again = (lc.Choice(params, WORDS.__getitem__, seed=seed) for _ in range(2))
+        choice.append(*drawn[row])
+        (token, _, _), n = drawn[row], params.top_logprobs
+        again.append(token, lc.token_logprobs(line, token), lc.top_logprobs(line, n))
+        assert choice.response() == again.response()
+        (entry,) = choice.logprobs["content"]
+        assert len(entry["top_logprobs"]) == min(n, np.isfinite(line).sum())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((-1,), ValueError, r"token must be in [0, inf), not -1"),
+        ((True,), TypeError, r"token must be an integer in [0, inf), not True"),
+        ((1.0,), TypeError, r"token must be an integer in [0, inf), not 1.0"),
+        (("1",), TypeError, r"token must be an integer in [0, inf), not '1'"),
+        ((1,), TypeError, r"logprob must be a number in [-inf, inf), not None"),
+        ((1, float("nan")), ValueError, r"logprob must be in [-inf, inf), not nan"),
+        ((1, np.inf), ValueError, r"logprob must be in [-inf, inf), not inf"),
+        ((1, True), TypeError, r"logprob must be a number in [-inf, inf), not True"),
+        ((1, -1.0, 5), TypeError, r"top must be (ids, logprobs), not 5"),
+        ((1, -1.0, ([1], [])), ValueError, r"top must be (ids, logprobs) of one length, not"),
+        ((1, -1.0, ([], [], [])), ValueError, r"top must be (ids, logprobs) of one length, not"),
+        ((1, -1.0, ([1], [np.nan])), ValueError, r"logprob must be in [-inf, inf), not nan"),
+        ((1, -1.0, ([9], [-1.0])), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
+        ((9, -1.0), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
+    ],
+)
+def test_an_error_names_the_argument_and_changes_nothing(arguments, error, message):
+    vocabulary = dict(enumerate(WORDS)) | {9: "no bytes"}
+    params = lc.Params(logprobs=True, top_logprobs=1)
+    choice, again = (lc.Choice(params, vocabulary.__getitem__, seed=7) for _ in range(2))
+    with pytest.raises(error) as raised:
+        choice.append(*arguments)
+    assert str(raised.value).startswith(message)
+    assert run(choice, [1, 2]) == run(again, [1, 2])
+    assert choice.response() == again.response()
+    assert choice.tokens == [1, 2]
+
+
+def test_nothing_is_said_after_the_end():
+    choice = choice_of(max_tokens=1)
+    choice.append(1)
+    with pytest.raises(ValueError, match=r"^token 2 comes after the end of the choice$"):
+        choice.append(2)
+    with pytest.raises(ValueError, match=r"^token 3 comes after the end of the choice$"):
+        choice_of([1, EOS, 3])
+    assert choice_of([1, EOS]).finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"params": {}}, r"^params must be a Params, not {}$"),
+        ({"token_bytes": WORDS}, r"^token_bytes must be callable, not \["),
+        ({"seed": 1.0}, r"^seed must be an integer in \["),
+        ({"seed": 2**64}, r"^seed must be in \["),
+        ({"index": -1}, r"^index must be in \[0, inf\), not -1$"),
+        ({"output_tokens": 3}, r"^output_tokens must be token ids, not 3$"),
+        ({"output_tokens": [-1]}, r"^token must be in \[0, inf\), not -1$"),
+    ],
+)
+def test_what_a_choice_cannot_be_made_of(changed, message):
+    arguments = {"params": lc.Params(), "token_bytes": WORDS.__getitem__, "seed": 1} | changed
+    with pytest.raises((TypeError, ValueError), match=message):
+        lc.Choice(arguments.pop("params"), arguments.pop("token_bytes"), **arguments)
+
+
+def test_a_choice_can_be_copied_and_pickled_with_its_log_probabilities():
+    choice = choice_of(logprobs=True, stop="world")
+    run(choice, [1, 2])
+    for other in (copy.deepcopy(choice), pickle.loads(pickle.dumps(choice))):
+        assert run(other, [6, EOS]) == ["", "wor"]
+        assert len(other.logprobs["content"]) == 3
+    assert len(choice.logprobs["content"]) == 2
+
+
+def model(batch):
+    """Logits that depend on what a row said, not on where it stands."""
+    said = [sum(batch.output(row)) + 31 * len(batch.output(row)) for row in batch.rows]
+    return np.stack([np.random.default_rng(seed).normal(0, 2, len(WORDS)) for seed in said])
+
+
+def join(batch, params, choice=None):
+    """A request's rows and their choices; or the row of a choice that goes on."""
+    if choice:
+        params = dataclasses.replace(params, n=1, seed=choice.seed)
+    tokens, first = (choice.tokens, choice.index) if choice else ((), 0)
+    return {
+        row: lc.Choice(
+            params, WORDS.__getitem__, seed=batch.seed(row), index=index, output_tokens=tokens
+        )
+        for index, row in enumerate(batch.add(params, [1, 2], tokens), first)
+    }
+
+
+def answers(params, preempted_at=None):
+    """The engine's loop; the rows may be preempted once, and go on."""
+    batch, chain, ended, step = lc.Batch(len(WORDS)), lc.Chain(), [], 0
+    choices = join(batch, params)
+    while choices:
+        if step == preempted_at:
+            batch.remove(choices)
+            others = [join(batch, params, choice) for choice in choices.values()]
+            choices = {row: choice for other in others for row, choice in other.items()}
+        tokens = chain.sample(model(batch), batch)
+        batch.append(tokens)
+        for row, token in zip(batch.rows, tokens, strict=True):
+            choices[row].append(token)
+        gone = [row for row in batch.rows if choices[row].finish_reason]
+        batch.remove(gone)
+        ended += [choices.pop(row).response() for row in gone]
+        step += 1
+    return sorted(ended, key=lambda response: response["index"])
+
+
+PARAMS = lc.Params(n=6, seed=11, max_tokens=9, min_tokens=2, eos_token=EOS, stop=["Hello.", "ldH"])
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_rows_that_are_preempted_give_the_same_answers(step):
+    assert answers(PARAMS, preempted_at=step) == answers(PARAMS)
+
+
+def test_the_seed_of_a_choice_gives_it_alone():
+    for response in answers(PARAMS):
+        (alone,) = answers(dataclasses.replace(PARAMS, n=1, seed=response["seed"]))
+        assert alone == response | {"index": 0}
+
+
+def test_the_page_on_choices_runs():
+    page = Path(__file__).parent.parent / "docs/choices.md"
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted
+    assert not result.failed
