@@ -75,6 +75,43 @@ def frequency_penalty(row, frequency_penalty, tokens):
     return out
 
 
+def remove(row, tokens):
+    return keep(row, np.setdiff1d(np.arange(row.size), np.asarray(tokens, int)))
+
+
+def token_bitmask(row, mask, tail="mask"):
+    words = [int(word) % 2**32 for word in mask]
+    words += [2**32 - 1 if tail == "keep" else 0] * row.size
+    return keep(row, [i for i in range(row.size) if words[i // 32] >> i % 32 & 1])
+
+
+def allowed_tokens(row, tokens):
+    return keep(row, np.unique(np.asarray(tokens, int)))
+
+
+def banned_tokens(row, tokens):
+    return remove(row, tokens)
+
+
+def min_tokens(row, min_tokens, eos_token, position):
+    return remove(row, eos_token) if position < min_tokens else row
+
+
+def no_repeat_ngram(row, n, tokens):
+    tokens = list(tokens)
+    start = len(tokens) - n + 1  # where the n-gram starts that the next token ends
+    earlier = range(max(start, 0))
+    return remove(
+        row, [tokens[i + n - 1] for i in earlier if tokens[i:][: n - 1] == tokens[start:]]
+    )
+
+
+def bad_words(row, bad_words, tokens):
+    said = list(tokens)
+    ends = [w[-1] for w in bad_words if said[max(0, len(said) - len(w) + 1) :] == list(w[:-1])]
+    return remove(row, ends)
+
+
 def logit_bias(row, bias):
     out = row.copy()
     for token, value in bias.items():

@@ -65,6 +65,22 @@ def biases(vocab):
     return st.dictionaries(st.integers(0, vocab - 1), values, max_size=max(0, min(vocab - 1, 6)))
 
 
+def phrases(vocab):
+    """Bad words: token sequences, most of one or two tokens."""
+    return st.lists(st.lists(st.integers(0, vocab - 1), min_size=1, max_size=4), max_size=4)
+
+
+@st.composite
+def bitmasks(draw, vocab):
+    """A packed mask, int32 or uint32: sparse, dense or all, too short or too long at times."""
+    words = max(1, -(-vocab // 32) + draw(st.sampled_from((0, 0, 0, -1, 1))))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    share = draw(st.sampled_from((0.02, 0.5, 0.98, 1.0)))
+    bits = (rng.random((words, 32)) < share).astype(np.uint32)
+    packed = (bits << np.arange(32, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
+    return packed.view(draw(st.sampled_from((np.int32, np.uint32))))
+
+
 #: Parts of characters, a surrogate, a byte that is never UTF-8.
 PARTS = [b"\xc3", b"\xa9", b"\xf0\x9f", b"\x90\x8b", b"\xef\xbf", b"\xed\xa0\x80", b"\xff"]
 

@@ -11,7 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain.survivors import ASKED
+from logitchain.batch import NUMERIC
+from logitchain.plan import BIASES, columns
 
 VOCAB = 12
 
@@ -41,8 +42,9 @@ def last(tokens, window):
 
 def biases(batch):
     """Each row's logit bias, as the kernels find it."""
-    told = batch.requests()
-    parts = [told.named[:2, start:stop] for start, stop in told.spans[0]]
+    told = batch.requests
+    spans = columns(told.columns).spans[:, BIASES]
+    parts = [told.named[:2, start:stop] for start, stop in spans]
     return [
         dict(zip(ids.tolist(), bits.copy().view(np.float64).tolist(), strict=True))
         for ids, bits in parts
@@ -58,7 +60,7 @@ def state(batch):
         "positions": batch.positions.tolist(),
         "histories": [(batch.prompt(row), batch.output(row)) for row in batch.rows],
         "params": [batch.params(row) for row in batch.rows],
-        "columns": {name: batch[name].tolist() for name in ASKED[1:]},
+        "columns": {name: batch[name].tolist() for name in NUMERIC},
         "counts": [counter(batch.counts(r, scope)) for r in rows for scope in ("all", "output")],
         "biases": biases(batch),
         "status": list(batch.status),
@@ -179,10 +181,10 @@ class BatchMachine(RuleBasedStateMachine):
         assert_array_equal(self.batch.positions, [len(row["output"]) for row in self.model])
         seeds = [row["seed"] % 2**64 for row in self.model]
         assert_array_equal(self.batch.seeds, np.array(seeds, np.uint64))
-        for name in ASKED[1:]:
+        for name in NUMERIC:
             expected = [getattr(row["params"], name) for row in self.model]
             assert_array_equal(self.batch[name], expected)
-            assert self.batch[name].dtype == (np.int64 if name == "top_k" else np.float64)
+            assert self.batch[name].dtype == (np.int64 if lc.FIELDS[name].integer else np.float64)
 
     @invariant()
     def counts_are_those_of_a_counter(self):

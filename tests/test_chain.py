@@ -47,7 +47,34 @@ def xtc(x, row, **options):
     return lc.xtc(x, params.xtc_threshold, probability, **keys, **options)
 
 
+def token_bitmask(x, row):
+    return x if row.get("mask") is None else lc.token_bitmask(x, row["mask"])
+
+
+def allowed_tokens(x, row):
+    allowed = row["params"].allowed_tokens
+    return lc.allowed_tokens(x, allowed) if allowed else x
+
+
+def min_tokens(x, row):
+    params = row["params"]
+    return lc.min_tokens(x, params.min_tokens, params.eos_token, position=len(row["output"]))
+
+
+def no_repeat_ngram(x, row, scope="all"):
+    n = row["params"].no_repeat_ngram
+    return lc.no_repeat_ngram(x, n if n > 1 else 0, history_of(row, scope, None))
+
+
 BY_HAND = {
+    "token_bitmask": token_bitmask,
+    "allowed_tokens": allowed_tokens,
+    "banned_tokens": lambda x, row: lc.banned_tokens(x, row["params"].banned_tokens),
+    "min_tokens": min_tokens,
+    "no_repeat_ngram": no_repeat_ngram,
+    "bad_words": lambda x, row, scope="output": lc.bad_words(
+        x, row["params"].bad_words, history_of(row, scope, None)
+    ),
     "logit_bias": lambda x, row: lc.logit_bias(x, row["params"].logit_bias),
     "repetition_penalty": penalty(lc.repetition_penalty, "all"),
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
@@ -60,26 +87,31 @@ BY_HAND = {
 }
 
 # Other engines' orders, as docs/controls.md has them.
+MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
+MASKS += ["min_tokens", "no_repeat_ngram", "bad_words"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
 ORDERS = {
     "llama_cpp": [
-        "logit_bias",
+        *(*MASKS, "logit_bias"),
         *(("repetition_penalty", LLAMA), ("frequency_penalty", LLAMA), ("presence_penalty", LLAMA)),
         *("top_k", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
+        *(*MASKS[:5], ("bad_words", {"scope": "all"})),
         *("logit_bias", "repetition_penalty", "temperature", ("top_k", WHOLE), "top_p", "min_p"),
     ],
     "vllm": [
-        *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
+        *(*MASKS, "logit_bias"),
+        *("repetition_penalty", "frequency_penalty", "presence_penalty"),
         *("temperature", "min_p", ("top_k", WHOLE), "top_p"),
     ],
     "sglang": [
+        *MASKS,
         *("frequency_penalty", "presence_penalty", ("repetition_penalty", {"scope": "output"})),
         *("logit_bias", "temperature", "top_p", "top_k", "min_p"),
     ],
     "mlx_lm": [
-        "logit_bias",
+        *(*MASKS, "logit_bias"),
         *(("repetition_penalty", MLX), ("presence_penalty", MLX), ("frequency_penalty", MLX)),
         *(("top_p", WHOLE), "min_p", "xtc", "top_k", "temperature"),
     ],
@@ -94,6 +126,12 @@ options = {
     )
     for name in ("repetition_penalty", "frequency_penalty", "presence_penalty")
 } | {
+    "no_repeat_ngram": st.fixed_dictionaries(
+        {}, optional={"scope": st.sampled_from(("all", "prompt", "output"))}
+    ),
+    "bad_words": st.fixed_dictionaries(
+        {}, optional={"scope": st.sampled_from(("all", "prompt", "output"))}
+    ),
     "top_k": st.fixed_dictionaries({}, optional={"ties": st.sampled_from(("first", "all"))}),
     "top_p": st.fixed_dictionaries({}, optional={"ties": st.sampled_from(("first", "all"))}),
     "xtc": st.fixed_dictionaries(
@@ -107,9 +145,26 @@ half_off = {
     for name in strategies.VALUES
     if name != "top_k"
 }
+
+
+def masks(vocab):
+    """Fields of a request that mask, each mostly off."""
+    token = st.integers(0, vocab - 1)
+    few = st.lists(token, max_size=4)
+    return {
+        "allowed_tokens": st.one_of(*[st.just(())] * 4, st.lists(token, min_size=2)),
+        "banned_tokens": st.one_of(st.just(()), few),
+        "min_tokens": st.sampled_from((0, 0, 5, 1000)),
+        "eos_token": few,
+        "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
+        "bad_words": st.one_of(st.just(()), strategies.phrases(vocab)),
+    }
+
+
 requests = st.builds(
     lc.Params,
     **half_off,
+    **masks(VOCAB),
     top_k=st.integers(0, VOCAB),
     xtc_probability=st.sampled_from((0.0, 0.5, 1.0)),
     seed=st.one_of(st.integers(-(2**63), 2**64 - 1), st.none()),
@@ -125,7 +180,9 @@ def batches(draw, min_rows=1):
     for _ in range(draw(st.integers(1, 3))):
         params, prompt, output = draw(requests), draw(history), draw(history)
         for handle in batch.add(params, prompt, output):
-            row = {"params": params, "prompt": prompt, "output": output}
+            mask = draw(st.one_of(st.none(), st.none(), strategies.bitmasks(VOCAB)))
+            batch.set_mask(handle, mask)
+            row = {"params": params, "prompt": prompt, "output": output, "mask": mask}
             rows.append(row | {"seed": batch.seed(handle)})
     logits = [draw(strategies.rows(min_vocab=VOCAB, max_vocab=VOCAB)) for _ in rows]
     return np.stack(logits), batch, rows
@@ -204,7 +261,8 @@ def test_a_row_is_the_same_alone_and_in_any_order_of_rows(drawn):
         alone = lc.Batch(VOCAB)
         params = {name: getattr(row["params"], name) for name in lc.FIELDS}
         params |= {"seed": row["seed"], "n": 1}
-        alone.add(lc.Params(**params), row["prompt"], row["output"])
+        (only,) = alone.add(lc.Params(**params), row["prompt"], row["output"])
+        alone.set_mask(only, row["mask"])
         assert_array_equal(chain(logits[r], alone), ours[r])
         assert_array_equal(chain.sample(logits[r : r + 1], alone), tokens[r : r + 1])
 
@@ -215,7 +273,8 @@ def test_a_row_is_the_same_alone_and_in_any_order_of_rows(drawn):
 def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert tuple(BY_HAND) == DEFAULT
     assert (
-        *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
+        *(*MASKS, "logit_bias"),
+        *("repetition_penalty", "frequency_penalty", "presence_penalty"),
         *("temperature", "top_k", "top_p", "min_p", "xtc"),
     ) == DEFAULT
     assert set(PRESETS) == set(ORDERS)

@@ -12,6 +12,7 @@ import logitchain as lc
 import strategies
 from logitchain.chain import DEFAULT, PRESETS
 from logitchain.explain import BEST
+from logitchain.plan import MASKS
 
 VOCAB = 24
 LOGITS = np.array([[2.0, 1.0, 0.5, 0.0, -np.inf, -1.0]], np.float32)
@@ -69,7 +70,9 @@ def test_an_explanation_agrees_with_itself_and_with_the_chain(name, data):
     ours = chain.explain(logits, batch, batch.rows[r])
     assert (ours.row, ours.token) == (batch.rows[r], tokens[r])
     assert (ours.seed, ours.position) == (batch.seed(batch.rows[r]), 2)
-    assert [stage.name for stage in ours.stages] == ["logits", *[step.name for step in chain.steps]]
+    params, names = batch.params(batch.rows[r]), [step.name for step in chain.steps]
+    off = {name for name in MASKS if name == "token_bitmask" or not getattr(params, name)}
+    assert [stage.name for stage in ours.stages] == ["logits", *[n for n in names if n not in off]]
     assert_array_equal(ours.stages[0].logits, logits[r])
     assert_array_equal(ours.stages[-1].logits, processed[r])
     check_stages(ours)
@@ -122,6 +125,21 @@ def check_fates(ours):
 
 
 # ---- by hand
+
+
+def test_masks_are_shown_where_a_request_has_them():
+    batch = lc.Batch(6)
+    (row,) = batch.add(lc.Params(banned_tokens=[1], bad_words=[[2]], min_tokens=2, eos_token=5))
+    batch.set_mask(row, np.array([0b110111], np.int32))
+    ours = lc.Chain().explain(np.zeros(6), batch, row)
+    shown = [(stage.name, stage.setting, stage.removed.tolist()) for stage in ours.stages[1:5]]
+    assert shown == [
+        ("token_bitmask", "set", [3]),
+        ("banned_tokens", "1 token", [1]),
+        ("min_tokens", "2", [5]),
+        ("bad_words", "1 phrase", [2]),
+    ]
+    assert ours.fate(3) == "removed by token_bitmask"
 
 
 def test_stages_and_fates_of_a_row_that_can_be_followed_by_eye():

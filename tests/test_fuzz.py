@@ -248,6 +248,10 @@ GOOD = {
     "min_tokens": st.integers(0, 99),
     "stop": st.lists(st.text(min_size=1, max_size=3), max_size=2),
     "eos_token": ids,
+    "allowed_tokens": ids,
+    "banned_tokens": ids,
+    "no_repeat_ngram": st.integers(0, 5),
+    "bad_words": strategies.phrases(VOCAB),
     "logprobs": st.booleans(),
     "top_logprobs": st.integers(0, 20),
 }

@@ -28,6 +28,12 @@ DIFFERENT = {
     "openvino/presence/0": ([[-1.5, 1.5, 3.0]], SIGN_AWARE),
     "openvino/presence/1": ([[-0.4, 2.6, 3.0]], SIGN_AWARE),
     "exl3/temp_top_p": ([[0, 1, 4]], "exllamav3 drops the token that crosses top_p"),
+    "hf/bad_words/0": ([[0, 1, 3, 4], [0, 1, 2, 4]], "transformers exempts the end of text"),
+    "hf/bad_words/eos_only": ([[4], [4]], "transformers exempts the end of text"),
+    "vllm_lp/min_tokens/restore": (
+        "no finite logit is left",
+        "vLLM lets a grammar end a text that is too short; here the row is reported",
+    ),
     "mlx/xtc/special": ([[0, 3]], "of the tied least, mlx-lm keeps both and we the last"),
     "observed/nonfinite/all_neginf": ("no finite logit is left", "engines return it unchanged"),
     "observed/nonfinite/nan": ("token 1 is nan", "engines keep, drop or prefer the NaN"),
@@ -109,6 +115,22 @@ def apply(name, rows, params, case):
         return lc.repetition_penalty(rows, params[name], [ids[ignored:] for ids in both])
     if name in ("frequency_penalty", "presence_penalty"):
         return getattr(lc, name)(rows, params[name], output)
+    if name == "min_tokens" and params.get("mode") == "always":
+        return lc.banned_tokens(rows, params["stop_token_ids"])
+    if name == "min_tokens":
+        length = case["inputs"].get("sequence_length", len(output[0]))
+        length = max(0, length - params.get("prompt_length", 0))
+        at_least = next(params[key] for key in params if key.startswith("min_"))
+        ends = params.get("eos_token_id", params.get("stop_token_ids"))
+        return lc.min_tokens(rows, at_least, ends, position=length)
+    if name == "no_repeat_ngram":
+        return lc.no_repeat_ngram(rows, params["ngram_size"], both)
+    if name == "bad_words":
+        return lc.bad_words(rows, params["bad_words_ids"], both)
+    if name == "bitmask":
+        return lc.token_bitmask(rows, np.array(params["bitmask"], params["dtype"]))
+    if name == "token_mask" and "allowed" in params:
+        return lc.allowed_tokens(rows, params["allowed"])
     if name == "token_mask":
         return lc.logit_bias(rows, dict.fromkeys(params["banned"], -np.inf))
     if name == "logit_bias":
@@ -134,6 +156,19 @@ def check_kept(case, expected):
         if not expected["probs_renormalized"] and case["inputs"]["kind"] == "probs":
             q = numbers(case["inputs"]["values"]) * np.isfinite(rows)
         assert_allclose(q, numbers(expected["probs"]), **case["tolerance"])
+
+
+def removed(case):
+    return [np.flatnonzero(row == -np.inf).tolist() for row in run(case)]
+
+
+def check_masked(case, expected):
+    assert removed(case) == expected["masked"]
+
+
+def check_error(case, expected):
+    with pytest.raises(ValueError, match="no finite logit is left"):
+        run(case)
 
 
 def check_logits(case, expected):
@@ -187,6 +222,8 @@ CHECKS = {
     "per_engine": check_per_engine,
     "chain": check_chain,
     "validation": check_validation,
+    "masked": check_masked,
+    "error": check_error,
 }
 PLAIN = [
     case["id"]
@@ -215,6 +252,8 @@ def test_as_we_mean_it(name):
             run(case)
     elif case["expected"]["kind"] == "kept":
         assert kept(run(case)) == ours
+    elif case["expected"]["kind"] == "masked":
+        assert removed(case) == ours
     else:
         assert_allclose(run(case), ours, rtol=1.2e-7)
 
@@ -303,5 +342,5 @@ def test_openvino_min_p_then_top_p():
 def test_no_case_is_lost():
     by_hand = {case["id"] for case in CASES if case["expected"]["kind"] == "property"}
     assert len(by_hand - DIFFERENT.keys()) == 11
-    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 11 == 131
+    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 11 == 155
     assert {case["id"] for case in CASES if case["divergent"]} <= DIFFERENT.keys()

@@ -12,6 +12,7 @@ import reference
 import test_laws
 from logitchain.chain import DEFAULT, PRESETS
 from logitchain.params import DIALECTS
+from logitchain.plan import MASKS
 
 ROOT = Path(__file__).parent.parent
 PROSE = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -59,7 +60,10 @@ def test_the_fields_table_is_the_code():
 def test_every_control_has_a_definition_laws_and_a_heading(control):
     assert callable(getattr(reference, control))
     assert f"\n## {control}\n" in CONTROLS_MD
-    in_laws = {law.name.replace("_threshold", "") for law in test_laws.CONTROLS} | {"logit_bias"}
+    in_laws = {law.name.replace("_threshold", "") for law in test_laws.CONTROLS} | {
+        "logit_bias",
+        *MASKS,
+    }
     assert control in in_laws
 
 

@@ -31,11 +31,13 @@ INTEGERS = {
     "n": ("[1, inf)", (1, 2, 10**6), (0, -1)),
     "max_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
     "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
 }
 NUMBERS = REALS | INTEGERS
-OTHERS = {"logit_bias", "stop", "eos_token", "logprobs"}
+TOKENS = ("eos_token", "allowed_tokens", "banned_tokens")
+OTHERS = {"logit_bias", "stop", "logprobs", "bad_words", *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -108,7 +110,7 @@ def test_a_float_or_a_list_is_no_integer(name, value):
 
 @pytest.mark.parametrize("name", [name for name in lc.FIELDS if name not in ("seed", "max_tokens")])
 def test_none_is_off_only_where_off_has_no_other_form(name):
-    if name in ("stop", "eos_token"):
+    if name in ("stop", "bad_words", *TOKENS):
         assert getattr(lc.Params(**{name: None}), name) == ()
         return
     with pytest.raises(TypeError, match=rf"^{name} must be "):
@@ -164,7 +166,7 @@ def test_seeds_are_integers(seeds):
         lc.Params(seed=seeds)
 
 
-@pytest.mark.parametrize("name", ["seed", "eos_token"])
+@pytest.mark.parametrize("name", ["seed", *TOKENS])
 def test_a_list_of_lists_is_refused(name):
     with pytest.raises(TypeError, match=f"^{name} must be "):
         lc.Params(**{name: [[1, 2]]})
@@ -200,8 +202,9 @@ def test_stop_is_non_empty_strings(value, kind):
     ("value", "stored"),
     [(None, ()), (2, (2,)), ([2, 7], (2, 7)), (np.array([2, 7]), (2, 7)), ([], ()), (0, (0,))],
 )
-def test_eos_token(value, stored):
-    assert lc.Params(eos_token=value).eos_token == stored
+@pytest.mark.parametrize("name", TOKENS)
+def test_token_ids(name, value, stored):
+    assert getattr(lc.Params(**{name: value}), name) == stored
 
 
 @pytest.mark.parametrize(
@@ -217,9 +220,37 @@ def test_eos_token(value, stored):
         ([[2]], TypeError),
     ],
 )
-def test_eos_token_is_token_ids(value, kind):
-    with pytest.raises(kind, match=r"^eos_token must be "):
-        lc.Params(eos_token=value)
+@pytest.mark.parametrize("name", TOKENS)
+def test_token_ids_are_token_ids(name, value, kind):
+    with pytest.raises(kind, match=rf"^{name} must be "):
+        lc.Params(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [(None, ()), ([], ()), ([[1, 2], (3,)], ((1, 2), (3,))), (np.array([[1, 2]]), ((1, 2),))],
+)
+def test_bad_words(value, stored):
+    assert lc.Params(bad_words=value).bad_words == stored
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("no", TypeError),
+        (["no"], TypeError),
+        ([1], TypeError),
+        (5, TypeError),
+        ([[1.0]], TypeError),
+        ([[True]], TypeError),
+        ([[[1]]], TypeError),
+        ([[1], []], ValueError),
+        ([[-1]], ValueError),
+    ],
+)
+def test_bad_words_are_lists_of_token_ids(value, kind):
+    with pytest.raises(kind, match=r"^bad_words must be "):
+        lc.Params(bad_words=value)
 
 
 def test_logprobs_is_a_flag():
@@ -337,6 +368,8 @@ BODY = """
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
   "max_tokens": 256, "min_tokens": 4, "stop": ["\\n\\n", "END"], "eos_token": 2,
+  "allowed_tokens": [7, 8, 9], "banned_tokens": [8], "no_repeat_ngram": 3,
+  "bad_words": [[7, 9], [9]],
   "logprobs": true, "top_logprobs": 5
 }
 """
@@ -357,6 +390,10 @@ PARSED = {
     "min_tokens": 4,
     "stop": ("\n\n", "END"),
     "eos_token": (2,),
+    "allowed_tokens": (7, 8, 9),
+    "banned_tokens": (8,),
+    "no_repeat_ngram": 3,
+    "bad_words": ((7, 9), (9,)),
     "logprobs": True,
     "top_logprobs": 5,
 }
@@ -486,6 +523,7 @@ SPELLINGS = [
     ("vllm", "top_k", -1, "top_k", 0),
     ("vllm", "top_k", 5, "top_k", 5),
     ("vllm", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
+    ("vllm", "allowed_token_ids", [1, 2], "allowed_tokens", (1, 2)),
     ("sglang", "max_new_tokens", 9, "max_tokens", 9),
     ("sglang", "max_completion_tokens", 9, "max_tokens", 9),
     ("sglang", "min_new_tokens", 9, "min_tokens", 9),

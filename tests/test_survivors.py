@@ -13,7 +13,7 @@ from logitchain import jit, numerics
 from logitchain.blocks import Blocks, look
 from logitchain.chain import DEFAULT, PRESETS
 from logitchain.survivors import NEVER, weigh
-from test_chain import ORDERS, by_hand, check, steps
+from test_chain import ORDERS, by_hand, check, masks, steps
 
 INTERPRETED = jit.INTERPRETED
 VOCABS = (1, 2, 5, 63, 64, 65, 128, 191) if INTERPRETED else (1, 2, 5, 63, 64, 65, 128, 700, 3000)
@@ -41,6 +41,7 @@ def batches(draw, vocabs=VOCABS, max_requests=3):
     for _ in range(draw(st.integers(1, max_requests))):
         params = lc.Params(
             **{name: draw(values) for name, values in settings_of_a_request.items()},
+            **{name: draw(values) for name, values in masks(vocab).items()},
             top_k=draw(st.one_of(st.just(0), st.just(0), st.integers(0, min(vocab, 60)))),
             seed=draw(st.integers(0, 2**64 - 1)),
             n=draw(st.integers(1, 2)),
@@ -48,7 +49,9 @@ def batches(draw, vocabs=VOCABS, max_requests=3):
         )
         prompt, output = (draw(st.lists(token, max_size=40)) for _ in range(2))
         for handle in batch.add(params, prompt, output):
-            row = {"params": params, "prompt": prompt, "output": output}
+            mask = draw(st.one_of(st.none(), st.none(), strategies.bitmasks(vocab)))
+            batch.set_mask(handle, mask)
+            row = {"params": params, "prompt": prompt, "output": output, "mask": mask}
             rows.append(row | {"seed": batch.seed(handle)})
     logits = [draw(strategies.rows(min_vocab=vocab, max_vocab=vocab)) for _ in rows]
     return np.stack(logits), batch, rows

@@ -1,6 +1,6 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from . import rng
 from .arrays import listed, one_of, show
-from .history import SCOPES, Counts, History, Shelf, Table
+from .blocks import block_count
+from .controls.bans import allow, flat
+from .controls.token_bitmask import ALL, Words, packed
+from .history import Counts, History, Shelf, Table
 from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
-from .rows import bias_arrays, token_ids
-from .survivors import ASKED, Requests
+from .plan import ASKED, NO_REPEAT, SCOPES, TOKEN_BITMASK, WIDTH, Requests, columns
+from .rows import bias_arrays, phrase_arrays, token_ids
 
-PENALTIES = slice(1, 4)  # their places in ASKED
-PENALTIES_OFF = [FIELDS[name].off for name in ASKED[PENALTIES]]
+#: The fields of which a batch has a column.
+NUMERIC = tuple(x for x in ASKED if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
 
 
 class Batch:
@@ -47,18 +50,18 @@ class Batch:
 
     def __getitem__(self, field: str) -> NDArray[Any]:
         """The column of a numeric field: one value per row, in order."""
-        column = self._requests.asked[:, ASKED.index(field)]
+        column = self._columns.asked[:, ASKED.index(one_of("field", field, NUMERIC))]
         return column.astype(np.int64) if FIELDS[field].integer else column
 
     @property
     def seeds(self) -> NDArray[np.uint64]:
         """Each row's seed, modulo 2**64."""
-        return self._requests.keys[:, 0]
+        return self._columns.key[:, 0]
 
     @property
     def positions(self) -> NDArray[np.uint64]:
         """How many tokens each row has generated."""
-        return self._requests.keys[:, 1]
+        return self._columns.key[:, 1]
 
     def add(
         self,
@@ -78,13 +81,12 @@ class Batch:
             raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {params.top_k}")
         prompt = token_ids("prompt_tokens", prompt_tokens, self.vocab_size)
         output = token_ids("output_tokens", output_tokens, self.vocab_size)
-        token_ids("eos_token", params.eos_token, self.vocab_size)
-        ids, values = bias_arrays(params.logit_bias, self.vocab_size)
-        bias = np.stack([ids, values.view(np.int64), np.zeros_like(ids)])
+        fixed = _fixed(params, self.vocab_size)
+        words = _words(params, self.vocab_size)
         handles = list(range(self._next, self._next + params.n))
         for handle, seed in zip(handles, _seeds(params), strict=True):
             history = History(prompt, output)
-            self._entries[handle] = _Entry(params, seed, history, bias)
+            self._entries[handle] = _Entry(params, seed, history, fixed, words)
         self._next += params.n
         self.rows += handles
         self._stack()
@@ -104,7 +106,7 @@ class Batch:
     def rollback(self, row: int, k: int) -> None:
         """Take back a row's last `k` generated tokens."""
         entry = self._entry(row)
-        generated = len(entry.history.output)
+        generated = entry.history.output.size
         for _ in range(whole_number("k", k, f"[0, {generated}]")):
             entry.history.pop()
         self._move([entry])
@@ -122,6 +124,30 @@ class Batch:
             self.rows = [handle for handle in self.rows if handle in self._entries]
             self._stack()
 
+    def set_mask(self, row: int, mask: Any, *, tail: str = "mask") -> None:
+        """Set what `token_bitmask` lets a row say, from now on until it is set again.
+
+        mask   int32 or uint32 words as `logitchain.token_bitmask` takes them, or None: all tokens
+        tail   what becomes of tokens beyond the mask's last bit: "mask", "keep" or "error"
+        """
+        entry = self._entry(row)
+        if mask is None:
+            words = np.full(block_count(self.vocab_size), ALL)
+        elif np.ndim(mask) == 1:
+            words = packed(mask, self.vocab_size, tail)[0]
+        else:
+            raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+        if entry.words is None:
+            entry.words = np.full((2, words.size), ALL)
+            self._stack_again()
+        entry.has_mask = mask is not None
+        self._columns.asked[entry.place, TOKEN_BITMASK] = entry.has_mask
+        self.requests.words[entry.place, 0] = words
+
+    def has_mask(self, row: int) -> bool:
+        """Whether a row has a token bitmask."""
+        return self._entry(row).has_mask
+
     def params(self, row: int) -> Params:
         """The request of a row."""
         return self._entry(row).params
@@ -132,11 +158,11 @@ class Batch:
 
     def prompt(self, row: int) -> list[int]:
         """A row's prompt tokens."""
-        return [int(token) for token in self._entry(row).history.prompt]
+        return list(self._entry(row).history.prompt.tolist())
 
     def output(self, row: int) -> list[int]:
         """A row's generated tokens."""
-        return list(self._entry(row).history.output)
+        return list(self._entry(row).history.output.tolist())
 
     def index(self, row: int) -> int:
         """Where a row stands in the order: which row of the logits is its own."""
@@ -157,22 +183,6 @@ class Batch:
             return history.counts(scope)
         return history.recent(scope, whole_number("window", window, "[0, inf)"))
 
-    def requests(self, windows: Sequence[tuple[str, int]] = ()) -> Requests:
-        """All rows as arrays; after the whole histories, as many more of their last tokens."""
-        if not windows:
-            return self._requests
-        tables, spans = [self._shelf.table], [*self._shelf.spans]
-        start = self._shelf.table.shape[1]
-        for scope, window in windows:
-            spans.append(np.zeros_like(spans[0]))
-            for r, history in enumerate(self._shelf.histories):
-                if (self._requests.asked[r, PENALTIES] != PENALTIES_OFF).any():
-                    ids, counts = history.recent(scope, window)
-                    tables.append(np.stack([ids, counts, np.zeros_like(ids)]))
-                    spans[-1][r] = start, start + ids.size
-                    start += ids.size
-        return self._requests._replace(named=np.concatenate(tables, axis=1), spans=np.stack(spans))
-
     def _entry(self, row: int) -> "_Entry":
         if isinstance(row, (int, np.integer)) and row in self._entries:
             return self._entries[row]
@@ -183,27 +193,32 @@ class Batch:
         entries = [self._entries[handle] for handle in self.rows]
         for r, entry in enumerate(entries):
             entry.place = r
-        self._shelf = Shelf([entry.history for entry in entries], [entry.bias for entry in entries])
-        asked = [[float(getattr(entry.params, name)) for name in ASKED] for entry in entries]
-        keys = [(entry.seed % 2**64, len(entry.history.output)) for entry in entries]
-        self._requests = Requests(
-            asked=np.array(asked, np.float64).reshape(len(entries), len(ASKED)),
-            keys=np.array(keys, np.uint64).reshape(len(entries), 2),
-            named=self._shelf.table,
-            spans=self._shelf.spans,
-        )
+        table = np.zeros((len(entries), WIDTH), np.int64)
+        self._columns = columns(table)
+        for r, entry in enumerate(entries):
+            self._columns.asked[r] = _asked(entry)
+            self._columns.key[r] = entry.seed % 2**64, entry.history.output.size
+        histories, fixed = [e.history for e in entries], [e.fixed for e in entries]
+        self._shelf = Shelf(histories, fixed, self._columns.spans)
+        words = _stacked(entries, block_count(self.vocab_size))
+        self.requests = Requests(table, self._shelf.named, self._shelf.said, words)
         self.status = ["ok"] * len(entries)
+
+    def _stack_again(self) -> None:
+        """The same, of rows that go on."""
+        status = self.status
+        self._stack()
+        self.status = status
 
     def _move(self, entries: Iterable["_Entry"]) -> None:
         """Take note that rows have said more, or less."""
         fits = True
         for entry in entries:
-            self._requests.keys[entry.place, 1] = len(entry.history.output)
+            history = entry.history
+            self._columns.key[entry.place, 1] = history.size - history.prompt_size
             fits &= self._shelf.moved(entry.place)
         if not fits:
-            status = self.status
-            self._stack()
-            self.status = status
+            self._stack_again()
 
 
 def _handles(rows: Any) -> list[Any]:
@@ -222,6 +237,51 @@ def _seeds(params: Params) -> list[int]:
 class _Entry:
     """One row: its request, its seed, what was said, its place in the order."""
 
-    def __init__(self, params: Params, seed: int, history: History, bias: Table) -> None:
-        self.params, self.seed, self.history, self.bias = params, seed, history, bias
+    def __init__(
+        self, params: Params, seed: int, history: History, fixed: list[Table], words: Words | None
+    ) -> None:
+        self.params, self.seed, self.history, self.fixed = params, seed, history, fixed
+        self.words = words  # (2, blocks), its bitmask and its allowed tokens, if it has either
         self.place = 0
+        self.has_mask = False
+
+
+def _fixed(params: Params, vocab: int) -> list[Table]:
+    """What a request names, as `history.FIXED` lists it."""
+    biased, values = bias_arrays(params.logit_bias, vocab)
+    bans = token_ids("banned_tokens", params.banned_tokens, vocab)
+    ends = token_ids("eos_token", params.eos_token, vocab)
+    bad, sizes = flat(phrase_arrays("bad_words", params.bad_words, vocab))
+    pairs = (biased, values.view(np.int64)), (bans, bans), (ends, ends), (bad, sizes)
+    return [np.stack([tokens, numbers, np.zeros_like(tokens)]) for tokens, numbers in pairs]
+
+
+def _words(params: Params, vocab: int) -> Words | None:
+    """Room for a bitmask, and a request's allowed tokens as one; None if there are none."""
+    ids = token_ids("allowed_tokens", params.allowed_tokens, vocab)
+    if not ids.size:
+        return None
+    words = np.full((2, block_count(vocab)), ALL)
+    allow(words[1], ids)
+    return words
+
+
+def _stacked(entries: list[_Entry], blocks: int) -> Words:
+    """The words of all rows, (rows, 2, blocks), in which each row's own are from now on."""
+    if all(entry.words is None for entry in entries):
+        return np.empty((0, 2, blocks), np.uint64)
+    words = np.empty((len(entries), 2, blocks), np.uint64)
+    for entry, own in zip(entries, words, strict=True):
+        own[:] = ALL if entry.words is None else entry.words
+        entry.words = own
+    return words
+
+
+def _asked(entry: _Entry) -> list[float]:
+    """A row's columns: numbers, or of a list how long it is."""
+    params = entry.params
+    asked = [0.0 if name == "token_bitmask" else getattr(params, name) for name in ASKED]
+    row = [float(len(x)) if isinstance(x, (tuple, Mapping)) else float(x) for x in asked]
+    row[NO_REPEAT] *= row[NO_REPEAT] > 1.0  # 1 is off too: where that API has it, it is the default
+    row[TOKEN_BITMASK] = entry.has_mask
+    return row

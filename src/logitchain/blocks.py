@@ -1,7 +1,8 @@
 """A row as the fast path reads it: blocks of 64 logits, each known by its largest.
 
 A block is where the caller stored it, unless a control that changes the order has touched it, or it
-is not whole, or not float32: then it is a copy of our own.
+is not whole, or not float32: then it is a copy of our own. A block without a token, its largest
+-inf, is empty: what it holds does not count.
 """
 
 from typing import NamedTuple
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import inlined, kernel, spliced
-from .lanes import LANES, lowest_bit, move, peak, reaching
+from .lanes import LANES, lowest_bit, move, peak, reaching, remove
 from .numerics import F32, I64, U64, Row
 from .order import scan
 from .rows import BFLOAT16
 
 Ids = NDArray[np.int32]
 
+_ALL = np.uint64(2**64 - 1)
 _READ = 1024  # logits that are converted at a time
 
 
@@ -123,11 +125,26 @@ def make_own(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
 
 
 @kernel
+def mask(blocks: Blocks, words: NDArray[np.uint64]) -> None:
+    """Remove the tokens whose bits are 0, from copies of their blocks."""
+    row, own, is_own, peaks, _ = blocks
+    for b in range(is_own.size):
+        if words[b] == 0:
+            peaks[b] = -np.inf
+        elif words[b] != _ALL and peaks[b] > -np.inf:
+            if not is_own[b]:
+                move(row, b * LANES, own, b * LANES)
+                is_own[b] = True
+            remove(own, b * LANES, words[b])
+            peaks[b] = peak(own, b * LANES)[0]
+
+
+@kernel
 def look_again(blocks: Blocks) -> None:
     """Find the largest logits of the blocks that were changed."""
     _, own, is_own, peaks, _ = blocks
     for b in range(peaks.size):
-        if is_own[b]:
+        if is_own[b] and peaks[b] > -np.inf:
             peaks[b] = peak(own, b * LANES)[0]
 
 
@@ -151,8 +168,12 @@ def gather(blocks: Blocks, floor: F32, values: Row, ids: Ids) -> I64:
 @kernel
 def copy(blocks: Blocks, row: Row) -> None:
     """The whole row."""
+    whole = row.size // LANES * LANES
     for b in range(row.size // LANES):
         fetch(blocks, b)
         move(blocks.buffer, 0, row, b * LANES)
-    for i in range(row.size // LANES * LANES, row.size):
-        row[i] = blocks.own[i]
+        if blocks.peaks[b] == -np.inf:
+            remove(row, b * LANES, np.uint64(0))
+    is_empty = blocks.peaks[-1] == -np.inf
+    for i in range(whole, row.size):
+        row[i] = -np.inf if is_empty else blocks.own[i]

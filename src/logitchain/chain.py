@@ -1,9 +1,10 @@
 """The chain: controls in order; it applies them, samples with them, explains them."""
 
+import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,26 +14,29 @@ from .arrays import listed, one_of, show
 from .batch import Batch
 from .controls import xtc
 from .explain import Explanation, explain
-from .history import SCOPES
 from .logprobs import token_logprobs, top_logprobs
 from .params import whole_number
-from .rows import FLOAT32, Stored, keeps_all_ties, stored, why_unfit, writeable
-from .survivors import (
+from .plan import (
+    MASKS,
     NAMES,
     NO_ROWS,
     PROCESSED,
     RAW,
-    UNWANTED,
+    SCOPES,
+    Drawn,
     Requests,
-    Scratch,
     Steps,
-    Wanted,
-    run,
+    drawn,
+    drawn_with_logprobs,
     scratch,
-    wanted,
 )
+from .rows import FLOAT32, Stored, keeps_all_ties, stored, why_unfit, writeable
+from .survivors import run
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
+
+#: How many logits a thread takes at a time: to take some costs 10 us, to wake a thread 60.
+_SHARE = 2**19
 Call = Callable[[Rows, Batch], Any]
 
 #: The order of the named controls where nothing else is asked for.
@@ -42,6 +46,8 @@ LOGPROBS = {"raw": RAW, "processed": PROCESSED}
 
 #: What a named control can be told, and what it does without.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "no_repeat_ngram": {"scope": "all"},
+    "bad_words": {"scope": "output"},
     "repetition_penalty": {"scope": "all", "window": None},
     "frequency_penalty": {"scope": "output", "window": None},
     "presence_penalty": {"scope": "output", "window": None},
@@ -61,28 +67,30 @@ _PENALTIES = "repetition_penalty frequency_penalty presence_penalty"
 #: still differs.
 PRESETS: dict[str, Sequence[Any]] = {
     "llama_cpp": [
-        "logit_bias",
+        *(*MASKS, "logit_bias"),
         *_with(_PENALTIES, scope="all", window=64),
         *("top_k", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
+        *MASKS[:5],
+        *_with("bad_words", scope="all"),
         *("logit_bias", "repetition_penalty", "temperature"),
         *_with("top_k", ties="all"),
         *("top_p", "min_p"),
     ],
     "vllm": [
-        *("logit_bias", *_PENALTIES.split(), "temperature", "min_p"),
+        *(*MASKS, "logit_bias", *_PENALTIES.split(), "temperature", "min_p"),
         *_with("top_k", ties="all"),
         "top_p",
     ],
     # top_p before top_k is top_k and top_p jointly: two prefixes of one order, one mass.
     "sglang": [
-        *("frequency_penalty", "presence_penalty"),
+        *(*MASKS, "frequency_penalty", "presence_penalty"),
         *_with("repetition_penalty", scope="output"),
         *("logit_bias", "temperature", "top_p", "top_k", "min_p"),
     ],
     "mlx_lm": [
-        "logit_bias",
+        *(*MASKS, "logit_bias"),
         *_with("repetition_penalty presence_penalty frequency_penalty", scope="all", window=20),
         *_with("top_p", ties="all"),
         *("min_p", "xtc", "top_k", "temperature"),
@@ -102,7 +110,6 @@ class Part(NamedTuple):
     """Named controls that follow each other, as arrays, and the callable after them."""
 
     steps: Steps
-    windows: list[tuple[str, int]]
     call: Call | None
 
 
@@ -149,7 +156,7 @@ class Chain:
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
         self._parts: dict[tuple[int, int, int], list[Part]] = {}
-        self._scratch: dict[int, list[Scratch]] = {}
+        self._scratch: dict[int, list[NDArray[np.uint8]]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,20 +245,20 @@ class Chain:
         one_of("of", of, LOGPROBS)
         given = _open(logits, batch, dtype)
         n = max((batch.params(row).top_logprobs for row in batch.rows), default=0)
-        room = wanted(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
+        room = drawn_with_logprobs(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
         parts = self._compiled(batch, 0, len(self.steps))
         if len(parts) == 1 or of == "processed":
-            tokens = self._run(given, batch, parts, on_invalid, NO_ROWS, room)
+            self._run(given, batch, parts, on_invalid, NO_ROWS, room)
         else:  # callables will have changed the rows before the draw
-            tokens = self._run(given, batch, parts, on_invalid, NO_ROWS)
-            for r in np.flatnonzero(tokens >= 0).tolist():
+            room.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)
+            for r in np.flatnonzero(room.tokens[:, 0] >= 0).tolist():
                 row = given.row(r)
-                room.chosen[r] = token_logprobs(row, tokens[r])
-                ids, best = top_logprobs(row, room.top.shape[1])
-                room.top[r], room.top_ids[r] = best, np.where(best > -np.inf, ids, -1)
-        marked = tokens < 0
-        room.chosen[marked], room.top_ids[marked], room.top[marked] = -np.inf, -1, -np.inf
-        return Sampled(tokens, room.chosen, room.top_ids, room.top)
+                ids, best = top_logprobs(row, room.tokens.shape[1] - 1)
+                room.logprobs[r] = token_logprobs(row, room.tokens[r, 0]), *best
+                room.tokens[r, 1:] = np.where(best > -np.inf, ids, -1)
+        tokens, logprobs = room.tokens, room.logprobs
+        tokens[tokens[:, 0] < 0], logprobs[tokens[:, 0] < 0] = -1, -np.inf
+        return Sampled(tokens[:, 0].copy(), logprobs[:, 0], tokens[:, 1:], logprobs[:, 1:])
 
     def explain(
         self,
@@ -287,68 +294,77 @@ class Chain:
         parts: list[Part],
         on_invalid: str | None,
         out: Rows,
-        logprobs: Wanted = UNWANTED,
+        room: Drawn | None = None,
     ) -> NDArray[np.int64]:
         """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens."""
         policy = self.on_invalid
         if on_invalid is not None:
             policy = one_of("on_invalid", on_invalid, POLICIES)
         batch.status = ["ok"] * len(batch)
-        tokens = np.zeros(len(batch), np.int64)
+        last = room or drawn(len(batch))
         rows = out
-        for part in parts:
-            if part.call is not None and not rows.shape[0]:
+        for steps, call in parts:
+            here = last if call is None else drawn(len(batch))
+            if call is not None and not rows.shape[0]:
                 rows = _like(batch)
-            requests = batch.requests(part.windows)
-            last = part.call is None
-            filled, wish = (out, logprobs) if last else (rows, UNWANTED)
-            self._share(given, part.steps, requests, filled, tokens, wish)
-            if -1 in (drawn := tokens.tolist()):
-                _judge(given, batch, drawn, policy, rows)
-            if part.call is not None:
-                part.call(rows, batch)
+            target = out if call is None else rows
+            if self._share(given, steps, batch.requests, target, here):
+                _judge(given, batch, here.tokens[:, 0].tolist(), policy, rows)
+            if call is not None:
+                call(rows, batch)
                 given = Stored(FLOAT32, rows, given.narrow, rows.shape)
+        tokens = last.tokens[:, 0]
         if policy == "mark":
             tokens[[status != "ok" for status in batch.status]] = -1
         return tokens
 
-    def _share(self, given: Stored, *arguments: Any) -> None:
-        """Run the kernel over all rows, on this thread or on several."""
-        count = given.wide.shape[0] if given.kind == FLOAT32 else given.narrow.shape[0]
-        if self.threads == 1 or count < 2:
-            self._borrow(range(count), given, *arguments)
-            return
+    def _share(
+        self, given: Stored, steps: Steps, requests: Requests, out: Rows, room: Drawn
+    ) -> int:
+        """Run the kernel over all rows, on this thread or on several; how many are not fit.
+
+        Each takes some rows, and then more: one that wakes up late, or meets hard rows, takes less.
+        """
+        count, size = len(room.tokens), max(1, _SHARE // given.shape[-1])
+        if self.threads == 1 or count <= size:
+            return self._borrow(0, count, given, steps, requests, out, room)
         if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
             self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
-        shares = min(self.threads, count)
-        bounds = [count * share // shares for share in range(shares + 1)]
-        others = [
-            self._pool[1].submit(self._borrow, range(*ends), given, *arguments)
-            for ends in pairwise(bounds[1:])
-        ]
-        self._borrow(range(bounds[1]), given, *arguments)
-        for share in others:
-            share.result()
+        firsts = deque(range(0, count, size))
+
+        def take() -> int | None:
+            with contextlib.suppress(IndexError):
+                return firsts.popleft()
+            return None
+
+        def work() -> int:
+            parts = ((first, min(first + size, count)) for first in iter(take, None))
+            return sum(self._borrow(*part, given, steps, requests, out, room) for part in parts)
+
+        helpers = min(self.threads, len(firsts)) - 1
+        others = [self._pool[1].submit(work) for _ in range(helpers)]
+        return work() + sum(other.result() for other in others if not other.cancel())
 
     def _borrow(
         self,
-        rows: range,
+        first: int,
+        last: int,
         given: Stored,
         steps: Steps,
         requests: Requests,
         out: Rows,
-        tokens: NDArray[np.int64],
-        logprobs: Wanted,
-    ) -> None:
+        room: Drawn,
+    ) -> int:
         """Run the kernel over some rows, with scratch that nobody else uses meanwhile."""
         vocab = given.shape[-1]
-        free = self._scratch.setdefault(vocab, [])
+        free = self._scratch.get(vocab) or self._scratch.setdefault(vocab, [])
         try:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        run(rows, given, steps, requests, memory, out, tokens, logprobs)
+        unfit = run(first, last, given, steps, requests, memory, out, room)
         free.append(memory)
+        return unfit
 
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
         """The steps first .. last, those between two callables as arrays."""
@@ -398,30 +414,28 @@ def _parts(steps: Sequence[Step], vocab: int) -> list[Part]:
 
 
 def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
-    windows: list[tuple[str, int]] = []
+    table: list[tuple[int, int, int]] = []
     marks: list[NDArray[np.bool_]] = []
-    option, source = [0] * len(steps), [0] * len(steps)
-    for s, step in enumerate(steps):
+    for step in steps:
+        option, detail = 0, -1
         if "ties" in step.options:
-            option[s] = int(keeps_all_ties(step.options["ties"]))
+            option = int(keeps_all_ties(step.options["ties"]))
         elif "scope" in step.options:
-            scope, window = step.options["scope"], step.options["window"]
-            option[s], source[s] = SCOPES.index(scope), 1
-            if window is not None:  # such a history has only what counts
-                option[s], source[s] = 0, 2 + len(windows)
-                windows.append((scope, window))
+            option = SCOPES.index(step.options["scope"])
+            window = step.options.get("window")
+            detail = -1 if window is None else min(window, 2**62)
         elif "protected" in step.options:
-            mask, option[s] = xtc.protection(
-                step.options["protected_ids"], step.options["protected"], vocab
-            )
-            source[s] = len(marks) if mask.size else -1
-            marks += [mask] if mask.size else []
-    table = [(NAMES.index(step.name), option[s], source[s]) for s, step in enumerate(steps)]
+            ids, protected = step.options["protected_ids"], step.options["protected"]
+            mask, option = xtc.protection(ids, protected, vocab)
+            if mask.size:
+                detail = len(marks)
+                marks.append(mask)
+        table.append((NAMES.index(step.name), option, detail))
     arrays = Steps(
         table=np.array(table, np.int64).reshape(len(steps), 3),
         marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
     )
-    return Part(arrays, windows, call)
+    return Part(arrays, call)
 
 
 def _open(logits: Any, batch: Batch, dtype: str | None) -> Stored:

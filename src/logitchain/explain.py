@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from .logprobs import first_of_order
 from .numerics import Row
 from .order import largest
 from .params import FIELDS
+from .plan import ASKED, MASKS
 from .sample import draw
-from .survivors import ASKED
 
 #: How many of a row's best tokens the table shows, and the picture.
 BEST, DRAWN = 3, 9
@@ -189,37 +190,48 @@ def explain(
     next(steps)
     stages = [Stage("logits", "", row.copy(), None)]
     for name in steps:
-        stages.append(Stage(name, _setting(name, batch, index), row.copy(), stages[-1]))
+        setting = _setting(name, batch, index)
+        if name not in MASKS or setting != "off":  # most requests have none
+            stages.append(Stage(name, setting, row.copy(), stages[-1]))
     token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
-    names = {field for stage in stages for field in _fields(stage.name)}
-    asked = [field for field in ASKED[1:] if batch[field][index] != FIELDS[field].off]
-    if batch.params(handle).logit_bias:
-        asked.append("logit_bias")
+    params = batch.params(handle)
+    read = {field for stage in stages for field in _fields(stage.name)}
+    asked = [field for field in _SAMPLING if getattr(params, field) != FIELDS[field].off]
     return Explanation(
         row=handle,
         seed=batch.seed(handle),
         position=int(batch.positions[index]),
         token=int(token[0]),
         stages=tuple(stages),
-        ignored=tuple(field for field in asked if field not in names),
+        ignored=tuple(field for field in asked if field not in read),
         decode=decode,
     )
 
 
+#: The fields that controls read.
+_SAMPLING = tuple(field for field in ASKED if field in FIELDS and field != "n")
+
+
 def _fields(control: str) -> list[str]:
     """The fields that a control reads."""
-    columns = [name for name in ASKED[1:] if name == control or name.startswith(f"{control}_")]
-    return ["logit_bias"] if control == "logit_bias" else columns
+    return [name for name in _SAMPLING if name == control or name.startswith(f"{control}_")]
 
 
 def _setting(control: str, batch: Batch, index: int) -> str:
-    if control == "logit_bias":
-        biased = len(batch.params(batch.rows[index]).logit_bias)
-        return f"{biased} tokens" if biased else "off"
-    values = [(name, batch[name][index]) for name in _fields(control)]
-    if values and all(value == FIELDS[name].off for name, value in values):
+    params = batch.params(batch.rows[index])
+    values = {name: getattr(params, name) for name in _fields(control)}
+    if control == "token_bitmask":
+        return "set" if batch.has_mask(batch.rows[index]) else "off"
+    if values and all(value == FIELDS[name].off for name, value in values.items()):
         return "off"
-    return ", ".join(f"{value:g}" for _, value in values)
+    return ", ".join(_shown(name, value) for name, value in values.items())
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    noun = "phrase" if name == "bad_words" else "token"
+    return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 
 
 def _of_interest(stages: list[Stage], token: int) -> list[int]:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .plan import BAD, BANS, BIASES, COUNTS, ENDS, OUTPUT, PROMPT
+
 Ids = NDArray[np.int64]
 Table = NDArray[np.int64]  # (3, columns)
 #: Distinct token ids and how often each occurs.
 Counts = tuple[Ids, Ids]
 
-#: Which tokens of a history count.
-SCOPES = ("all", "prompt", "output")
+#: What a row names from its first step to its last.
+FIXED = (BIASES, BANS, ENDS, BAD)
 
 
 class History:
@@ -23,12 +25,22 @@ class History:
 
     def __init__(self, prompt: Ids, output: Ids) -> None:
         """Tokens that were there before the first step."""
-        self.prompt, self.output = prompt, list[int]()
+        self.said, self.prompt_size, self.size = prompt.copy(), prompt.size, prompt.size
         ids, counts = np.unique(prompt, return_counts=True)
         self.table = np.stack([ids, counts, np.zeros_like(counts)]).astype(np.int64)
         self.columns = {token: column for column, token in enumerate(ids.tolist())}
         for token in output.tolist():
             self.append(token)
+
+    @property
+    def prompt(self) -> Ids:
+        """The tokens of the prompt."""
+        return self.said[: self.prompt_size]
+
+    @property
+    def output(self) -> Ids:
+        """The tokens generated so far."""
+        return self.said[self.prompt_size : self.size]
 
     def append(self, token: int) -> None:
         """Add a generated token."""
@@ -39,11 +51,16 @@ class History:
                 self.table = _with_room(self.table, column)
             self.table[:, column] = token, 0, 0
         self.table[2, column] += 1
-        self.output.append(token)
+        if self.size == self.said.size:
+            self.said = _with_room(self.said, self.size)
+        self.said[self.size] = token
+        self.size += 1
 
     def pop(self) -> None:
         """Take back the last generated token."""
-        column = self.columns[token := self.output.pop()]
+        self.size -= 1
+        token = int(self.said[self.size])
+        column = self.columns[token]
         self.table[2, column] -= 1
         if not self.table[1:, column].any():  # the last column moves into the gap
             last = len(self.columns) - 1
@@ -59,44 +76,55 @@ class History:
 
     def recent(self, scope: str, window: int) -> Counts:
         """The same of the last `window` tokens of a scope."""
-        output = self.output[-window:] if window and scope != "prompt" else []
-        rest = 0 if scope == "output" else window - len(output)
-        prompt = self.prompt[-rest:] if rest else self.prompt[:0]
-        return np.unique(np.append(prompt, np.array(output, np.int64)), return_counts=True)
+        first = self.prompt_size if scope == "output" else 0
+        stop = self.prompt_size if scope == "prompt" else self.size
+        return np.unique(self.said[max(first, stop - window) : stop], return_counts=True)
 
 
 class Shelf:
-    """What the rows of a batch name, side by side in one array: their biases, then their histories.
-
-    A bias has a column for each token: its id, the bits of its number. `spans[0]` says where each
-    row's bias is, `spans[1]` where its history is.
+    """What the rows of a batch name, side by side in two arrays: `named`, with a few numbers for
+    each token, and `said`, token after token. `spans` says where a row has what.
     """
 
-    def __init__(self, histories: Sequence[History], biases: Sequence[Table]) -> None:
-        """Move the histories' tables in, each with room to grow."""
-        self.histories = histories
-        rooms = [2 * len(history.columns) + 16 for history in histories]
-        sizes = [bias.shape[1] for bias in biases]
-        ends = np.cumsum([0, *sizes, *rooms], dtype=np.int64)
-        self.spans = np.stack([ends[:-1], ends[1:]], axis=1).reshape(2, len(histories), 2)
-        self.table = np.zeros((3, int(ends[-1])), np.int64)
-        for (start, stop), bias in zip(self.spans[0], biases, strict=True):
-            self.table[:, start:stop] = bias
+    def __init__(
+        self,
+        histories: Sequence[History],
+        fixed: Sequence[Sequence[Table]],
+        spans: NDArray[np.int64],
+    ) -> None:
+        """Move the histories' arrays in, each with room to grow, after what never changes.
+
+        spans   (rows, KINDS, 2), to be filled in
+        """
+        self.histories, self.spans = histories, spans
+        tables, said = [np.empty((3, 0), np.int64)], [np.empty(0, np.int64)]
+        at = first = 0
+        for places, history, row in zip(spans, histories, fixed, strict=True):
+            own = [*row, _with_room(history.table, len(history.columns))]
+            for kind, table in zip((*FIXED, COUNTS), own, strict=True):
+                places[kind] = at, at + table.shape[1]
+                at += table.shape[1]
+            tables += own
+            said.append(_with_room(history.said, history.size))
+            places[PROMPT] = first, first + said[-1].size
+            first += said[-1].size
+        self.named, self.said = np.concatenate(tables, axis=1), np.concatenate(said)
         for r, history in enumerate(histories):
-            start, stop = self.spans[1, r]
-            used = len(history.columns)
-            self.table[:, start : start + used] = history.table[:, :used]
-            history.table = self.table[:, start:stop]
+            (start, stop), (first, end) = self.spans[r, COUNTS], self.spans[r, PROMPT]
+            history.table, history.said = self.named[:, start:stop], self.said[first:end]
+            self.spans[r, PROMPT, 1] = self.spans[r, OUTPUT, 0] = first + history.prompt_size
             self.moved(r)
 
     def moved(self, r: int) -> bool:
         """Take note that a history changed; False if it has outgrown its place."""
-        history = self.histories[r]
-        self.spans[1, r, 1] = self.spans[1, r, 0] + len(history.columns)
-        return history.table.base is self.table
+        history, spans = self.histories[r], self.spans[r]
+        spans[COUNTS, 1] = spans[COUNTS, 0] + len(history.columns)
+        spans[OUTPUT, 1] = spans[PROMPT, 0] + history.size
+        return history.table.base is self.named and history.said.base is self.said
 
 
-def _with_room(table: Table, used: int) -> Table:
-    bigger = np.zeros((3, 2 * used + 16), np.int64)
-    bigger[:, :used] = table[:, :used]
+def _with_room(array: NDArray[np.int64], used: int) -> NDArray[np.int64]:
+    """The part of an array that is used, and as much again for what comes."""
+    bigger = np.zeros((*array.shape[:-1], 2 * used + 16), np.int64)
+    bigger[..., :used] = array[..., :used]
     return bigger

@@ -40,6 +40,12 @@ def move(row: Row, start: I64, target: Row, to: I64) -> None:
     target[to : to + LANES] = row[start : start + LANES]
 
 
+def remove(row: Row, start: I64, word: U64) -> None:
+    """Remove those of the 64 logits from `start` on whose bit in the word is 0."""
+    bits = np.unpackbits(np.array([word], "<u8").view(np.uint8), bitorder="little")
+    row[start : start + LANES][bits == 0] = -np.inf
+
+
 def lowest_bit(bits: U64) -> I64:
     """The place of the lowest 1 in a number that has one."""
     return (int(bits) & -int(bits)).bit_length() - 1
@@ -103,6 +109,19 @@ def _llvm_move(typingctx: Any, row: Any, start: Any, target: Any, to: Any) -> An
 
 
 @intrinsic
+def _llvm_remove(typingctx: Any, row: Any, start: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _load(context, builder, signature.args[0], *args[:2])
+        bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), LANES))
+        gone = ir.Constant(_VECTOR, [float("-inf")] * LANES)
+        place = _place(context, builder, signature.args[0], *args[:2])
+        builder.store(builder.select(bits, vector, gone), place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(row, start, types.uint64), codegen
+
+
+@intrinsic
 def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -123,6 +142,11 @@ def _compiled_reaching(row, start, floor):  # type: ignore[no-untyped-def]
 @overload(move, inline="always")
 def _compiled_move(row, start, target, to):  # type: ignore[no-untyped-def]
     return lambda row, start, target, to: _llvm_move(row, start, target, to)  # type: ignore[call-arg]
+
+
+@overload(remove, inline="always")
+def _compiled_remove(row, start, word):  # type: ignore[no-untyped-def]
+    return lambda row, start, word: _llvm_remove(row, start, word)  # type: ignore[call-arg]
 
 
 @overload(lowest_bit, inline="always")

@@ -140,6 +140,19 @@ def _ids(name: str, value: Any) -> tuple[int, ...]:
     return tuple(whole_number(name, token, ID_INTERVAL) for token in ids)
 
 
+def _phrases(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
+    given = () if value is None else listed(name, value, "lists of token ids")
+    phrases = []
+    for phrase in given:
+        shape, ids = items(name, phrase)
+        if len(shape) != 1:
+            raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
+        if not ids:
+            raise ValueError(f"{name} must be non-empty lists of token ids, not {show(value)}")
+        phrases.append(tuple(whole_number(name, token, ID_INTERVAL) for token in ids))
+    return tuple(phrases)
+
+
 def _bias(name: str, value: Any) -> Mapping[int, float]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping of token ids to numbers, not {show(value)}")
@@ -186,6 +199,10 @@ class Params:
     repetition_penalty: float = _number(1.0, "(0, inf)")
     frequency_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
     presence_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
+    allowed_tokens: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
+    banned_tokens: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
+    no_repeat_ngram: int = _number(0, "[0, inf)", integer=True)
+    bad_words: tuple[tuple[int, ...], ...] = _row((), _phrases, ID_INTERVAL)
     logit_bias: Mapping[int, float] = dataclasses.field(
         default_factory=dict, metadata={"check": _bias, "interval": BIAS_INTERVAL}
     )
@@ -311,6 +328,7 @@ DIALECTS: dict[str, dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
         "max_completion_tokens": ("max_tokens", None),
         "top_k": ("top_k", _minus_one_is(0)),
         "stop_token_ids": ("eos_token", None),
+        "allowed_token_ids": ("allowed_tokens", None),
     },
     "sglang": {
         "max_new_tokens": ("max_tokens", None),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import buffer, is_array, one_of, sequence, show
+from .arrays import buffer, is_array, items, listed, one_of, sequence, show
 from .jit import kernel
 from .numerics import I64, MAX_VOCAB
 from .order import scan
@@ -19,6 +19,7 @@ Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 #: How a row is stored: float32, or the 16 bits of the two smaller formats.
 FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
+_FLOAT32 = np.dtype(np.float32)
 _NO_WIDE, _NO_NARROW = np.empty((1, 0), np.float32), np.empty((1, 0), np.uint16)
 
 
@@ -33,7 +34,8 @@ class Reading:
         given = _shaped(floats(logits, dtype))
         self.out, self.shape = out, given.shape
         self.target = None if out is None else writeable(out, given.shape)
-        if _same_memory(self.target, given) and given.flags.c_contiguous:
+        self.in_place = _same_memory(self.target, given) and given.flags.c_contiguous
+        if self.in_place:
             self.rows: Rows = given.reshape(-1, given.shape[-1])
         else:
             self.rows = float32_copy(given).reshape(-1, given.shape[-1])
@@ -42,9 +44,13 @@ class Reading:
         """The rows. Raises ValueError, naming row and token, for one that is not fit to use."""
         bad = first_unfit(self.rows)
         if bad >= 0:
-            where = f"row {bad}, " if len(self.shape) == 2 else ""
-            raise ValueError(f"logits: {where}{why_unfit(self.rows[bad])}")
+            raise self.unfit(bad)
         return self.rows
+
+    def unfit(self, r: int) -> ValueError:
+        """The error of a row that is not fit."""
+        where = f"row {r}, " if len(self.shape) == 2 else ""
+        return ValueError(f"logits: {where}{why_unfit(self.rows[r])}")
 
     def result(self) -> NDArray[np.float32]:
         """The rows, checked once more, in the caller's form."""
@@ -56,7 +62,7 @@ class Reading:
         rows = self.rows.reshape(self.shape)
         if self.target is None:
             return rows
-        if not _same_memory(self.target, rows):
+        if not self.in_place:
             self.target[...] = rows
         return cast(NDArray[np.float32], self.out)
 
@@ -105,12 +111,9 @@ def writeable(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
-    return a is not None and (a.ctypes.data, a.shape, a.strides, a.dtype) == (
-        b.ctypes.data,
-        b.shape,
-        b.strides,
-        b.dtype,
-    )
+    if a is None or (a.shape, a.strides, a.dtype) != (b.shape, b.strides, b.dtype):
+        return False
+    return a is b or bool(a.ctypes.data == b.ctypes.data)
 
 
 def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:
@@ -139,9 +142,11 @@ class Stored(NamedTuple):
 
 def stored(logits: Any, dtype: str | None = None) -> Stored:
     """The caller's rows, checked for their shape; where they are, if kernels can read them."""
-    as_usual = dtype is None and type(logits) is np.ndarray and logits.dtype == np.float32
+    as_usual = dtype is None and type(logits) is np.ndarray and logits.dtype is _FLOAT32
     if as_usual and logits.ndim == 2 and logits.flags.carray:  # 1 us sooner
-        return Stored(FLOAT32, _shaped(logits), _NO_NARROW, logits.shape)
+        shape = logits.shape
+        if 1 <= shape[1] <= MAX_VOCAB:
+            return Stored(FLOAT32, logits, _NO_NARROW, shape)
     given = _shaped(floats(logits, dtype))
     in_place = given.flags.c_contiguous and given.flags.aligned and given.dtype.isnative
     kind = FLOAT32 if given.itemsize != 2 else FLOAT16 if given.dtype == np.float16 else BFLOAT16
@@ -182,19 +187,42 @@ def keeps_all_ties(ties: str) -> bool:
     return one_of("ties", ties, ["first", "all"]) == "all"
 
 
-def token_lists(tokens: Any, rows: int, vocab: int) -> list[NDArray[np.int64]]:
+def token_lists(
+    tokens: Any, rows: int, vocab: int, *, name: str = "tokens"
+) -> list[NDArray[np.int64]]:
     """One sequence of token ids for all rows, or one per row, as one checked array per row."""
-    tokens = sequence("tokens", tokens)
+    tokens = sequence(name, tokens)
     if isinstance(tokens, np.ndarray):
         nested = tokens.ndim == 2
     else:
         nested = len(tokens) > 0 and (isinstance(tokens[0], Sequence) or is_array(tokens[0]))
         nested = nested and np.ndim(tokens[0]) > 0 and not isinstance(tokens[0], str)
     if not nested:
-        return [token_ids("tokens", tokens, vocab)] * rows
+        return [token_ids(name, tokens, vocab)] * rows
     if len(tokens) != rows:
-        raise ValueError(f"tokens must be one sequence or one per row ({rows}), not {len(tokens)}")
-    return [token_ids(f"tokens of row {r}", ids, vocab) for r, ids in enumerate(tokens)]
+        raise ValueError(f"{name} must be one sequence or one per row ({rows}), not {len(tokens)}")
+    return [token_ids(f"{name} of row {r}", ids, vocab) for r, ids in enumerate(tokens)]
+
+
+def phrase_lists(phrases: Any, rows: int, vocab: int) -> list[list[NDArray[np.int64]]]:
+    """Bad words, sequences of token ids, for all rows or one list per row, checked, per row."""
+    given = listed("bad_words", phrases, "sequences of token ids")
+    shapes = [items("bad_words", entry) for entry in given]
+    if not any(len(shape) > 1 or any(map(_is_list, inside)) for shape, inside in shapes):
+        return [phrase_arrays("bad_words", given, vocab)] * rows
+    if len(given) != rows:
+        raise ValueError(f"bad_words must be one list or one per row ({rows}), not {len(given)}")
+    return [phrase_arrays(f"bad_words of row {r}", row, vocab) for r, row in enumerate(given)]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray))
+
+
+def phrase_arrays(name: str, phrases: Any, vocab: int) -> list[NDArray[np.int64]]:
+    """Sequences of token ids as checked arrays; none may be empty."""
+    checked = FIELDS["bad_words"].check(name, phrases)
+    return [token_ids(name, phrase, vocab) for phrase in checked]
 
 
 def token_ids(name: str, tokens: Any, vocab: int) -> NDArray[np.int64]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from .blocks import (
     Blocks,
     Ids,
-    block_count,
     convert_and_look,
     copy,
     fetch,
@@ -25,37 +24,57 @@ from .blocks import (
     look,
     look_again,
     make_own,
+    mask,
 )
-from .controls import logit_bias, min_p, penalties, temperature, top_k, top_p, xtc
-from .jit import kernel
+from .controls import bans, logit_bias, min_p, penalties, temperature, token_bitmask, top_k, top_p
+from .controls import xtc as xtc_control
+from .jit import borrowed, kernel
 from .lanes import LANES
 from .logprobs import log_normaliser, normaliser_of
-from .numerics import F32, F64, I64, MASS_BITS, Row, exp, mass
+from .numerics import F32, F64, I64, MASS_BITS, Row, exp
+from .numerics import mass as mass_of
 from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
-from .rows import FLOAT32, Rows, Stored
-from .sample import EVERY, MARGIN, arrivals, contest, race
-
-#: The named controls; a step names one by its place. The first four change the order of few tokens.
-NAMES = (
-    "logit_bias",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "xtc",
+from .plan import (
+    ALLOWED,
+    BAD,
+    BANNED,
+    BANS,
+    BIAS,
+    BIASES,
+    COUNTS,
+    ENDS,
+    FREQUENCY,
+    MIN_P,
+    MIN_TOKENS,
+    NO_REPEAT,
+    NOTHING,
+    OFF,
+    OUTPUT,
+    OUTPUT_ONLY,
+    PROCESSED,
+    PROMPT,
+    PROMPT_ONLY,
+    RAW,
+    REPETITION,
+    TEMPERATURE,
+    THRESHOLD,
+    TOKEN_BITMASK,
+    TOP_K,
+    TOP_P,
+    XTC,
+    Drawn,
+    Requests,
+    Scratch,
+    Steps,
+    Task,
+    columns_of,
+    lay_out,
 )
-BIAS, REPETITION, FREQUENCY, PRESENCE, TEMPERATURE, TOP_K, TOP_P, MIN_P, XTC = range(9)
+from .rows import FLOAT32, Rows, Stored
+from .sample import EVERY, MARGIN, arrivals, block_contest, race
 
-#: The columns of what a row's request asks, at their controls' places; XTC has two, a bias none.
-ASKED = ("n", *NAMES[1:8], "xtc_probability", "xtc_threshold")
-_THRESHOLD = 9
-_OFF = (0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+Longs = NDArray[np.int64]
 
-#: In the place of rows to fill in, where tokens are drawn.
-NO_ROWS = np.empty((0, 0), np.float32)
 _NO_MARKS = np.empty(0, np.bool_)
 _INF = np.float32(np.inf)
 _SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
@@ -63,98 +82,25 @@ _SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
 NEVER = np.int64(2**63 - 2**10)
 
 
-class Steps(NamedTuple):
-    """A chain's named controls as arrays."""
-
-    table: NDArray[np.int64]  # (steps, 3) each one's control, option, source
-    marks: NDArray[np.bool_]  # (protections, vocab)
-
-
-class Requests(NamedTuple):
-    """A batch's rows as arrays."""
-
-    asked: NDArray[np.float64]  # (rows, ASKED)
-    keys: NDArray[np.uint64]  # (rows, 2) seed and position
-    named: NDArray[np.int64]  # (3, n) tokens with a bias, as bits; or with counts in prompt, output
-    spans: NDArray[np.int64]  # (sources, rows, 2) where in there: a row's bias, its histories
-
-
-class Scratch(NamedTuple):
-    """Memory for one row, used again for the next."""
-
-    own: Row  # (blocks * 64,)
-    values: Row  # (vocab,) the survivors' logits
-    small: NDArray[np.float32]  # the blocks' peaks; a block
-    ids: Ids  # (vocab,) which tokens survive, ascending
-    longs: NDArray[np.int64]  # (3, vocab) places and counts of named tokens; masses
-    is_own: NDArray[np.bool_]  # (blocks,)
-
-
-class Wanted(NamedTuple):
-    """Log-probabilities to be filled in beside the tokens; arrays without rows if none are."""
-
-    of: int  # NOTHING, RAW or PROCESSED: which row they are of
-    chosen: NDArray[np.float32]  # (rows,) that of the token drawn
-    top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where there is none left
-    top: NDArray[np.float32]  # (rows, n) theirs
-
-
-NOTHING, RAW, PROCESSED = range(3)
-
-
-def wanted(of: int, rows: int, n: int) -> Wanted:
-    """Room for log-probabilities."""
-    ids, top = np.full((rows, n), -1, np.int64), np.full((rows, n), -np.inf, np.float32)
-    return Wanted(of, np.full(rows, -np.inf, np.float32), ids, top)
-
-
-UNWANTED = wanted(NOTHING, 0, 0)
-
-
-def scratch(vocab: int) -> Scratch:
-    """Scratch for rows of this length."""
-    number = block_count(vocab)
-    return Scratch(
-        own=np.empty(number * LANES, np.float32),
-        values=np.empty(vocab, np.float32),
-        small=np.empty(number + LANES, np.float32),
-        ids=np.empty(vocab, np.int32),
-        longs=np.empty((3, vocab), np.int64),
-        is_own=np.zeros(number, np.bool_),
-    )
-
-
-class Task(NamedTuple):
-    """One row's work."""
-
-    table: NDArray[np.int64]  # (steps, 3) the steps that do something to this row
-    asked: NDArray[np.float64]
-    seed: Any
-    position: Any
-    named: NDArray[np.int64]
-    spans: NDArray[np.int64]  # (sources, 2)
-    marks: NDArray[np.bool_]
-    longs: NDArray[np.int64]
-
-
 def run(
-    rows: range,
+    first: int,
+    last: int,
     given: Stored,
     steps: Steps,
     requests: Requests,
-    memory: Scratch,
+    memory: NDArray[np.uint8],
     out: Rows,
-    tokens: NDArray[np.int64],
-    logprobs: Wanted = UNWANTED,
-) -> None:
+    drawn: Drawn,
+) -> int:
     """Apply the steps to some of the rows given: fill in `out`, or draw if `out` has no rows.
 
-    A row that is not fit gets the token -1, the others a token or 0, and `out` keeps what it has.
-    `out` may be where the rows are.
+    Returns how many rows are not fit: these get the token -1, the others a token or 0, and `out`
+    keeps what it has. `out` may be where the rows are.
     """
-    # Of a tuple numba finds out the type anew at each call, which took 7 us.
-    arrays: tuple[Any, ...] = (*given[:3], *steps, *requests, *memory, out, tokens, *logprobs)
-    _run(rows.start, rows.stop, *arrays)
+    # Of a tuple as an argument numba finds out the type anew at each call, which took 7 us.
+    kind, wide, narrow, _ = given
+    arrays: Any = (*steps, *requests, memory, out, *drawn)
+    return int(_run(first, last, kind, wide, narrow, *arrays))
 
 
 @kernel
@@ -164,72 +110,121 @@ def _run(
     kind: I64,
     wide: Rows,
     narrow: NDArray[np.uint16],
-    table: NDArray[np.int64],
+    table: Longs,
     marks: NDArray[np.bool_],
-    asked: NDArray[np.float64],
-    keys: NDArray[np.uint64],
-    named: NDArray[np.int64],
-    spans: NDArray[np.int64],
-    own: Row,
-    values: Row,
-    small: NDArray[np.float32],
-    ids: Ids,
-    longs: NDArray[np.int64],
-    is_own: NDArray[np.bool_],
+    columns: Longs,
+    named: Longs,
+    said: Longs,
+    words: NDArray[np.uint64],
+    memory: NDArray[np.uint8],
     out: Rows,
-    tokens: NDArray[np.int64],
     of: I64,
-    chosen: NDArray[np.float32],
-    top_ids: NDArray[np.int64],
-    top: NDArray[np.float32],
-) -> None:
+    tokens: Longs,
+    logprobs: Rows,
+) -> I64:
+    given = Given(kind, borrowed(wide), borrowed(narrow))
+    steps = Steps(borrowed(table), borrowed(marks))
+    requests = Requests(borrowed(columns), borrowed(named), borrowed(said), borrowed(words))
+    drawn = Drawn(of, borrowed(tokens), borrowed(logprobs))
+    vocab = wide.shape[1] if kind == FLOAT32 else narrow.shape[1]
+    here = lay_out(borrowed(memory), vocab)
     todo = np.empty_like(table)
-    peaks, buffer = small[: is_own.size], small[is_own.size :]
+    unfit = 0
     for r in range(first, last):
-        if kind == FLOAT32:
-            blocks = Blocks(wide[r], own, is_own, peaks, buffer)
-            is_fit = look(blocks)
-        else:
-            blocks = Blocks(own[:0], own, is_own, peaks, buffer)
-            is_fit = convert_and_look(kind, narrow[r], blocks)
-        count = choose(table, asked[r], spans[:, r], keys[r], todo)
-        task = Task(
-            todo[:count], asked[r], keys[r, 0], keys[r, 1], named, spans[:, r], marks, longs
-        )
-        normaliser = 0.0
-        if is_fit and of == RAW:
-            total, _, _ = weigh(blocks, 1.0, peaks, _INF, 0, NEVER, True)
-            normaliser = normaliser_of(largest(peaks), total)
-            n = gather(blocks, at_least(top_k.floor(peaks, top_ids.shape[1])), values, ids)
-            list_best(values[:n], ids[:n], normaliser, top_ids[r], top[r])
-        draws = out.shape[0] == 0
-        whole = values if draws else out[r]
-        may_draw_first = draws and of != PROCESSED
-        n, token = survive(blocks, task, values, ids, whole, may_draw_first) if is_fit else (0, -1)
-        left = ids[:n] if 0 <= n < ids.size else ids[:0]
-        if draws and n > 0:
-            token = race(whole[:n], left, task.seed, task.position)
-        tokens[r] = token
-        if of == RAW and token >= 0:
-            raw = wide[r, token] if kind == FLOAT32 else from_bits(kind, narrow[r, token])
-            chosen[r] = np.float64(raw) - normaliser
-        elif of == PROCESSED and token >= 0:
-            normaliser = log_normaliser(whole[:n])
-            list_best(whole[:n], left, normaliser, top_ids[r], top[r])
-            place = np.searchsorted(left, token) if left.size else token
-            chosen[r] = np.float64(whole[place]) - normaliser
-        if not draws and 0 < n < ids.size:
-            for i in range(ids.size):
-                whole[i] = -np.inf
-            for i in range(n):
-                whole[left[i]] = values[i]
+        unfit += not run_row(r, given, steps, requests, here, todo, borrowed(out), drawn)
+    return unfit
+
+
+class Given(NamedTuple):
+    """The rows as they came."""
+
+    kind: Any
+    wide: Rows
+    narrow: NDArray[np.uint16]
 
 
 @kernel
-def list_best(values: Row, ids: Ids, normaliser: F64, top_ids: NDArray[np.int64], top: Row) -> None:
+def run_row(
+    r: I64,
+    given: Given,
+    steps: Steps,
+    requests: Requests,
+    here: Scratch,
+    todo: Longs,
+    out: Rows,
+    drawn: Drawn,
+) -> bool:
+    """One row; whether it is fit."""
+    task = prepare(r, steps, requests, here, todo)
+    if given.kind == FLOAT32:
+        blocks = Blocks(given.wide[r], here.own, here.is_own, here.peaks, here.buffer)
+        is_fit = look(blocks)
+    else:
+        blocks = Blocks(here.own[:0], here.own, here.is_own, here.peaks, here.buffer)
+        is_fit = convert_and_look(given.kind, given.narrow[r], blocks)
+    if not is_fit:
+        drawn.tokens[r, 0] = -1
+        return False
+    values, ids = here.values, here.ids
+    normaliser = 0.0
+    if drawn.of == RAW:
+        total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, 0, NEVER, True)
+        normaliser = normaliser_of(largest(blocks.peaks), total)
+        n = gather(
+            blocks, at_least(top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)), values, ids
+        )
+        list_best(values[:n], ids[:n], normaliser, drawn, r)
+    draws = out.shape[0] == 0
+    whole = values if draws else out[r]
+    n, token = survive(blocks, task, values, ids, whole, draws and drawn.of != PROCESSED)
+    left = ids[:n] if 0 <= n < ids.size else ids[:0]
+    if draws and n > 0:
+        token = race(whole[:n], left, task.seed, task.position)
+    drawn.tokens[r, 0] = token
+    if drawn.of != NOTHING and token >= 0:
+        if drawn.of == PROCESSED:
+            normaliser = log_normaliser(whole[:n])
+            list_best(whole[:n], left, normaliser, drawn, r)
+            logit = whole[np.searchsorted(left, token) if left.size else token]
+        elif given.kind == FLOAT32:
+            logit = given.wide[r, token]
+        else:
+            logit = from_bits(given.kind, given.narrow[r, token])
+        drawn.logprobs[r, 0] = np.float64(logit) - normaliser
+    if not draws and 0 < n < ids.size:
+        for i in range(ids.size):
+            whole[i] = -np.inf
+        for i in range(n):
+            whole[left[i]] = values[i]
+    return token >= 0
+
+
+@kernel
+def prepare(r: I64, steps: Steps, requests: Requests, here: Scratch, todo: Longs) -> Task:
+    """A row's work: the steps that do something to it, and what they read."""
+    asked, key, spans = columns_of(requests.columns[r])
+    n = choose(steps.table, asked, key, todo)
+    given_words = requests.words[r] if requests.words.shape[0] else requests.words[:, 0]
+    return Task(
+        todo[:n],
+        asked,
+        key[0],
+        key[1],
+        spans,
+        requests.named,
+        requests.said,
+        given_words,
+        steps.marks,
+        here.words,
+        here.longs,
+    )
+
+
+@kernel
+def list_best(values: Row, ids: Ids, normaliser: F64, drawn: Drawn, r: I64) -> None:
     """Fill in the best tokens and their log-probabilities, in order, as far as there are any."""
     last, last_id = _INF, -1
-    for place in range(top.size):
+    for place in range(1, drawn.tokens.shape[1]):
         best, best_id = -_INF, -1
         for i in range(values.size):
             token = int(ids[i]) if ids.size else i
@@ -238,7 +233,7 @@ def list_best(values: Row, ids: Ids, normaliser: F64, top_ids: NDArray[np.int64]
                 best, best_id = values[i], token
         if best_id < 0:
             return
-        top_ids[place], top[place] = best_id, np.float64(best) - normaliser
+        drawn.tokens[r, place], drawn.logprobs[r, place] = best_id, np.float64(best) - normaliser
         last, last_id = best, best_id
 
 
@@ -246,7 +241,6 @@ def list_best(values: Row, ids: Ids, normaliser: F64, top_ids: NDArray[np.int64]
 def choose(
     table: NDArray[np.int64],
     asked: NDArray[np.float64],
-    spans: NDArray[np.int64],
     key: NDArray[np.uint64],
     todo: NDArray[np.int64],
 ) -> I64:
@@ -254,12 +248,10 @@ def choose(
     n = 0
     for s in range(table.shape[0]):
         control = table[s, 0]
-        if control == BIAS:
-            is_off = spans[0, 0] == spans[0, 1]
-        elif control == XTC:
-            is_off = asked[_THRESHOLD] == 0.0 or not xtc.comes_up(key[0], key[1], asked[XTC])
-        else:
-            is_off = asked[control] == _OFF[control]
+        is_off = asked[control] == OFF[control]
+        if control == XTC and not is_off:
+            coin = xtc_control.comes_up(key[0], key[1], asked[XTC])
+            is_off = asked[THRESHOLD] == 0.0 or not coin
         if not is_off:
             for i in range(3):
                 todo[n, i] = table[s, i]
@@ -301,50 +293,137 @@ def survive(
             truncate_by_mass(blocks, task, s, floor.heat_before, best, row)
         else:
             apply(task, s, row, left)
-        if task.table[s, 0] == BIAS and largest(row) == -np.inf:
+        if task.table[s, 0] <= BIAS and largest(row) == -np.inf:
             return 0, -1
     return n, 0
 
 
-# ---- controls that change the order
+# ---- controls that mask, or change the order
 
 
 @kernel
 def change_order(blocks: Blocks, task: Task) -> I64:
-    """Apply the biases and penalties that the chain begins with; how many steps they are."""
-    lead = 0
+    """Apply the masks, biases and penalties that the chain begins with; how many steps they are."""
+    lead, is_changed = 0, False
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
-        start, stop = task.spans[task.table[lead, 2]]
-        if lead == 0 or task.table[lead, 2] != task.table[lead - 1, 2]:
-            make_own(blocks, task.named[0, start:stop])
-        lead += 1
-    if lead:
-        for s in range(lead):
-            apply(task, s, blocks.own, EVERY)
+        if task.table[lead, 0] < BIAS:
+            task.words[:] = token_bitmask.ALL
+            while lead < task.table.shape[0] and task.table[lead, 0] < BIAS:
+                limit(task, lead)
+                lead += 1
+            mask(blocks, task.words)
+        else:
+            if lead == 0 or not names_the_same(task, lead, lead - 1):
+                make_own(blocks, named_by(task, lead))
+            apply(task, lead, blocks.own, EVERY)
+            is_changed = True
+            lead += 1
+    if is_changed:
         look_again(blocks)
     return lead
 
 
 @kernel
+def limit(task: Task, s: I64) -> None:
+    """Clear the bits of the tokens that a step's control removes."""
+    control, scope, _ = task.table[s]
+    words = task.words
+    if control == TOKEN_BITMASK:
+        words &= task.given_words[0]
+    elif control == ALLOWED:
+        words &= task.given_words[1]
+    elif control == BANNED:
+        bans.ban(words, listed(task, BANS)[0])
+    elif control == MIN_TOKENS:
+        if said(task, OUTPUT_ONLY).size < task.asked[MIN_TOKENS]:
+            bans.ban(words, listed(task, ENDS)[0])
+    elif control == NO_REPEAT:
+        bans.ban_repeats(words, said(task, scope), np.int64(task.asked[NO_REPEAT]))
+    else:
+        bad = listed(task, BAD)
+        bans.ban_phrases(words, bad[0], bad[1], said(task, scope))
+
+
+@kernel
+def listed(task: Task, kind: I64) -> NDArray[np.int64]:
+    """Tokens that a row names, with their numbers."""
+    return task.named[:, task.spans[kind, 0] : task.spans[kind, 1]]
+
+
+@kernel
+def said(task: Task, scope: I64) -> NDArray[np.int64]:
+    """The tokens of a scope, in order."""
+    first = task.spans[OUTPUT if scope == OUTPUT_ONLY else PROMPT, 0]
+    return task.said[first : task.spans[PROMPT if scope == PROMPT_ONLY else OUTPUT, 1]]
+
+
+@kernel
+def last_said(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
+    """The last of these."""
+    tokens = said(task, scope)
+    return tokens[max(0, tokens.size - window) :]
+
+
+@kernel
+def named_by(task: Task, s: I64) -> Any:
+    """The tokens that a bias or a penalty may change."""
+    control, scope, window = task.table[s]
+    if window >= 0:
+        return last_said(task, scope, window)
+    return listed(task, BIASES if control == BIAS else COUNTS)[0]
+
+
+@kernel
+def names_the_same(task: Task, s: I64, other: I64) -> bool:
+    """Whether two steps are penalties on the same tokens."""
+    a, b = task.table[s], task.table[other]
+    return bool(a[0] > BIAS and b[0] > BIAS and a[2] == b[2] and (a[2] < 0 or a[1] == b[1]))
+
+
+@kernel
 def find(task: Task, s: I64, ids: Ids) -> I64:
-    """Where among the survivors the tokens are that a step names, and their counts; how many."""
-    control, scope, source = task.table[s]
-    start, stop = task.spans[source]
-    tokens, in_prompt, in_output = task.named[:, start:stop]
+    """Where among the survivors the tokens are that a step names, and their counts or biases; how
+    many.
+    """
+    control, scope, window = task.table[s]
     places, counts = task.longs[0], task.longs[1]
+    if window >= 0:
+        n = count(last_said(task, scope, window), places, counts, task.longs[2])
+    else:
+        named = listed(task, BIASES if control == BIAS else COUNTS)
+        n = 0
+        for j in range(named.shape[1]):
+            number = named[1, j]
+            if control != BIAS:
+                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * named[2, j]
+                if number == 0:
+                    continue
+            places[n], counts[n] = named[0, j], number
+            n += 1
+    if not ids.size:
+        return n
+    left = 0
+    for j in range(n):
+        place = np.searchsorted(ids, places[j])
+        if place < ids.size and ids[place] == places[j]:
+            places[left], counts[left] = place, counts[j]
+            left += 1
+    return left
+
+
+@kernel
+def count(tokens: Longs, distinct: Longs, counts: Longs, by_token: Longs) -> I64:
+    """Fill in the distinct tokens and how often each occurs; how many. `by_token` is scratch."""
+    for i in range(tokens.size):
+        by_token[tokens[i]] = 0
     n = 0
-    for j in range(tokens.size):
-        place, count = tokens[j], in_prompt[j]
-        if control != BIAS:
-            count = (scope != 2) * count + (scope != 1) * in_output[j]
-            if count == 0:
-                continue
-        if ids.size:
-            place = np.searchsorted(ids, tokens[j])
-            if place == ids.size or ids[place] != tokens[j]:
-                continue
-        places[n], counts[n] = place, count
-        n += 1
+    for i in range(tokens.size):
+        if by_token[tokens[i]] == 0:
+            distinct[n] = tokens[i]
+            n += 1
+        by_token[tokens[i]] += 1
+    for j in range(n):
+        counts[j] = by_token[distinct[j]]
     return n
 
 
@@ -425,6 +504,8 @@ def weigh(
     exactly |= abs(top) > top_p.ESTIMABLE
     for b in range(tops.size):
         place = np.uint64(b * LANES)
+        if tops[b] == -_INF:
+            continue
         if tops[b] < value and not exactly:
             if is_own[b]:
                 share = top_p.estimate_block(own, place, peaks[b], heat)
@@ -448,7 +529,7 @@ def weigh(
     for j in range(token - b * LANES):
         x = temperature.product(blocks.buffer[j], high, low)
         if x == value:
-            before += mass(x - top)
+            before += mass_of(x - top)
     if estimate == 0.0:
         return total, total, before
     # Each mass is rounded down; a total as float64 is off by 512 at most.
@@ -484,28 +565,29 @@ def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
     final_tops = tops.copy()
     temperature.scale_below(final_tops, heat_after, top)
     before, after = temperature.factors(floor.heat_before), temperature.factors(heat_after)
-    came = arrivals(task.seed, task.position, np.arange(tops.size))
+    buffer, came = blocks.buffer, arrivals(task.seed, task.position, np.arange(tops.size))
     bound = final_tops + came.noise
     favourite = int(np.argmax(bound))
     limit, limit_token = -_INF, 0
     while True:
-        winner, score, value = -1, -np.inf, limit
+        winner, score = -1, -np.inf
         for turn in range(-1, tops.size):  # the favourite's score is one that few can reach
             b = favourite if turn < 0 else turn
             if turn == favourite or tops[b] < limit or bound[b] < score - MARGIN:
                 continue
             fetch(blocks, b)
             for j in range(LANES):
-                x = temperature.product(blocks.buffer[j], *before)
-                token = b * LANES + j
-                if x > limit or (x == limit and token < limit_token):
-                    y = temperature.product(x, *after)
-                    mine = contest(y, token, came, b, task.seed, task.position, score)
-                    if mine > score or (mine == score and token < winner):
-                        winner, score, value = token, mine, x
+                x = temperature.product(buffer[j], *before)
+                is_left = x > limit or (x == limit and b * LANES + j < limit_token)
+                buffer[j] = temperature.product(x, *after) if is_left else -_INF
+            mine, token = block_contest(buffer, 0, came, b, task.seed, task.position)
+            if mine > score or (mine == score and token < winner):
+                winner, score = token, mine
         if floor.weighs < 0:
             return winner
-        limit, limit_token = value, 0 if task.table[floor.weighs, 1] != 0 else winner
+        fetch(blocks, winner // LANES)
+        limit = temperature.product(buffer[winner % LANES], *before)
+        limit_token = 0 if task.table[floor.weighs, 1] != 0 else winner
         if is_before(blocks, task, floor.heat_before, tops, limit, limit_token):
             return winner
 
@@ -531,7 +613,11 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
     """A step's own kernel on one row of survivors, in place; with `ids` empty, on a whole row."""
     control, option, source = task.table[s]
     asked = task.asked[control]
-    if control < TEMPERATURE:
+    if control < BIAS:
+        task.words[:] = token_bitmask.ALL
+        limit(task, s)
+        token_bitmask.apply(row, ids, task.words)
+    elif control < TEMPERATURE:
         n = find(task, s, ids)
         places, counts = task.longs[0, :n], task.longs[1, :n]
         if control == BIAS:
@@ -559,4 +645,4 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
             marks = task.marks[source][: row.size].copy()
             for i in range(ids.size):
                 marks[i] = task.marks[source, ids[i]]
-        xtc.exclude_top(row, task.asked[_THRESHOLD], marks, option)
+        xtc_control.exclude_top(row, task.asked[THRESHOLD], marks, option)

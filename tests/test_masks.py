@@ -1,0 +1,294 @@
+"""The controls that mask: what each removes, and nothing else."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import logitchain as lc
+import reference
+import strategies
+from logitchain import jit
+from logitchain.controls.bans import ban, ban_phrases, ban_repeats
+
+VOCABS = (1, 5, 31, 32, 33, 63, 64, 65, 130) if jit.INTERPRETED else (1, 5, 32, 33, 64, 65, 700)
+
+
+def alike(logits, rows, definition):
+    """Hold a call to its definition, row by row; the rows left empty are its error."""
+    expected = [definition(row.astype(np.float64), r) for r, row in enumerate(logits)]
+    empty = [r for r, row in enumerate(expected) if not np.isfinite(row).any()]
+    if empty:
+        with pytest.raises(ValueError, match=f"^logits: row {empty[0]}, no finite logit is left$"):
+            rows()
+        return
+    ours = rows()
+    assert ours.dtype == np.float32
+    left = ours > -np.inf
+    assert_array_equal(left, np.isfinite(expected))
+    assert_array_equal(ours[left].view(np.int32), logits[left].view(np.int32))
+
+
+@st.composite
+def matrices(draw):
+    vocab = draw(st.sampled_from(VOCABS))
+    return draw(strategies.matrices(min_vocab=vocab, max_vocab=vocab))
+
+
+@given(data=st.data(), logits=matrices(), tail=st.sampled_from(("mask", "keep")))
+def test_token_bitmask(data, logits, tail):
+    vocab = logits.shape[1]
+    mask = data.draw(strategies.bitmasks(vocab))
+    masks = np.stack([np.roll(mask, r) for r in range(len(logits))])
+    alike(
+        logits,
+        lambda: lc.token_bitmask(logits, masks, tail=tail),
+        lambda row, r: reference.token_bitmask(row, masks[r], tail),
+    )
+    alike(
+        logits,
+        lambda: lc.token_bitmask(logits, mask, tail=tail),
+        lambda row, r: reference.token_bitmask(row, mask, tail),
+    )
+
+
+@pytest.mark.parametrize("name", ["allowed_tokens", "banned_tokens"])
+@given(data=st.data(), logits=matrices())
+def test_tokens_named(name, data, logits):
+    control, definition = getattr(lc, name), getattr(reference, name)
+    lists = [data.draw(strategies.tokens(logits.shape[1])) for _ in logits]
+    alike(logits, lambda: control(logits, lists), lambda row, r: definition(row, lists[r]))
+    alike(logits, lambda: control(logits, lists[0]), lambda row, _: definition(row, lists[0]))
+
+
+@given(data=st.data(), logits=matrices())
+def test_min_tokens(data, logits):
+    ends = data.draw(strategies.tokens(logits.shape[1]))
+    at_least, position = (
+        np.array([data.draw(st.integers(0, 3)) for _ in logits]) for _ in range(2)
+    )
+    alike(
+        logits,
+        lambda: lc.min_tokens(logits, at_least, ends, position=position),
+        lambda row, r: reference.min_tokens(row, at_least[r], ends, position[r]),
+    )
+
+
+@given(data=st.data(), logits=matrices())
+def test_no_repeat_ngram(data, logits):
+    few = st.lists(st.integers(0, min(2, logits.shape[1] - 1)), max_size=20)
+    lists = [data.draw(few) for _ in logits]
+    sizes = np.array([data.draw(st.integers(0, 4)) for _ in logits])
+
+    def definition(row, r):
+        return reference.no_repeat_ngram(row, sizes[r], lists[r]) if sizes[r] else row
+
+    alike(logits, lambda: lc.no_repeat_ngram(logits, sizes, lists), definition)
+
+
+@given(data=st.data(), logits=matrices())
+def test_bad_words(data, logits):
+    few = min(3, logits.shape[1])
+    words = data.draw(strategies.phrases(few))
+    lists = [data.draw(st.lists(st.integers(0, few - 1), max_size=6)) for _ in logits]
+    alike(
+        logits,
+        lambda: lc.bad_words(logits, words, lists),
+        lambda row, r: reference.bad_words(row, words, lists[r]),
+    )
+    each = [words[r:] for r in range(len(logits))]
+    if any(each):
+        alike(
+            logits,
+            lambda: lc.bad_words(logits, each, lists[0]),
+            lambda row, r: reference.bad_words(row, each[r], lists[0]),
+        )
+
+
+@given(data=st.data(), logits=matrices())
+def test_a_mask_is_the_same_first_or_last_and_twice_is_once(data, logits):
+    mask = data.draw(strategies.bitmasks(logits.shape[1]))
+    bias = {0: 1.5}
+    try:
+        masked = lc.token_bitmask(logits, mask)
+    except ValueError:
+        return
+    assert_array_equal(lc.token_bitmask(masked, mask), masked)
+    last = lc.token_bitmask(lc.logit_bias(logits, bias), mask)
+    assert_array_equal(lc.logit_bias(masked, bias), last)
+
+
+def test_out_is_filled_in_and_may_be_the_input():
+    row = np.arange(100, dtype=np.float32)
+    mask = np.full(4, 0x55555555, np.uint32)
+    expected = np.where(np.arange(100) % 2, -np.inf, row).astype(np.float32)
+    other = np.empty_like(row)
+    assert lc.token_bitmask(row, mask, out=other) is other
+    assert_array_equal(other, expected)
+    assert lc.token_bitmask(row, mask, out=row) is row
+    assert_array_equal(row, expected)
+
+
+def test_bits_beyond_the_vocabulary_are_ignored():
+    row = np.zeros(33, np.float32)
+    mask = np.array([0, -1, -1, -1], np.int32)
+    assert_array_equal(np.flatnonzero(lc.token_bitmask(row, mask) == 0), [32])
+
+
+def test_masks_as_grammar_libraries_hand_them_over():
+    mask = np.full((2, 2), -1, np.int32)  # one per row, of a matrix that is not contiguous
+    mask[0, 0] = 2**31 - 1
+    rows = lc.token_bitmask(np.zeros((2, 64)), np.asfortranarray(mask))
+    assert_array_equal(np.argwhere(rows == -np.inf), [[0, 31]])
+
+
+MASK = np.array([-1, -1], np.int32)
+BAD = [
+    (lambda: lc.token_bitmask(np.zeros(70), MASK, tail="error"), ValueError,
+     "mask must have a bit for each of 70 tokens, not 64"),
+    (lambda: lc.token_bitmask(np.zeros(70), MASK, tail="zero"), ValueError,
+     "tail must be one of mask, keep, error, not 'zero'"),
+    (lambda: lc.token_bitmask(np.zeros(70), [1, 2]), TypeError,
+     "mask must be int32 or uint32 words, not int64 (2,)"),
+    (lambda: lc.token_bitmask(np.zeros(70), MASK.reshape(1, 1, 2)), TypeError,
+     "mask must be int32 or uint32 words, not int32 (1, 1, 2)"),
+    (lambda: lc.token_bitmask(np.zeros((3, 70)), MASK.reshape(2, 1)), ValueError,
+     "mask must be one or one per row (3), not 2"),
+    (lambda: lc.token_bitmask(np.zeros((3, 70)), MASK[None]), ValueError,
+     "mask must be one or one per row (3), not 1"),
+    (lambda: lc.token_bitmask(np.zeros(70), np.zeros(3, np.int32)), ValueError,
+     "logits: no finite logit is left"),
+    (lambda: lc.allowed_tokens(np.zeros(4), []), ValueError, "logits: no finite logit is left"),
+    (lambda: lc.allowed_tokens(np.zeros(4), [4]), ValueError,
+     "allowed_tokens must be in [0, 4), not 4"),
+    (lambda: lc.banned_tokens(np.zeros((2, 4)), [[1], [-1]]), ValueError,
+     "banned_tokens of row 1 must be in [0, 4), not -1"),
+    (lambda: lc.banned_tokens(np.zeros(4), [True]), TypeError,
+     "banned_tokens must be a sequence of integers, not [True]"),
+    (lambda: lc.min_tokens(np.zeros(4), -1, [0], position=0), ValueError,
+     "min_tokens must be in [0, inf), not -1"),
+    (lambda: lc.min_tokens(np.zeros(4), 1, [9], position=0), ValueError,
+     "eos_token must be in [0, 4), not 9"),
+    (lambda: lc.no_repeat_ngram(np.zeros(4), 1.5, [0]), TypeError,
+     "no_repeat_ngram must be an integer in [0, inf), not 1.5"),
+    (lambda: lc.bad_words(np.zeros(4), [[]], [0]), ValueError,
+     "bad_words must be non-empty lists of token ids, not [[]]"),
+    (lambda: lc.bad_words(np.zeros(4), [[7]], [0]), ValueError,
+     "bad_words must be in [0, 4), not 7"),
+    (lambda: lc.bad_words(np.zeros(4), ["no"], [0]), TypeError,
+     "bad_words must be lists of token ids, not ['no']"),
+    (lambda: lc.bad_words(np.zeros((3, 4)), [[[1]], [[2]]], [0]), ValueError,
+     "bad_words must be one list or one per row (3), not 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), BAD, ids=[text for _, _, text in BAD])
+def test_a_bad_call_names_what_is_wrong(call, kind, text):
+    with pytest.raises(kind, match=f"^{re.escape(text)}$"):
+        call()
+
+
+# ---- masks of a batch's rows
+
+
+def masked(mask, vocab=70, **fields):
+    batch = lc.Batch(vocab)
+    first, second = batch.add(lc.Params(n=2, seed=1, **fields))
+    batch.set_mask(second, mask)
+    return batch, first, second
+
+
+def test_a_rows_mask_holds_until_it_is_set_again_and_is_its_own():
+    batch, first, second = masked(np.array([1 << 7, 0], np.int32))
+    logits, chain = np.zeros((2, 70), np.float32), lc.Chain()
+    for _ in range(3):
+        tokens = chain.sample(logits, batch)
+        assert tokens[1] == 7
+        assert tokens[0] != 7
+        batch.append(tokens)
+    batch.remove(first)  # rows come and go
+    batch.add(lc.Params(seed=3))
+    assert chain(logits, batch)[0].max() == 0
+    assert np.isfinite(chain(logits, batch)).sum(axis=1).tolist() == [1, 70]
+    batch.set_mask(second, None)
+    assert_array_equal(chain(logits, batch), logits)
+
+
+def test_the_tail_of_a_short_mask():
+    for tail, left in (("mask", 1), ("keep", 7)):
+        batch, _, second = masked(np.array([8, 0], np.int32))
+        batch.set_mask(second, np.array([8, 0], np.uint32), tail=tail)
+        assert np.isfinite(lc.Chain()(np.zeros((2, 70)), batch)).sum(axis=1).tolist() == [70, left]
+    with pytest.raises(ValueError, match="mask must have a bit for each of 70 tokens, not 64"):
+        batch.set_mask(second, np.array([8, 0], np.uint32), tail="error")
+
+
+@pytest.mark.parametrize("mask", [np.zeros((1, 3), np.int32), np.zeros(3), [1, 2], 5, "mask"])
+def test_a_batch_wants_words(mask):
+    with pytest.raises(TypeError, match=r"^mask must be "):
+        masked(mask)
+
+
+def test_a_row_left_with_no_token_is_reported_and_not_drawn():
+    batch, _, _ = masked(np.array([2, 0, 0], np.int32), banned_tokens=[1])
+    logits = np.zeros((2, 70), np.float32)
+    with pytest.raises(ValueError, match=r"^logits: row 1, no finite logit is left$"):
+        lc.Chain().sample(logits, batch)
+    tokens = lc.Chain(on_invalid="mark").sample(logits, batch)
+    assert tokens[0] >= 0
+    assert tokens[1] == -1
+    assert batch.status == ["ok", "no finite logit is left"]
+
+
+def test_ends_are_banned_for_as_long_as_the_request_says():
+    batch = lc.Batch(4)
+    batch.add(lc.Params(min_tokens=3, eos_token=[3], temperature=0.0))
+    logits = np.array([[0.0, 1.0, 2.0, 9.0]])
+    said = []
+    for _ in range(5):
+        said += lc.Chain().sample(logits, batch).tolist()
+        batch.append(said[-1:])
+    assert said == [2, 2, 2, 3, 3]
+
+
+def test_no_ngram_is_said_twice_and_no_bad_word_at_all():
+    batch = lc.Batch(3)
+    (row,) = batch.add(lc.Params(no_repeat_ngram=2, bad_words=[[0, 0]], temperature=0.0), [2, 0])
+    logits = np.array([[2.0, 1.0, 0.0]])
+    for _ in range(6):
+        batch.append(lc.Chain().sample(logits, batch))
+    text = [2, 0, *batch.output(row)]
+    pairs = list(pairwise(text))
+    assert len(set(pairs)) == len(pairs)
+    assert (0, 0) not in pairwise(batch.output(row))
+
+
+def test_bad_words_look_at_the_output_alone_unless_told():
+    batch = lc.Batch(3)
+    batch.add(lc.Params(bad_words=[[1, 0]]), [1])
+    logits = np.zeros((1, 3))
+    assert np.isfinite(lc.Chain(("bad_words",))(logits, batch)).all()
+    told = lc.Chain([("bad_words", {"scope": "all"})])(logits, batch)
+    assert_array_equal(told, [[-np.inf, 0, 0]])
+
+
+def test_an_ngram_of_one_is_off_in_a_request():
+    batch = lc.Batch(3)
+    batch.add(lc.Params(no_repeat_ngram=1), [1, 2])
+    assert np.isfinite(lc.Chain()(np.zeros((1, 3)), batch)).all()
+
+
+def test_kernels_stay_inside_their_arrays_where_histories_are_longer_than_the_vocabulary():
+    words = np.full(1, np.uint64(2**64 - 1))
+    said = np.tile(np.arange(3), 50)
+    ban_repeats(words, said, 200)
+    ban_phrases(words, said, np.full(150, 150), said[:5])
+    assert words[0] == 2**64 - 1
+    ban_repeats(words, said, 2)
+    assert words[0] == 2**64 - 1 - (1 << 0)
+    ban(words, said)
+    assert words[0] == 2**64 - 8
