@@ -32,11 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the loopback address by default")
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")
+    parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
     parser.add_argument("--token-from", default="", help="environment variable with the token")
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
     with timed(f"loading {MODEL}"):
-        scheduler = Scheduler(Model.load())
+        scheduler = Scheduler(Model.load(), logprobs=arguments.logprobs)
         grammars = Grammars(scheduler.model.tokenizer)
     with timed("compiling the kernels; they are kept for the next time"):
         scheduler.answer(read(HELLO, scheduler.model, grammars))

@@ -52,12 +52,9 @@ class Answer:
             "seed": self.seed,
         }
 
-    def mask(self, logits: NDArray[np.float32]) -> None:
-        """Remove the tokens that the grammar does not allow next, in place."""
-        if self._grammar:
-            words = allowed(self._grammar, logits.size)
-            bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: logits.size]
-            logits[bits == 0] = -np.inf
+    def allowed(self) -> NDArray[np.int32] | None:
+        """The tokens that its grammar allows next, as packed bits; None for all."""
+        return allowed(self._grammar, self.tokenizer.vocab_size) if self._grammar else None
 
     def append(self, token: int, logprob: float, top: Any) -> dict[str, Any]:
         """Take the next token; what `choices` of a chunk says of it.

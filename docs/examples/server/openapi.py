@@ -47,6 +47,7 @@ def _number(name: str) -> Schema:
 
 STRING, BOOLEAN, TEXT = {"type": "string"}, {"type": "boolean"}, {"type": "string", "minLength": 1}
 TOKEN = {"type": "integer", "minimum": 0, "maximum": VOCABULARY - 1}
+TOKENS = {**TOKEN, "type": ["integer", "array", "null"], "items": TOKEN}
 SEED = {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}
 ANYTHING = {"type": "object"}
 
@@ -58,7 +59,8 @@ SAMPLING = {
     "logprobs": _or_null(BOOLEAN),
     "seed": {**SEED, "type": ["integer", "array", "null"], "items": SEED, "minItems": 1},
     "stop": {**TEXT, "type": ["string", "array", "null"], "items": TEXT},
-    "eos_token": {**TOKEN, "type": ["integer", "array", "null"], "items": TOKEN},
+    **dict.fromkeys(("eos_token", "allowed_tokens", "banned_tokens"), TOKENS),
+    "bad_words": _or_null(_list(_list(TOKEN, minItems=1))),
     "logit_bias": {
         "type": ["object", "null"],
         "propertyNames": {"pattern": "^[0-9]{1,5}$"},

@@ -73,9 +73,9 @@ class Row:
 class Scheduler:
     """The rows that run, the prompts that are read, the requests that wait."""
 
-    def __init__(self, model: Model, *, most_rows: int = MOST_ROWS, most_waiting: int = 64) -> None:
+    def __init__(self, model: Model, *, most_waiting: int = 64, logprobs: str = "raw") -> None:
         """A scheduler without work; whoever calls `step` owns the model."""
-        self.model, self.most_rows, self.most_waiting = model, most_rows, most_waiting
+        self.model, self.most_waiting, self.logprobs = model, most_waiting, logprobs
         self.chain = lc.Chain(on_invalid="mark")
         self.batch = lc.Batch(model.tokenizer.vocab_size)
         self.rows: dict[int, Row] = {}  # by handle, in the order of the batch
@@ -147,7 +147,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Begin to read the prompts of waiting jobs, as far as there are rows for them."""
-        while self.waiting and self._taken() + self.waiting[0].request.params.n <= self.most_rows:
+        while self.waiting and self._taken() + self.waiting[0].request.params.n <= MOST_ROWS:
             job = self.waiting.popleft()
             self.reading.append(Reading(job, self.model.new_cache(), job.request.prompt))
 
@@ -179,7 +179,10 @@ class Scheduler:
         """A token for every row."""
         if not self.rows:
             return
-        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch)
+        for handle, row in self.rows.items():
+            if (mask := row.answer.allowed()) is not None:
+                self.batch.set_mask(handle, mask)
+        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch, of=self.logprobs)
         columns = [self.batch.status, *(column.tolist() for column in drawn)]
         for handle, status, token, logprob, *top in zip(list(self.rows), *columns, strict=True):
             row = self.rows[handle]
@@ -196,17 +199,14 @@ class Scheduler:
                 self._move_on(handle, row)
 
     def _logits(self) -> Floats:
-        """Those of every row's next token, without what its grammar forbids."""
+        """Those of every row's next token."""
         behind = [row for row in self.rows.values() if row.logits is None]
         if behind:
             last = [row.answer.tokens[-1] for row in behind]
             fresh = self.model.step([row.cache for row in behind], last)
             for row, logits in zip(behind, fresh, strict=True):
                 row.logits = logits
-        logits = np.stack([row.logits for row in self.rows.values()])
-        for row, its in zip(self.rows.values(), logits, strict=True):
-            row.answer.mask(its)
-        return logits
+        return np.stack([row.logits for row in self.rows.values()])
 
     def _move_on(self, handle: int, row: Row) -> None:
         """After a row's token: the next one, or a tool's result to read, or the end."""

@@ -106,7 +106,7 @@ def _grammar(functions: Any, required: bool, parallel: bool) -> str:
         + json.dumps(CLOSE)
         for function in functions
     ]
-    more = f'({json.dumps(chr(10) + tag)} call)*' if parallel else ""
+    more = f"({json.dumps(chr(10) + tag)} call)*" if parallel else ""
     head = json.dumps(tag) if required else "head"
     return f"""
 start: {head} call {more} {"" if required else "| TEXT"}
