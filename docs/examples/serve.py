@@ -33,11 +33,14 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the loopback address by default")
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")
     parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
+    parser.add_argument("--waiting", type=int, default=64, help="how many requests may wait")
     parser.add_argument("--token-from", default="", help="environment variable with the token")
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
     with timed(f"loading {MODEL}"):
-        scheduler = Scheduler(Model.load(), logprobs=arguments.logprobs)
+        scheduler = Scheduler(
+            Model.load(), logprobs=arguments.logprobs, most_waiting=arguments.waiting
+        )
         grammars = Grammars(scheduler.model.tokenizer)
     with timed("compiling the kernels; they are kept for the next time"):
         scheduler.answer(read(HELLO, scheduler.model, grammars))

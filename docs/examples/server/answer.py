@@ -1,7 +1,6 @@
 """One choice of a response, from its tokens to its deltas, over as many turns as its tools take."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,8 +30,9 @@ def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Star
         _check_token(request, token)
         body = _parsed(await _body(request))
         asked = await run_in_threadpool(protocol.read, body, scheduler.model, grammars)
-        loop, entries = asyncio.get_running_loop(), asyncio.Queue()
-        job = scheduler.submit(asked, lambda e: loop.call_soon_threadsafe(entries.put_nowait, e))
+        entries: asyncio.Queue[Any] = asyncio.Queue()
+        put = partial(asyncio.get_running_loop().call_soon_threadsafe, entries.put_nowait)
+        job = scheduler.submit(asked, put)
         if asked.stream:
             return Stream(scheduler, job, entries)
         try:

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-
 _NAME = r"(?:a token id in )?(\w+)\S* (?:must|names) "
 
 

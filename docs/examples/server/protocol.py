@@ -1,4 +1,4 @@
-"""The API's bodies: from a request's to what it asks for, from an answer's deltas to the response's."""
+"""Bodies: from a request's to what it asks for, from an answer's deltas to the response's."""
 
 import secrets
 import time

@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(eq=False)
 class Reading:
-    """A prompt that the model has not read to its end: for a job's answers, or for one's next turn."""
+    """A prompt that is being read: for all answers of a job, or for the next turn of one."""
 
     job: Job
     cache: Cache
@@ -227,8 +227,8 @@ class Scheduler:
     def _give_up(self) -> None:
         """End whatever is under way."""
         error = ApiError(500, "the server failed; it goes on with other requests", code="failed")
-        for part in (*self.rows.values(), *self.reading):
-            part.job.end(error)
+        for job in [row.job for row in self.rows.values()] + [r.job for r in self.reading]:
+            job.end(error)
         self.rows.clear()
         self.reading.clear()
         self.batch = lc.Batch(self.model.tokenizer.vocab_size)
