@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -21,6 +21,7 @@ from .scheduler import Job, Scheduler
 from .tools import Grammars
 
 MOST_BYTES = 1 << 20  # in a body
+GONE = ApiError(499, "the client went away", code="client_gone")
 
 
 def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Starlette:
@@ -59,7 +60,7 @@ def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Star
             Route("/health", health),
             Route("/openapi.json", description),
         ],
-        exception_handlers={ApiError: _refused, HTTPException: _not_there},
+        exception_handlers={ApiError: _refused, HTTPException: _not_there, Exception: _failed},
     )
 
 
@@ -111,7 +112,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> 
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not tasks[0].done():
-            raise ApiError(499, "the client went away", code="client_gone")
+            raise GONE
         return tasks[0].result()
     finally:
         for task in tasks:
@@ -124,13 +125,16 @@ async def _gone(request: Request) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            message = f"the body must have at most {MOST_BYTES} bytes"
-            raise ApiError(413, message, code="body_too_large")
-    return body
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                message = f"the body must have at most {MOST_BYTES} bytes"
+                raise ApiError(413, message, code="body_too_large")
+    except ClientDisconnect:
+        raise GONE from None
+    return bytes(body)
 
 
 def _parsed(body: bytes) -> Any:
@@ -162,3 +166,7 @@ async def _not_there(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     refused = ApiError(error.status_code, f"{request.url.path}: {error.detail}", code="no_route")
     return JSONResponse(refused.body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return await _refused(request, ApiError(500, "the server failed", code="failed"))

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-_NAME = r"(?:a token id in )?(\w+)\S* (?:must|names) "
+from logitchain.params import FIELDS
 
 
 class ApiError(Exception):
@@ -22,6 +22,9 @@ class ApiError(Exception):
 
 
 def invalid(message: str, param: str | None = None) -> ApiError:
-    """A field of the body with a bad value; the message names it if `param` does not."""
-    named = re.search(r"field '([^']*)'", message) or re.match(_NAME, message)
-    return ApiError(400, message, code="invalid_value", param=param or (named and named[1]))
+    """A bad value; without `param`, the field at fault is the first that the message names."""
+    if named := re.search(r"field '([^']*)'", message):
+        param = param or named[1]
+    for word in re.findall(r"\w+", message):
+        param = param or (word if word in FIELDS else None)
+    return ApiError(400, message, code="invalid_value", param=param)

@@ -89,7 +89,7 @@ MESSAGE = _object(
     },
     "role",
     **{
-        "if": {"properties": {"role": {"const": "assistant"}}},
+        "if": {"properties": {"role": {"const": "assistant"}}, "required": ["role"]},
         "else": {
             "properties": {"content": {"type": ["string", "array"]}},
             "required": ["content"],
@@ -108,7 +108,10 @@ FUNCTION = _object(
 TOOL = _object(
     {"type": {"enum": ["function", *BUILT_IN]}, "function": FUNCTION},
     "type",
-    **{"if": {"properties": {"type": {"const": "function"}}}, "then": {"required": ["function"]}},
+    **{
+        "if": {"properties": {"type": {"const": "function"}}, "required": ["type"]},
+        "then": {"required": ["function"]},
+    },
 )
 NAMED = _object(
     {"type": {"const": "function"}, "function": _object({"name": STRING}, "name")},

@@ -39,22 +39,26 @@ def read(body: Any, model: Model, grammars: Grammars) -> Request:
     """A request from its body as parsed; ApiError names the field that is at fault."""
     try:
         params = lc.Params.from_request(body)
+        check(body)
         lc.Batch(model.tokenizer.vocab_size).add(params)  # no id is outside the vocabulary
     except (TypeError, ValueError) as error:
         raise invalid(str(error)) from None
-    check(body)
     if body["model"] != MODEL:
         message = f"model must be {MODEL}, not {body['model']}"
         raise ApiError(404, message, code="model_not_found", param="model")
     if params.top_logprobs and not params.logprobs:
         raise invalid(f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}")
+    if body.get("stream_options") and not body.get("stream"):
+        raise invalid("stream_options must be null without stream", "stream_options")
     tools = grammars.tools(body)
     if params.min_tokens and tools.functions:
         raise invalid(f"min_tokens must be 0 with tools, not {params.min_tokens}")
     prompt = model.tokenizer.encode(_prompt(body, tools))
     left = CONTEXT - len(prompt)
     if left < 1:
-        raise invalid(f"messages must have less than {CONTEXT} tokens, not {len(prompt)}")
+        raise invalid(
+            f"messages must have less than {CONTEXT} tokens, not {len(prompt)}", "messages"
+        )
     return Request(
         id=new_id("chatcmpl"),
         created=int(time.time()),
