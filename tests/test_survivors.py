@@ -12,7 +12,7 @@ import strategies
 from logitchain import jit, numerics
 from logitchain.blocks import Blocks, look
 from logitchain.chain import DEFAULT, PRESETS
-from logitchain.survivors import NEVER, weigh
+from logitchain.nucleus import NEVER, weigh
 from test_chain import ORDERS, by_hand, check, masks, steps
 
 INTERPRETED = jit.INTERPRETED

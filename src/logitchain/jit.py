@@ -30,8 +30,8 @@ def inlined(function: F) -> F:
 
 
 def spliced(function: F) -> F:
-    """The same for functions of arrays: in a call, even an inlined one, numba counts references to
-    each array, which takes 50 ns.
+    """The same for functions of arrays that have one `return`, at their end: numba's own inliner
+    gets several wrong. It saves 50 ns a call and array, and half a second of compiling.
     """
     return _compiled(function, inline="always")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Ids, block_count
-from .jit import kernel
+from .jit import spliced
 from .lanes import LANES
 from .numerics import I64, Row
 
@@ -44,14 +44,14 @@ THRESHOLD = XTC + 1
 OFF = tuple(float(name in ("repetition_penalty", "temperature", "top_p")) for name in ASKED)
 
 #: What a row has in `Requests.named`: its bias, the counts of its history, and token lists ...
-BIASES, COUNTS, BANS, ENDS, BAD = range(5)
+BIASES, COUNTS, BANS, ENDS, BAD = map(np.int64, range(5))
 #: ... and in `Requests.said`.
-PROMPT, OUTPUT = 5, 6
+PROMPT, OUTPUT = map(np.int64, (5, 6))
 KINDS = 7
 
 #: Which tokens of a history count, as a step has it.
 SCOPES = ("all", "prompt", "output")
-PROMPT_ONLY, OUTPUT_ONLY = 1, 2
+PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
 
 
 class Steps(NamedTuple):
@@ -88,7 +88,7 @@ def columns(table: NDArray[np.int64]) -> Columns:
     return Columns(table[:, :_A].view(np.float64), table[:, _A : _A + 2].view(np.uint64), spans)
 
 
-@kernel
+@spliced
 def columns_of(row: NDArray[np.int64]) -> Columns:
     """The same of one row (WIDTH,)."""
     spans = row[_A + 2 :].reshape(KINDS, 2)
@@ -114,7 +114,7 @@ def scratch(vocab: int) -> NDArray[np.uint8]:
     return np.empty(36 * number * LANES + 13 * number + 4 * LANES, np.uint8)
 
 
-@kernel
+@spliced
 def lay_out(memory: NDArray[np.uint8], vocab: I64) -> Scratch:
     """What is where in there."""
     number = (vocab + LANES - 1) // LANES
@@ -178,3 +178,13 @@ class Task(NamedTuple):
     marks: NDArray[np.bool_]
     words: NDArray[np.uint64]  # scratch
     longs: NDArray[np.int64]  # scratch
+
+
+class Floor(NamedTuple):
+    """What is known of a row's survivors before any is looked at."""
+
+    logit: Any  # nothing under it survives; NO_CUT if nothing is known
+    weighs: Any  # the step, a top_p, that needs the mass of all tokens; or -1
+    heat_before: Any  # the temperature before that step
+    heat: Any  # the temperature at the end
+    is_loose: Any  # whether no other step removes anything: then the draw may come first

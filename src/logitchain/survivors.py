@@ -18,7 +18,6 @@ from .blocks import (
     Ids,
     convert_and_look,
     copy,
-    fetch,
     from_bits,
     gather,
     look,
@@ -26,43 +25,23 @@ from .blocks import (
     make_own,
     mask,
 )
-from .controls import bans, logit_bias, min_p, penalties, temperature, token_bitmask, top_k, top_p
-from .controls import xtc as xtc_control
-from .jit import borrowed, kernel
-from .lanes import LANES
+from .controls import min_p, temperature, token_bitmask, top_k, top_p
+from .jit import borrowed, kernel, spliced
 from .logprobs import log_normaliser, normaliser_of
-from .numerics import F32, F64, I64, MASS_BITS, Row, exp
-from .numerics import mass as mass_of
-from .order import NO_CUT, at_least, float_to_key, key_to_float, largest
+from .nucleus import NEVER, NO_TOKEN, draw_first, truncate_by_mass, weigh
+from .numerics import F32, F64, I64, Row
+from .order import NO_CUT, at_least, largest
 from .plan import (
-    ALLOWED,
-    BAD,
-    BANNED,
-    BANS,
     BIAS,
-    BIASES,
-    COUNTS,
-    ENDS,
-    FREQUENCY,
     MIN_P,
-    MIN_TOKENS,
-    NO_REPEAT,
     NOTHING,
-    OFF,
-    OUTPUT,
-    OUTPUT_ONLY,
     PROCESSED,
-    PROMPT,
-    PROMPT_ONLY,
     RAW,
-    REPETITION,
     TEMPERATURE,
-    THRESHOLD,
-    TOKEN_BITMASK,
     TOP_K,
     TOP_P,
-    XTC,
     Drawn,
+    Floor,
     Requests,
     Scratch,
     Steps,
@@ -71,15 +50,12 @@ from .plan import (
     lay_out,
 )
 from .rows import FLOAT32, Rows, Stored
-from .sample import EVERY, MARGIN, arrivals, block_contest, race
+from .sample import EVERY, race
+from .steps import apply, choose, limit, named_by, names_the_same
 
 Longs = NDArray[np.int64]
 
-_NO_MARKS = np.empty(0, np.bool_)
 _INF = np.float32(np.inf)
-_SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
-#: More than the mass of any row, and a float64.
-NEVER = np.int64(2**63 - 2**10)
 
 
 def run(
@@ -166,14 +142,7 @@ def run_row(
         drawn.tokens[r, 0] = -1
         return False
     values, ids = here.values, here.ids
-    normaliser = 0.0
-    if drawn.of == RAW:
-        total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, 0, NEVER, True)
-        normaliser = normaliser_of(largest(blocks.peaks), total)
-        n = gather(
-            blocks, at_least(top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)), values, ids
-        )
-        list_best(values[:n], ids[:n], normaliser, drawn, r)
+    normaliser = list_best_as_given(blocks, here, drawn, r) if drawn.of == RAW else 0.0
     draws = out.shape[0] == 0
     whole = values if draws else out[r]
     n, token = survive(blocks, task, values, ids, whole, draws and drawn.of != PROCESSED)
@@ -192,14 +161,13 @@ def run_row(
             logit = from_bits(given.kind, given.narrow[r, token])
         drawn.logprobs[r, 0] = np.float64(logit) - normaliser
     if not draws and 0 < n < ids.size:
-        for i in range(ids.size):
-            whole[i] = -np.inf
+        whole[:] = -np.inf
         for i in range(n):
             whole[left[i]] = values[i]
     return token >= 0
 
 
-@kernel
+@spliced
 def prepare(r: I64, steps: Steps, requests: Requests, here: Scratch, todo: Longs) -> Task:
     """A row's work: the steps that do something to it, and what they read."""
     asked, key, spans = columns_of(requests.columns[r])
@@ -237,26 +205,15 @@ def list_best(values: Row, ids: Ids, normaliser: F64, drawn: Drawn, r: I64) -> N
         last, last_id = best, best_id
 
 
-@kernel
-def choose(
-    table: NDArray[np.int64],
-    asked: NDArray[np.float64],
-    key: NDArray[np.uint64],
-    todo: NDArray[np.int64],
-) -> I64:
-    """List the steps that do something to a row; how many."""
-    n = 0
-    for s in range(table.shape[0]):
-        control = table[s, 0]
-        is_off = asked[control] == OFF[control]
-        if control == XTC and not is_off:
-            coin = xtc_control.comes_up(key[0], key[1], asked[XTC])
-            is_off = asked[THRESHOLD] == 0.0 or not coin
-        if not is_off:
-            for i in range(3):
-                todo[n, i] = table[s, i]
-            n += 1
-    return n
+@spliced
+def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> F64:
+    """The same of the row as it came; its normaliser."""
+    total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, NO_TOKEN, NEVER, True)
+    normaliser = normaliser_of(largest(blocks.peaks), total)
+    floor = top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)
+    n = gather(blocks, at_least(floor), here.values, here.ids)
+    list_best(here.values[:n], here.ids[:n], normaliser, drawn, r)
+    return normaliser
 
 
 @kernel
@@ -301,10 +258,10 @@ def survive(
 # ---- controls that mask, or change the order
 
 
-@kernel
+@spliced
 def change_order(blocks: Blocks, task: Task) -> I64:
     """Apply the masks, biases and penalties that the chain begins with; how many steps they are."""
-    lead, is_changed = 0, False
+    lead, is_changed = np.int64(0), False  # of a literal numba compiles every callee once more
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
         if task.table[lead, 0] < BIAS:
             task.words[:] = token_bitmask.ALL
@@ -323,124 +280,10 @@ def change_order(blocks: Blocks, task: Task) -> I64:
     return lead
 
 
-@kernel
-def limit(task: Task, s: I64) -> None:
-    """Clear the bits of the tokens that a step's control removes."""
-    control, scope, _ = task.table[s]
-    words = task.words
-    if control == TOKEN_BITMASK:
-        words &= task.given_words[0]
-    elif control == ALLOWED:
-        words &= task.given_words[1]
-    elif control == BANNED:
-        bans.ban(words, listed(task, BANS)[0])
-    elif control == MIN_TOKENS:
-        if said(task, OUTPUT_ONLY).size < task.asked[MIN_TOKENS]:
-            bans.ban(words, listed(task, ENDS)[0])
-    elif control == NO_REPEAT:
-        bans.ban_repeats(words, said(task, scope), np.int64(task.asked[NO_REPEAT]))
-    else:
-        bad = listed(task, BAD)
-        bans.ban_phrases(words, bad[0], bad[1], said(task, scope))
-
-
-@kernel
-def listed(task: Task, kind: I64) -> NDArray[np.int64]:
-    """Tokens that a row names, with their numbers."""
-    return task.named[:, task.spans[kind, 0] : task.spans[kind, 1]]
-
-
-@kernel
-def said(task: Task, scope: I64) -> NDArray[np.int64]:
-    """The tokens of a scope, in order."""
-    first = task.spans[OUTPUT if scope == OUTPUT_ONLY else PROMPT, 0]
-    return task.said[first : task.spans[PROMPT if scope == PROMPT_ONLY else OUTPUT, 1]]
-
-
-@kernel
-def last_said(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
-    """The last of these."""
-    tokens = said(task, scope)
-    return tokens[max(0, tokens.size - window) :]
-
-
-@kernel
-def named_by(task: Task, s: I64) -> Any:
-    """The tokens that a bias or a penalty may change."""
-    control, scope, window = task.table[s]
-    if window >= 0:
-        return last_said(task, scope, window)
-    return listed(task, BIASES if control == BIAS else COUNTS)[0]
-
-
-@kernel
-def names_the_same(task: Task, s: I64, other: I64) -> bool:
-    """Whether two steps are penalties on the same tokens."""
-    a, b = task.table[s], task.table[other]
-    return bool(a[0] > BIAS and b[0] > BIAS and a[2] == b[2] and (a[2] < 0 or a[1] == b[1]))
-
-
-@kernel
-def find(task: Task, s: I64, ids: Ids) -> I64:
-    """Where among the survivors the tokens are that a step names, and their counts or biases; how
-    many.
-    """
-    control, scope, window = task.table[s]
-    places, counts = task.longs[0], task.longs[1]
-    if window >= 0:
-        n = count(last_said(task, scope, window), places, counts, task.longs[2])
-    else:
-        named = listed(task, BIASES if control == BIAS else COUNTS)
-        n = 0
-        for j in range(named.shape[1]):
-            number = named[1, j]
-            if control != BIAS:
-                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * named[2, j]
-                if number == 0:
-                    continue
-            places[n], counts[n] = named[0, j], number
-            n += 1
-    if not ids.size:
-        return n
-    left = 0
-    for j in range(n):
-        place = np.searchsorted(ids, places[j])
-        if place < ids.size and ids[place] == places[j]:
-            places[left], counts[left] = place, counts[j]
-            left += 1
-    return left
-
-
-@kernel
-def count(tokens: Longs, distinct: Longs, counts: Longs, by_token: Longs) -> I64:
-    """Fill in the distinct tokens and how often each occurs; how many. `by_token` is scratch."""
-    for i in range(tokens.size):
-        by_token[tokens[i]] = 0
-    n = 0
-    for i in range(tokens.size):
-        if by_token[tokens[i]] == 0:
-            distinct[n] = tokens[i]
-            n += 1
-        by_token[tokens[i]] += 1
-    for j in range(n):
-        counts[j] = by_token[distinct[j]]
-    return n
-
-
 # ---- floors
 
 
-class Floor(NamedTuple):
-    """What is known of a row's survivors before any is looked at."""
-
-    logit: Any  # nothing under it survives; NO_CUT if nothing is known
-    weighs: Any  # the step, a top_p, that needs the mass of all tokens; or -1
-    heat_before: Any  # the temperature before that step
-    heat: Any  # the temperature at the end
-    is_loose: Any  # whether no other step removes anything: then the draw may come first
-
-
-@kernel
+@spliced
 def highest_floor(task: Task, lead: I64, peaks: Row, best: F32, vocab: I64) -> Floor:
     """From step `lead` on, as long as each control keeps the order and removes from its end, what
     one of them removes is lost, whatever the others do.
@@ -474,175 +317,3 @@ def highest_floor(task: Task, lead: I64, peaks: Row, best: F32, vocab: I64) -> F
     else:
         logit = NO_CUT
     return Floor(logit, weighs, heat_before, heat, is_loose and is_safe)
-
-
-# ---- the mass of a whole row
-
-
-@kernel
-def weigh(
-    blocks: Blocks,
-    heat: F64,
-    tops: Row,
-    value: F32,
-    token: I64,
-    enough: I64,
-    exactly: bool,
-) -> tuple[I64, I64, I64]:
-    """(the row's mass at least, at most; the mass of the tokens before one in the order).
-
-    heat        the temperature, after which the blocks' largest logits are `tops`
-    value       the token's logit; +inf if it does not matter
-    enough      a mass with which to stop
-    exactly     whether blocks without tokens before that one are weighed too, or only estimated
-    """
-    row, own, is_own, peaks, _ = blocks
-    top = largest(tops)
-    high, low = temperature.factors(heat)
-    above = key_to_float(np.int32(float_to_key(value) + 1))
-    total, before, estimate = np.int64(0), np.int64(0), 0.0
-    exactly |= abs(top) > top_p.ESTIMABLE
-    for b in range(tops.size):
-        place = np.uint64(b * LANES)
-        if tops[b] == -_INF:
-            continue
-        if tops[b] < value and not exactly:
-            if is_own[b]:
-                share = top_p.estimate_block(own, place, peaks[b], heat)
-            else:
-                share = top_p.estimate_block(row, place, peaks[b], heat)
-            estimate += share * np.float64(exp(tops[b] - top)) * 2.0**MASS_BITS
-            if total + estimate * _SURELY > enough:
-                return enough + 1, enough + 1, before
-            continue
-        bar = value if (b + 1) * LANES <= token else above
-        if is_own[b]:
-            here = top_p.weigh_block(own, place, high, low, top, bar)
-        else:
-            here = top_p.weigh_block(row, place, high, low, top, bar)
-        total += here[0]
-        before += here[1]
-        if total > enough:
-            return total, total, before
-    b = token // LANES  # in the token's own block, its equals before it
-    fetch(blocks, b)
-    for j in range(token - b * LANES):
-        x = temperature.product(blocks.buffer[j], high, low)
-        if x == value:
-            before += mass_of(x - top)
-    if estimate == 0.0:
-        return total, total, before
-    # Each mass is rounded down; a total as float64 is off by 512 at most.
-    error = estimate * top_p.ESTIMATE_ERROR + tops.size * LANES + 512.0
-    high_total = min(np.float64(total) + estimate + error, np.float64(NEVER))
-    return total + np.int64(max(estimate - error, 0.0)), np.int64(high_total), before
-
-
-@kernel
-def truncate_by_mass(blocks: Blocks, task: Task, s: I64, heat: F64, best: F32, row: Row) -> None:
-    """top_p on survivors, where others are left that have a part in the row's mass."""
-    p, all_ties, masses = task.asked[TOP_P], task.table[s, 1] != 0, task.longs[2]
-    tops = blocks.peaks.copy()
-    temperature.scale_below(tops, heat, best)
-    own = top_p.weigh(row, masses)
-    enough = top_p.enough(own, p)
-    low, high, _ = weigh(blocks, heat, tops, _INF, 0, enough, False)
-    if not top_p.agree(row, masses, own, top_p.target(low, p), top_p.target(high, p)):
-        low, _, _ = weigh(blocks, heat, tops, _INF, 0, enough, True)
-    top_p.keep(row, masses, own, top_p.target(low, p), all_ties)
-
-
-@kernel
-def draw_first(blocks: Blocks, task: Task, floor: Floor, best: F32) -> I64:
-    """The draw where nothing removes tokens, or nothing but one top_p.
-
-    Who wins among all tokens wins among the nucleus, if it is in there. If not, then neither is any
-    that comes after it in the order, and the others race again.
-    """
-    tops = blocks.peaks.copy()
-    top = temperature.scale_below(tops, floor.heat_before, best)
-    heat_after = floor.heat if floor.heat_before == 1.0 else 1.0
-    final_tops = tops.copy()
-    temperature.scale_below(final_tops, heat_after, top)
-    before, after = temperature.factors(floor.heat_before), temperature.factors(heat_after)
-    buffer, came = blocks.buffer, arrivals(task.seed, task.position, np.arange(tops.size))
-    bound = final_tops + came.noise
-    favourite = int(np.argmax(bound))
-    limit, limit_token = -_INF, 0
-    while True:
-        winner, score = -1, -np.inf
-        for turn in range(-1, tops.size):  # the favourite's score is one that few can reach
-            b = favourite if turn < 0 else turn
-            if turn == favourite or tops[b] < limit or bound[b] < score - MARGIN:
-                continue
-            fetch(blocks, b)
-            for j in range(LANES):
-                x = temperature.product(buffer[j], *before)
-                is_left = x > limit or (x == limit and b * LANES + j < limit_token)
-                buffer[j] = temperature.product(x, *after) if is_left else -_INF
-            mine, token = block_contest(buffer, 0, came, b, task.seed, task.position)
-            if mine > score or (mine == score and token < winner):
-                winner, score = token, mine
-        if floor.weighs < 0:
-            return winner
-        fetch(blocks, winner // LANES)
-        limit = temperature.product(buffer[winner % LANES], *before)
-        limit_token = 0 if task.table[floor.weighs, 1] != 0 else winner
-        if is_before(blocks, task, floor.heat_before, tops, limit, limit_token):
-            return winner
-
-
-@kernel
-def is_before(blocks: Blocks, task: Task, heat: F64, tops: Row, value: F32, token: I64) -> bool:
-    """Whether a token comes before the end of the nucleus."""
-    p = task.asked[TOP_P]
-    for exactly in (False, True):
-        low, high, before = weigh(blocks, heat, tops, value, token, NEVER, exactly)
-        if before < top_p.target(low, p):
-            return True
-        if before >= top_p.target(high, p):
-            return False
-    return False
-
-
-# ---- one step
-
-
-@kernel
-def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
-    """A step's own kernel on one row of survivors, in place; with `ids` empty, on a whole row."""
-    control, option, source = task.table[s]
-    asked = task.asked[control]
-    if control < BIAS:
-        task.words[:] = token_bitmask.ALL
-        limit(task, s)
-        token_bitmask.apply(row, ids, task.words)
-    elif control < TEMPERATURE:
-        n = find(task, s, ids)
-        places, counts = task.longs[0, :n], task.longs[1, :n]
-        if control == BIAS:
-            values = np.empty(n)
-            for j in range(n):
-                values[j] = np.int64(counts[j]).view(np.float64)
-            logit_bias.add(row, places, values)
-        elif control == REPETITION:
-            penalties.repeat(row, places, counts, asked)
-        elif control == FREQUENCY:
-            penalties.be_frequent(row, places, counts, asked)
-        else:
-            penalties.be_present(row, places, counts, asked)
-    elif control == TEMPERATURE:
-        temperature.scale(row, asked)
-    elif control == TOP_K:
-        top_k.truncate(row, np.int64(asked), option != 0)
-    elif control == TOP_P:
-        top_p.truncate(row, asked, option != 0, task.longs[2])
-    elif control == MIN_P:
-        min_p.truncate(row, asked)
-    else:
-        marks = _NO_MARKS
-        if source >= 0:
-            marks = task.marks[source][: row.size].copy()
-            for i in range(ids.size):
-                marks[i] = task.marks[source, ids[i]]
-        xtc_control.exclude_top(row, task.asked[THRESHOLD], marks, option)
