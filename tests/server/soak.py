@@ -1,6 +1,6 @@
 """Mixed requests for minutes, good, bad and left half-way: memory stays flat, no row is lost.
 
-`make soak SECONDS=180` runs it; the tests do for half a minute.
+`make soak FOR=180` runs it; the tests do for half a minute.
 """
 
 import argparse
