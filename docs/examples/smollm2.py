@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 _SPECIAL = 3  # a control token, as GGUF counts token types
+PART = 128  # a prompt is read in parts of so many tokens: attention is quadratic in a part
 
 
 def model_path() -> Path:
@@ -60,6 +61,10 @@ class ChatTokenizer:
         self.vocab_size = len(tokens)
         self.eos = (tokens.index("<|im_end|>"), tokens.index("<|endoftext|>"))
 
+    def to_json(self) -> str:
+        """The tokenizer in the format of the package `tokenizers`."""
+        return str(self._bpe.to_str())
+
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens are recognised."""
         return list(self._bpe.encode(text, add_special_tokens=False).ids)
@@ -92,7 +97,9 @@ class Cache:
         """Make room for so many more tokens, by doubling."""
         capacity = self.keys.shape[1]
         if self.length + tokens > capacity:
-            spare = np.zeros_like(self.keys[:, : max(capacity, self.length + tokens - capacity)])
+            layers, _, *head = self.keys.shape
+            more = max(capacity, self.length + tokens - capacity)
+            spare = np.zeros((layers, more, *head), np.float32)
             self.keys = np.concatenate([self.keys, spare], axis=1)
             self.values = np.concatenate([self.values, spare], axis=1)
 
@@ -148,10 +155,16 @@ class Model:
 
     def prefill(self, tokens: Sequence[int]) -> tuple[Floats, Cache]:
         """(logits (vocab,) after the last token, the cache of a new sequence)."""
+        cache = self.new_cache()
+        for start in range(0, len(tokens), PART):
+            logits = self.forward([cache], [tokens[start : start + PART]])
+        return logits[0], cache
+
+    def new_cache(self) -> Cache:
+        """The cache of a sequence without a token."""
         size = self.embedding.shape[1] // self.heads
         empty = np.zeros((len(self.layers), 64, self.kv_heads, size), np.float32)
-        cache = Cache(empty, empty.copy())
-        return self.forward([cache], [tokens])[0], cache
+        return Cache(empty, empty.copy())
 
     def step(self, caches: Sequence[Cache], tokens: Sequence[int]) -> Floats:
         """Logits (sequences, vocab) after one more token for each sequence."""
@@ -160,8 +173,10 @@ class Model:
     def forward(self, caches: Sequence[Cache], tokens: Sequence[Sequence[int]]) -> Floats:
         """Logits (sequences, vocab) after more tokens for each; their caches grow.
 
-        All tokens of all sequences share each matrix product; only attention looks at them apart.
+        With one token for each, or one sequence, its logits depend on its own tokens alone, to the
+        last bit, whoever is in the batch beside it.
         """
+        product = np.matmul if len(caches) == 1 else each_row
         lengths = [len(part) for part in tokens]
         parts = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
         for cache, part in zip(caches, parts, strict=True):
@@ -173,9 +188,9 @@ class Model:
         x = self.embedding[np.concatenate([np.asarray(part) for part in tokens])]
         for number, layer in enumerate(self.layers):
             h = self._norm(x, layer.attn_norm)
-            q = rotate((h @ layer.attn_q).reshape(len(x), self.heads, -1), *rotation)
-            k = rotate((h @ layer.attn_k).reshape(len(x), self.kv_heads, -1), *rotation)
-            v = (h @ layer.attn_v).reshape(len(x), self.kv_heads, -1)
+            q = rotate(product(h, layer.attn_q).reshape(len(x), self.heads, -1), *rotation)
+            k = rotate(product(h, layer.attn_k).reshape(len(x), self.kv_heads, -1), *rotation)
+            v = product(h, layer.attn_v).reshape(len(x), self.kv_heads, -1)
             mixed = np.empty_like(x)
             for cache, part in zip(caches, parts, strict=True):
                 end = cache.length + part.size
@@ -183,18 +198,24 @@ class Model:
                 cache.values[number, cache.length : end] = v[part]
                 seen = cache.keys[number, :end], cache.values[number, :end]
                 mixed[part] = attend(q[part], *seen).reshape(part.size, -1)
-            x = x + mixed @ layer.attn_output
+            x = x + product(mixed, layer.attn_output)
             h = self._norm(x, layer.ffn_norm)
-            gate = h @ layer.ffn_gate
-            x = x + (gate / (1 + np.exp(-gate)) * (h @ layer.ffn_up)) @ layer.ffn_down
+            gate = product(h, layer.ffn_gate)
+            gate *= product(h, layer.ffn_up) / (1 + np.exp(-gate))
+            x = x + product(gate, layer.ffn_down)
         for cache, part in zip(caches, parts, strict=True):
             cache.length += part.size
         last = x[[part[-1] for part in parts]]
-        return self._norm(last, self.output_norm) @ self.head
+        return product(self._norm(last, self.output_norm), self.head)
 
     def _norm(self, x: Floats, weight: Floats) -> Floats:
         scale = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.epsilon)
         return x / scale * weight
+
+
+def each_row(x: Floats, weight: Floats) -> Floats:
+    """The matrix product row by row: beside other rows BLAS sums a row in another order."""
+    return np.stack([row @ weight for row in x])
 
 
 def rotate(x: Floats, cos: Floats, sin: Floats) -> Floats:

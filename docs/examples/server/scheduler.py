@@ -1,0 +1,234 @@
+"""Continuous batching: one thread owns the model, and each step gives every running row a token."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from smollm2 import PART, Cache, Floats, Model
+
+import logitchain as lc
+
+from .answer import Answer
+from .errors import ApiError
+from .openapi import MOST_ROWS
+from .protocol import Request
+
+#: Told of each delta in turn, and at the end of None, or of an error.
+Emit = Callable[[Any], None]
+
+
+@dataclass(eq=False)
+class Job:
+    """A request under way."""
+
+    request: Request
+    emit: Emit
+    answers: list[Answer] = field(default_factory=list)
+    over: bool = False
+
+    def tell(self, entry: Mapping[str, Any]) -> None:
+        """Emit an entry of `choices`, if it says anything."""
+        delta, logprobs = entry["delta"], entry["logprobs"]
+        if any(delta.values()) or entry["finish_reason"] or (logprobs and logprobs["content"]):
+            self.emit(entry)
+
+    def end(self, error: ApiError | None = None) -> None:
+        """Emit the end, once."""
+        if not self.over:
+            self.over = True
+            self.emit(error)
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens that it took."""
+        prompt, said = len(self.request.prompt), sum(len(a.tokens) for a in self.answers)
+        counts = {"prompt_tokens": prompt, "completion_tokens": said}
+        return {**counts, "total_tokens": prompt + said}
+
+
+@dataclass(eq=False)
+class Reading:
+    """A prompt that is being read: for all answers of a job, or for the next turn of one."""
+
+    job: Job
+    cache: Cache
+    unread: list[int]
+    answer: Answer | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """A sequence of the batch that gets a token in each step."""
+
+    job: Job
+    answer: Answer
+    cache: Cache
+    logits: Floats | None  # of its next token; None until the model has been asked
+
+
+class Scheduler:
+    """The rows that run, the prompts that are read, the requests that wait."""
+
+    def __init__(self, model: Model, *, most_waiting: int = 64, logprobs: str = "raw") -> None:
+        """A scheduler without work; whoever calls `step` owns the model."""
+        self.model, self.most_waiting, self.logprobs = model, most_waiting, logprobs
+        self.chain = lc.Chain(on_invalid="mark")
+        self.batch = lc.Batch(model.tokenizer.vocab_size)
+        self.rows: dict[int, Row] = {}  # by handle, in the order of the batch
+        self.reading: deque[Reading] = deque()
+        self.waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+
+    def submit(self, request: Request, emit: Emit) -> Job:
+        """Let a request wait for its turn; ApiError if too many do. `emit` must not block."""
+        with self._changed:
+            if len(self.waiting) >= self.most_waiting:
+                message = f"{self.most_waiting} requests are waiting; try again later"
+                raise ApiError(429, message, code="queue_full")
+            job = Job(request, emit)
+            self.waiting.append(job)
+            self._changed.notify()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants the answer any more; its rows are free at the next step."""
+        with self._changed:
+            job.over = True
+            self._changed.notify()
+
+    def status(self) -> dict[str, int]:
+        """How many rows run and how many requests wait."""
+        return {"running": self._taken(), "waiting": len(self.waiting)}
+
+    def answer(self, request: Request) -> tuple[list[Any], Job]:
+        """All that a request's answer says, without a thread that runs."""
+        entries: list[Any] = []
+        job = self.submit(request, entries.append)
+        while not job.over:
+            self.step()
+        if isinstance(entries[-1], ApiError):
+            raise entries[-1]
+        return entries[:-1], job
+
+    def run(self) -> None:
+        """Work for ever."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self.rows or self.reading or self.waiting)
+            try:
+                self.step()
+            except Exception:
+                logging.exception("a step failed; its requests end")
+                self._give_up()
+
+    def step(self) -> None:
+        """Read a part of one prompt, then give every row that runs a token."""
+        self._sweep()
+        self._admit()
+        self._read()
+        self._say()
+
+    def _taken(self) -> int:
+        """The rows that run, and will when what is read now has been read."""
+        coming = [1 if r.answer else r.job.request.params.n for r in self.reading]
+        return len(self.rows) + sum(coming)
+
+    def _sweep(self) -> None:
+        """Forget the jobs that are over."""
+        with self._changed:
+            self.waiting = deque(job for job in self.waiting if not job.over)
+        self.reading = deque(reading for reading in self.reading if not reading.job.over)
+        for handle in [handle for handle, row in self.rows.items() if row.job.over]:
+            self._remove(handle)
+
+    def _admit(self) -> None:
+        """Begin to read the prompts of waiting jobs, as far as there are rows for them."""
+        while self.waiting and self._taken() + self.waiting[0].request.params.n <= MOST_ROWS:
+            job = self.waiting.popleft()
+            self.reading.append(Reading(job, self.model.new_cache(), job.request.prompt))
+
+    def _read(self) -> None:
+        """One part, so that a long prompt does not hold up the rows that run."""
+        if not self.reading:
+            return
+        reading = self.reading[0]
+        part, reading.unread = reading.unread[:PART], reading.unread[PART:]
+        logits = self.model.forward([reading.cache], [part])[0]
+        if not reading.unread:
+            self._join(self.reading.popleft(), logits)
+
+    def _join(self, reading: Reading, logits: Floats) -> None:
+        """Rows for a prompt that was read: they run from the next draw on."""
+        job, answer, cache = reading.job, reading.answer, reading.cache
+        if answer:
+            (handle,) = self.batch.add(answer.params, answer.prompt, answer.tokens)
+            self.rows[handle] = Row(job, answer, cache, logits)
+            return
+        for index, handle in enumerate(self.batch.add(job.request.params, job.request.prompt)):
+            seed = self.batch.seed(handle)
+            answer = Answer(job.request, self.model.tokenizer, seed=seed, index=index)
+            job.answers.append(answer)
+            job.emit(answer.opening())
+            self.rows[handle] = Row(job, answer, cache.fork(), logits)
+
+    def _say(self) -> None:
+        """A token for every row."""
+        if not self.rows:
+            return
+        for handle, row in self.rows.items():
+            if (mask := row.answer.allowed()) is not None:
+                self.batch.set_mask(handle, mask)
+        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch, of=self.logprobs)
+        columns = [self.batch.status, *(column.tolist() for column in drawn)]
+        for handle, status, token, logprob, *top in zip(list(self.rows), *columns, strict=True):
+            row = self.rows[handle]
+            if row.job.over:  # another row of it failed
+                continue
+            try:
+                if token < 0:
+                    raise ApiError(422, f"no token can be drawn: {status}", code="no_token")
+                self.batch.append([token], handle)
+                row.job.tell(row.answer.append(token, logprob, top))
+            except ApiError as error:
+                row.job.end(error)
+            else:
+                self._move_on(handle, row)
+
+    def _logits(self) -> Floats:
+        """Those of every row's next token."""
+        behind = [row for row in self.rows.values() if row.logits is None]
+        if behind:
+            last = [row.answer.tokens[-1] for row in behind]
+            fresh = self.model.step([row.cache for row in behind], last)
+            for row, logits in zip(behind, fresh, strict=True):
+                row.logits = logits
+        return np.stack([row.logits for row in self.rows.values()])
+
+    def _move_on(self, handle: int, row: Row) -> None:
+        """After a row's token: the next one, or a tool's result to read, or the end."""
+        row.logits = None
+        if row.answer.unread:
+            self.reading.append(Reading(row.job, row.cache, row.answer.unread, row.answer))
+            row.answer.unread = []
+        elif not row.answer.finish_reason:
+            return
+        self._remove(handle)
+        if all(answer.finish_reason for answer in row.job.answers):
+            row.job.end()
+
+    def _remove(self, handle: int) -> None:
+        del self.rows[handle]
+        self.batch.remove(handle)
+
+    def _give_up(self) -> None:
+        """End whatever is under way."""
+        error = ApiError(500, "the server failed; it goes on with other requests", code="failed")
+        for job in [row.job for row in self.rows.values()] + [r.job for r in self.reading]:
+            job.end(error)
+        self.rows.clear()
+        self.reading.clear()
+        self.batch = lc.Batch(self.model.tokenizer.vocab_size)

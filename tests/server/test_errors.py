@@ -1,0 +1,181 @@
+"""Whatever is wrong with a request, the answer is an error in the API's form that names it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from asking import MODEL, RATE, TOKEN, ask, get, health, post, user
+
+NAN, HUGE = float("nan"), 10**400
+TOOL = RATE
+FUNCTION = RATE["function"]
+
+
+def tools(**changes):
+    return [{**RATE, "function": {**FUNCTION, **changes}}]
+
+
+#: (field at fault, what the body says): each replaces or adds to a good body.
+BAD_FIELDS = [
+    *[("temperature", value) for value in (-0.1, "hot", True, [1], {}, HUGE, "1")],
+    *[("top_k", value) for value in (-1, 49_153, 1.5, "5", True, [])],
+    *[("top_p", value) for value in (0, -0.5, 1.01, "0.9", False)],
+    *[("min_p", value) for value in (-0.1, 1.5, "x", True)],
+    *[("xtc_probability", value) for value in (-1, 2, "x")],
+    *[("xtc_threshold", value) for value in (-1, 2, [])],
+    *[("repetition_penalty", value) for value in (0, -1, "x", True)],
+    *[("frequency_penalty", value) for value in (-2.1, 2.1, "x")],
+    *[("presence_penalty", value) for value in (-3, 3, {})],
+    *[("logit_bias", value) for value in ([], 5, "x", {"-1": 0}, {"49152": 0}, {"x": 1})],
+    *[("logit_bias", value) for value in ({"1": "x"}, {"1": None}, {"1": HUGE}, {"1": 1, "01": 2})],
+    *[("seed", value) for value in (1.5, "7", 2**64, -(2**63) - 1, [], [1, 2], [[1]], True)],
+    *[("n", value) for value in (0, -1, 17, 1.0, "2", True, 10**30)],
+    *[("max_tokens", value) for value in (0, -5, 1.5, "9", True)],
+    *[("max_completion_tokens", value) for value in (0, "9")],
+    *[("min_tokens", value) for value in (-1, 0.5)],
+    *[("stop", value) for value in ("", [""], 5, [1], {}, ["a", ""])],
+    *[("eos_token", value) for value in (-1, "x", [[1]], 1.5)],
+    ("eos_token[0]", [49_152]),
+    ("allowed_tokens", [-1]),
+    ("allowed_tokens[1]", [0, 49_152]),
+    *[("banned_tokens", value) for value in ("x", [True])],
+    *[("bad_words", value) for value in ([1], [[]])],
+    ("bad_words[0][0]", [[49_152]]),
+    *[("no_repeat_ngram", value) for value in (-1, "2")],
+    *[("logprobs", value) for value in (1, "yes", [])],
+    *[("top_logprobs", value) for value in (-1, 21, "3", 5)],
+    *[("stream", value) for value in (1, "yes", [])],
+    *[("stream_options", value) for value in (5, [])],
+    ("stream_options.include_usage", {"include_usage": 1}),
+    ("stream_options.include", {"include": True}),
+    *[("messages", value) for value in (None, [], {}, "Hi", 5)],
+    *[("messages[0]", [value]) for value in ("Hi", None, 5, [])],
+    ("messages[0].role", [{"content": "x"}]),
+    ("messages[0].role", [{"role": "wizard", "content": "x"}]),
+    ("messages[0].content", [{"role": "user"}]),
+    ("messages[0].content", [{"role": "user", "content": None}]),
+    ("messages[0].content", [{"role": "user", "content": 5}]),
+    ("messages[0].content[0].text", [{"role": "user", "content": [{"type": "text"}]}]),
+    ("messages[0].content[0].type", [{"role": "user", "content": [{"type": "image", "text": ""}]}]),
+    ("messages[0].mood", [{"role": "user", "content": "x", "mood": "good"}]),
+    ("messages[1].tool_calls", [*user("x"), {"role": "assistant", "tool_calls": 5}]),
+    ("messages", user("word " * 2100)),
+    *[("model", value) for value in (None, 5, [])],
+    *[("tools", value) for value in (5, {}, "x", [TOOL, TOOL])],
+    *[("tools[0]", [value]) for value in (5, "x")],
+    ("tools[0].type", [{}]),
+    ("tools[0].type", [{"type": "web:search"}]),
+    ("tools[0].function", [{"type": "function"}]),
+    ("tools[0].function.name", tools(name="a b")),
+    ("tools[0].function.name", tools(name="")),
+    ("tools[0].function.parameters", tools(parameters=[])),
+    ("tools", tools(parameters={"type": "nonsense"})),
+    ("tools", tools(parameters={"$ref": "#/nowhere"})),
+    ("tools", tools(parameters={"type": "string", "pattern": "("})),
+    *[("tool_choice", value) for value in ("maybe", 5, "required", [])],
+    ("tool_choice.function", {"type": "function"}),
+    ("parallel_tool_calls", 1),
+    ("resume_generation", "yes"),
+    ("chat_template_kwargs", 5),
+    ("chat_template_kwargs.mood", {"mood": "good"}),
+    ("chat_template_kwargs.system_prompt", {"system_prompt": 5}),
+    ("chat_template_kwargs.add_generation_prompt", {"add_generation_prompt": "no"}),
+    ("chat_template_kwargs.continue_final_message", {"continue_final_message": True}),
+    ("response_format", {"type": "json_object"}),
+    ("functions", []),
+    ("top-p", 0.5),
+    ("tempertaure", 0.5),
+]
+BAD_BODIES = [
+    *(b"", b"{", b"\xff\xfe", b'{"messages": NaN}', b"[" * 100_000, b"null", b"[]", b'"x"', b"5"),
+    b'{"model": "\\ud800"}',
+    b'{"n": ' + b"9" * 5000 + b"}",
+    b"\x00",
+    b"{}" * 2,
+]
+
+
+def is_error(body):
+    error = body["error"]
+    return body.keys() == {"error"} and error.keys() == {"message", "type", "param", "code"}
+
+
+def test_a_hundred_malformed_fields(server):
+    assert len(BAD_FIELDS) > 100
+    for field, value in BAD_FIELDS:
+        body = {"model": MODEL, "messages": user("Hi")}
+        status, answer = post(server.url, body | {field.split(".")[0].split("[")[0]: value})
+        assert status == 400, (field, value, answer)
+        assert is_error(answer)
+        assert answer["error"]["param"] == field, (value, answer)
+        assert field.split(".")[-1] in answer["error"]["message"], answer
+        assert answer["error"]["type"] == "invalid_request_error"
+
+
+def test_malformed_bodies(server):
+    for body in BAD_BODIES:
+        status, answer = post(server.url, body)
+        assert status == 400, (body[:50], answer)
+        assert is_error(answer)
+        assert answer["error"]["message"]
+    assert health(server.url) == {"status": "ok", "running": 0, "waiting": 0}
+
+
+def test_an_error_names_field_range_and_value(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, min_p=1.5)
+    assert caught.value.param == "min_p"
+    assert "min_p must be in [0, 1], not 1.5" in caught.value.message
+
+
+def test_what_does_not_go_together(client):
+    for field, fields in {
+        "tool_choice": {"tool_choice": "required"},
+        "min_tokens": {"tools": [RATE], "min_tokens": 3},
+        "top_logprobs": {"top_logprobs": 3},
+        "stream_options": {"stream_options": {"include_usage": True}},
+        "seed": {"seed": [1, 2, 3], "n": 2},
+    }.items():
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask(client, **fields)
+        assert caught.value.param == field
+    with pytest.raises(openai.BadRequestError, match="rate, not 'fly'"):
+        ask(client, tools=[RATE], tool_choice={"type": "function", "function": {"name": "fly"}})
+
+
+def test_a_body_too_large(server):
+    status, answer = post(server.url, b" " * (2 << 20))
+    assert (status, is_error(answer)) == (413, True)
+
+
+def test_a_wrong_path_or_method(server):
+    for path, status in (("/v1/nothing", 404), ("/v1/chat/completions", 405)):
+        assert get(server.url, path)[0] == status
+        assert is_error(get(server.url, path)[1])
+
+
+def test_a_bearer_token_is_checked_where_there_is_one(guarded, server):
+    assert ask(guarded.client(TOKEN), max_tokens=1).choices
+    with pytest.raises(openai.AuthenticationError, match="bearer token"):
+        ask(guarded.client("another"), max_tokens=1)
+    with pytest.raises(openai.AuthenticationError):
+        guarded.client("another").models.list()
+    assert post(guarded.url, {})[0] == get(guarded.url, "/v1/models")[0] == 401
+    assert ask(server.client("any"), max_tokens=1).choices
+
+
+def test_the_team_header_is_accepted(server):
+    body = {"model": MODEL, "messages": user("Hi"), "max_tokens": 1}
+    assert post(server.url, body, {"X-Friendli-Team": "us"})[0] == 200
+
+
+def test_a_row_without_a_token_ends_its_request_alone(client):
+    """A grammar wants a call; the only tokens that begin one are banned."""
+    fields = {"tools": [RATE], "tool_choice": "required", "max_tokens": 8}
+    question = {"content": "Tell me about whales.", "seed": 3, "max_tokens": 12}
+    expected = ask(client, **question).choices
+    with ThreadPoolExecutor(2) as pool:
+        beside = pool.submit(ask, client, **question)
+        with pytest.raises(openai.UnprocessableEntityError, match="no token can be drawn"):
+            ask(client, allowed_tokens=[100], **fields)
+        assert beside.result().choices == expected

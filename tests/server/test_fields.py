@@ -1,0 +1,295 @@
+"""What each field of the body does."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import openai
+import pytest
+from asking import ANSWER, FRANCE, MODEL, TOKEN, ask, say, stream, user
+from numpy import exp
+
+WHALES = "Tell me about whales."
+REPEAT = "Repeat the word whale many times: whale whale whale"
+GREEDY = {"temperature": 0}
+
+
+def words(text):
+    return text.lower().replace(",", " ").replace(".", " ").split()
+
+
+def test_every_field_has_a_test():
+    from server.openapi import BODY
+
+    files = [Path(__file__), Path(__file__).with_name("test_tools.py")]
+    tested = {
+        name for file in files for name in re.findall(r"^def test_(\w+)", file.read_text(), re.M)
+    }
+    assert BODY["properties"].keys() <= tested
+
+
+def test_the_description_has_every_field_of_the_library():
+    from server.openapi import SAMPLING
+
+    import logitchain as lc
+
+    assert SAMPLING.keys() == {*lc.FIELDS, "max_completion_tokens"}
+
+
+# ---- what is said to the model
+
+
+def test_messages(client):
+    assert say(client, **GREEDY) == ANSWER
+    history = [*user(FRANCE), {"role": "assistant", "content": ANSWER}, *user("And of Italy?")]
+    assert "Rome" in say(client, history, **GREEDY)
+    parts = [
+        {"type": "text", "text": "What is the capital "},
+        {"type": "text", "text": "of France?"},
+    ]
+    assert say(client, user(parts), **GREEDY) == ANSWER
+    system = [{"role": "system", "content": "You are a pirate."}, *user(WHALES)]
+    assert say(client, system, **GREEDY) != say(client, WHALES, **GREEDY)
+
+
+def test_model(client):
+    assert ask(client, max_tokens=1).model == MODEL
+    assert [model.id for model in client.models.list()] == [MODEL]
+    with pytest.raises(openai.NotFoundError, match="model must be"):
+        client.chat.completions.create(model="another", messages=user("Hi"))
+
+
+def test_chat_template_kwargs(client, tokenizer):
+    pirate = "You are a pirate."
+    options = {"system_prompt": pirate}
+    given = ask(client, WHALES, chat_template_kwargs=options, **GREEDY)
+    said = ask(client, [{"role": "system", "content": pirate}, *user(WHALES)], **GREEDY)
+    assert given.choices[0].message.content == said.choices[0].message.content
+    assert given.usage.prompt_tokens == said.usage.prompt_tokens
+
+    begun = len(tokenizer.encode("<|im_start|>assistant\n"))
+    options = {"add_generation_prompt": False}
+    usage = ask(client, chat_template_kwargs=options, max_tokens=1).usage
+    assert usage.prompt_tokens == ask(client, max_tokens=1).usage.prompt_tokens - begun
+
+    begun = [*user(FRANCE), {"role": "assistant", "content": "The capital of France is"}]
+    options = {"continue_final_message": True}
+    assert say(client, begun, chat_template_kwargs=options, **GREEDY) == " Paris."
+
+
+# ---- how long it answers
+
+
+def test_max_tokens(client):
+    answer = ask(client, WHALES, max_tokens=5)
+    assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (5, "length")
+    answer = ask(client, max_tokens=None, **GREEDY)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (ANSWER, "stop")
+    long = ask(client, "word " * 2015, max_tokens=100)
+    assert long.usage.total_tokens == 2048
+    assert long.choices[0].finish_reason == "length"
+
+
+def test_max_completion_tokens(client):
+    answer = client.chat.completions.create(
+        model=MODEL, messages=user(WHALES), max_completion_tokens=3
+    )
+    assert answer.usage.completion_tokens == 3
+
+
+def test_min_tokens(client):
+    assert ask(client, **GREEDY).usage.completion_tokens < 12
+    answer = ask(client, min_tokens=12, max_tokens=14, **GREEDY)
+    assert answer.usage.completion_tokens > 12
+    assert answer.choices[0].message.content.startswith(ANSWER)
+
+
+def test_eos_token(client, tokenizer):
+    (france,) = tokenizer.encode(" France")
+    answer = ask(client, eos_token=[france], **GREEDY)
+    assert answer.choices[0].message.content == "The capital of"
+    assert answer.choices[0].finish_reason == "stop"
+    assert ask(client, eos_token=[], **GREEDY).choices[0].message.content == ANSWER
+
+
+def test_stop(client):
+    for phrase in (" of", "tal of Fr", ["xyz", "rance is P"]):
+        answer = ask(client, stop=phrase, **GREEDY).choices[0]
+        end = phrase if isinstance(phrase, str) else phrase[-1]
+        assert answer.message.content == ANSWER[: ANSWER.index(end)]
+        assert answer.finish_reason == "stop"
+
+
+# ---- which tokens it picks
+
+
+def left(server, **control):
+    """How many tokens are left at each position: on this server only these are listed."""
+    fields = {"logprobs": True, "top_logprobs": 20, "temperature": 2, "max_tokens": 4, "seed": 5}
+    answer = ask(server.client(TOKEN), WHALES, **fields, **control)
+    return [len(entry.top_logprobs) for entry in answer.choices[0].logprobs.content]
+
+
+def test_temperature(client):
+    assert say(client, temperature=0, seed=1) == say(client, temperature=0, seed=2) == ANSWER
+    assert len({say(client, temperature=2, seed=seed, max_tokens=6) for seed in range(3)}) == 3
+
+
+def test_top_k(client, guarded):
+    assert say(client, top_k=1, seed=1) == ANSWER
+    assert left(guarded) == [20] * 4
+    assert left(guarded, top_k=2) == [2] * 4
+
+
+def test_top_p(client, guarded):
+    assert say(client, top_p=1e-6, seed=1) == ANSWER
+    assert max(left(guarded, top_p=0.2)) < 20
+
+
+def test_min_p(client, guarded):
+    assert say(client, min_p=1.0, seed=1) == ANSWER
+    assert max(left(guarded, min_p=0.5)) < 20
+
+
+def test_xtc_probability(client):
+    """Of two tokens that qualify the likelier goes: what is left is the second, always."""
+    fields = {
+        "top_k": 2,
+        "xtc_threshold": 1e-6,
+        "max_tokens": 1,
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
+    for seed in range(3):
+        (entry,) = ask(client, xtc_probability=1, seed=seed, **fields).choices[0].logprobs.content
+        assert entry.token == entry.top_logprobs[1].token
+    first = {say(client, xtc_probability=0, seed=seed, top_p=0.1, **fields) for seed in range(3)}
+    assert first == {entry.top_logprobs[0].token}
+
+
+def test_xtc_threshold(client):
+    fields = {"xtc_probability": 1, "temperature": 1, "top_k": 2, "max_tokens": 1, "seed": 3}
+    assert say(client, xtc_threshold=1, **fields) == say(client, top_k=2, max_tokens=1, seed=3)
+    assert say(client, xtc_threshold=1e-6, **fields) not in ("The", "")
+
+
+def test_repetition_penalty(client):
+    free = words(say(client, REPEAT, max_tokens=20, **GREEDY))
+    held = words(say(client, REPEAT, max_tokens=20, repetition_penalty=2.0, **GREEDY))
+    assert free.count("whale") > 3
+    assert held.count("whale") <= 1
+
+
+def variety(client, **fields):
+    said = words(say(client, REPEAT, max_tokens=20, **GREEDY, **fields))
+    return len(set(said))
+
+
+def test_frequency_penalty(client):
+    assert variety(client, frequency_penalty=2) > variety(client)
+
+
+def test_presence_penalty(client):
+    assert variety(client, presence_penalty=2) > variety(client)
+
+
+def test_logit_bias(client, tokenizer):
+    (whale,) = tokenizer.encode(" whale")
+    assert say(client, logit_bias={str(whale): 100}, max_tokens=3) == " whale" * 3
+    (the,) = tokenizer.encode("The")
+    assert not say(client, logit_bias={str(the): -100}, **GREEDY).startswith("The")
+
+
+def test_allowed_tokens(client, tokenizer):
+    ids = [tokenizer.encode(word)[0] for word in (" yes", " no")]
+    said = say(client, allowed_tokens=ids, max_tokens=8, seed=1, temperature=5).split()
+    assert len(said) == 8
+    assert set(said) == {"yes", "no"}
+
+
+def test_banned_tokens(client, tokenizer):
+    (the,) = tokenizer.encode("The")
+    assert not say(client, banned_tokens=[the], **GREEDY).startswith("The")
+
+
+def test_bad_words(client, tokenizer):
+    pair = tokenizer.encode(" France is")
+    said = say(client, bad_words=[pair], **GREEDY)
+    assert said.startswith("The capital of France")
+    assert "France is" not in said
+
+
+def test_no_repeat_ngram(client):
+    said = words(say(client, REPEAT, no_repeat_ngram=2, max_tokens=20, **GREEDY))
+    assert ("whale", "whale") not in pairwise(said)
+
+
+# ---- what the answer holds
+
+
+def test_n(client):
+    answer = ask(client, WHALES, n=3, seed=1, max_tokens=6)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert len({choice.message.content for choice in answer.choices}) == 3
+    assert answer.usage.completion_tokens == 18
+
+
+def test_seed(client):
+    """The seeds that come back give each choice again, one by one and as a list."""
+    fields = {"max_tokens": 8, "temperature": 1.5}
+    answer = ask(client, WHALES, n=3, seed=7, **fields)
+    seeds = [choice.seed for choice in answer.choices]
+    texts = [choice.message.content for choice in answer.choices]
+    assert seeds[0] == 7
+    assert len(set(texts)) == 3
+    assert [say(client, WHALES, seed=seed, **fields) for seed in seeds] == texts
+    listed = ask(client, WHALES, n=3, seed=seeds[::-1], **fields).choices
+    assert [choice.message.content for choice in listed] == texts[::-1]
+
+    drawn = ask(client, WHALES, n=2, **fields).choices
+    for choice in drawn:
+        assert say(client, WHALES, seed=choice.seed, **fields) == choice.message.content
+
+
+def test_logprobs(client):
+    assert ask(client, max_tokens=2).choices[0].logprobs is None
+    answer = ask(client, logprobs=True, **GREEDY).choices[0]
+    entries = answer.logprobs.content
+    assert b"".join(bytes(entry.bytes) for entry in entries).decode() == answer.message.content
+    assert all(entry.logprob < 0 and entry.top_logprobs == [] for entry in entries)
+
+
+def test_top_logprobs(client):
+    answer = ask(client, logprobs=True, top_logprobs=3, temperature=2, seed=4).choices[0]
+    for entry in answer.logprobs.content:
+        best = [top.logprob for top in entry.top_logprobs]
+        assert len(best) == 3
+        assert best == sorted(best, reverse=True)
+        assert entry.logprob <= best[0]
+
+
+def test_logprobs_sum_to_one_over_a_mask_of_two_tokens(guarded, tokenizer):
+    ids = [tokenizer.encode(word)[0] for word in (" yes", " no")]
+    fields = {"allowed_tokens": ids, "logprobs": True, "top_logprobs": 5, "max_tokens": 6}
+    answer = ask(guarded.client(TOKEN), "Is water wet?", seed=2, **fields).choices[0]
+    assert len(answer.logprobs.content) == 6
+    for entry in answer.logprobs.content:
+        assert {top.token for top in entry.top_logprobs} == {" yes", " no"}
+        assert abs(exp([top.logprob for top in entry.top_logprobs]).sum() - 1) < 1e-6
+
+
+# ---- how it comes
+
+
+def test_stream(client):
+    chunks = stream(client, **GREEDY)
+    assert len(chunks) > 5
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == ANSWER
+
+
+def test_stream_options(client):
+    chunks = stream(client, stream_options={"include_usage": True}, **GREEDY)
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == ask(client, **GREEDY).usage
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert all(chunk.usage is None and chunk.choices for chunk in stream(client, **GREEDY))

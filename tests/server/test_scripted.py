@@ -1,0 +1,192 @@
+"""The scheduler with a model that says what it is told to: what the real one seldom does."""
+
+import json
+import queue
+import threading
+
+import numpy as np
+import pytest
+from asking import CALCULATOR, MODEL, RATE, user
+from server.errors import ApiError
+from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
+from server.scheduler import Scheduler
+from server.tools import Grammars
+
+from server import protocol
+
+
+class Cache(list):
+    """All tokens that were read."""
+
+    def fork(self):
+        return Cache(self)
+
+
+class Scripted:
+    """A model that in its n-th turn of a conversation says the n-th text of its script."""
+
+    def __init__(self, tokenizer, script):
+        self.tokenizer = tokenizer
+        self.script = [tokenizer.encode(text) for text in script]
+        self.begin = tokenizer.encode(ANSWER)
+
+    def new_cache(self):
+        return Cache()
+
+    def step(self, caches, tokens):
+        return self.forward(caches, [[token] for token in tokens])
+
+    def forward(self, caches, tokens):
+        logits = np.zeros((len(caches), self.tokenizer.vocab_size), np.float32)
+        for row, cache, part in zip(logits, caches, tokens, strict=True):
+            cache.extend(part)
+            row[self.next(cache)] = 50
+        return logits
+
+    def next(self, tokens):
+        size = len(self.begin)
+        turns = [i for i in range(len(tokens)) if tokens[i : i + size] == self.begin]
+        if not turns:
+            return 0
+        text, said = self.script[len(turns) - 1], len(tokens) - turns[-1] - size
+        return text[said] if said < len(text) else self.tokenizer.eos[0]
+
+
+@pytest.fixture(scope="module")
+def grammars(tokenizer):
+    return Grammars(tokenizer)
+
+
+@pytest.fixture
+def answer(tokenizer, grammars):
+    """What comes of a script and the fields of a request."""
+
+    def run(*script, **fields):
+        scheduler = Scheduler(Scripted(tokenizer, script))
+        body = {"model": MODEL, "messages": user("Hi"), "seed": 1, **fields}
+        request = protocol.read(body, scheduler.model, grammars)
+        entries, job = scheduler.answer(request)
+        whole = protocol.completion(request, entries, job.usage)
+        assert scheduler.status() == {"running": 0, "waiting": 0}
+        return whole["choices"][0]
+
+    return run
+
+
+def call(name, arguments):
+    return OPEN + name + MIDDLE + json.dumps(arguments) + CLOSE
+
+
+FAIL = call("math:calculator", {"expression": "1/0"})
+
+
+def test_an_answer_goes_on_after_eight_failures_and_not_after_nine(answer):
+    fields = {"tools": [CALCULATOR], "resume_generation": True}
+    assert answer(*[FAIL] * 8, "I give up.", **fields)["message"]["content"] == "I give up."
+    with pytest.raises(ApiError, match="division by zero"):
+        answer(*[FAIL] * 9, "I give up.", **fields)
+    with pytest.raises(ApiError, match="division by zero"):
+        answer(FAIL, "I give up.", tools=[CALCULATOR])
+
+
+def test_what_is_said_around_calls_is_kept(answer):
+    six = call("math:calculator", {"expression": "2*3"})
+    choice = answer(f"Let me see. {six}", " It is 6.", tools=[CALCULATOR])
+    assert choice["message"] == {"role": "assistant", "content": "Let me see.  It is 6."}
+    assert choice["finish_reason"] == "stop"
+
+
+def test_auto_calls_of_a_function(answer):
+    text = "Of course. " + call("rate", {"stars": 4}) + "\n" + call("rate", {"stars": 5})
+    choice = answer(text, tools=[RATE, CALCULATOR])
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] == "Of course. "
+    told = [call["function"] for call in choice["message"]["tool_calls"]]
+    assert told == [
+        {"name": "rate", "arguments": '{"stars": 4}'},
+        {"name": "rate", "arguments": '{"stars": 5}'},
+    ]
+    assert len({call["id"] for call in choice["message"]["tool_calls"]}) == 2
+
+
+def test_auto_holds_a_call_to_the_schema(answer):
+    """The script wants nine stars of five; the grammar has none of it."""
+    choice = answer(call("rate", {"stars": 9}), tools=[RATE], max_tokens=60)
+    (told,) = choice["message"]["tool_calls"]
+    assert json.loads(told["function"]["arguments"])["stars"] in range(1, 6)
+
+
+def test_a_call_cut_by_max_tokens(answer):
+    choice = answer(call("rate", {"stars": 4}), tools=[RATE], max_tokens=20)
+    assert choice["finish_reason"] == "length"
+    assert '{"stars": 4}'.startswith(choice["message"]["tool_calls"][0]["function"]["arguments"])
+
+
+def test_a_tag_is_text_where_there_are_no_tools(answer):
+    assert answer(FAIL, tools=[CALCULATOR], tool_choice="none")["message"]["content"] == FAIL
+
+
+def test_characters_of_several_tokens_and_stop_phrases_in_them(answer, tokenizer):
+    text = "Naïve café 🐋🗼 日本語 done"
+    assert len(tokenizer.encode("🐋")) > 1
+    assert answer(text)["message"]["content"] == text
+    choice = answer(text, stop=["🗼 日"], logprobs=True)
+    assert choice["message"]["content"] == "Naïve café 🐋"
+    spelled = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
+    assert spelled.startswith("Naïve café 🐋".encode())
+
+
+def test_the_context_ends_an_answer_whose_tools_fill_it(answer):
+    long = call("math:calculator", {"expression": "1" * 60})
+    choice = answer(*[long] * 40, "done", tools=[CALCULATOR])
+    assert choice["finish_reason"] == "length"
+
+
+def test_a_step_that_fails_ends_its_requests_and_no_other(tokenizer, grammars):
+    """The model breaks once: who was running is told, who comes later gets an answer."""
+
+    class Breaking(Scripted):
+        broken = False
+
+        def step(self, caches, tokens):
+            if not self.broken:
+                self.broken = True
+                raise RuntimeError("a broken model")
+            return super().step(caches, tokens)
+
+    scheduler = Scheduler(Breaking(tokenizer, ["Hello"]))
+    threading.Thread(target=scheduler.run, daemon=True).start()
+    body = {"model": MODEL, "messages": user("Hi"), "seed": 1}
+    request = protocol.read(body, scheduler.model, grammars)
+    heard = queue.SimpleQueue()
+    scheduler.submit(request, heard.put)
+    assert heard.get(timeout=60)["delta"]["role"] == "assistant"
+    while not isinstance(told := heard.get(timeout=60), ApiError):
+        assert told["delta"]["content"] == "Hello"
+    assert told.status == 500
+    assert "goes on with other requests" in str(told)
+    scheduler.submit(request, heard.put)
+    assert "".join(told["delta"]["content"] for told in iter(heard.get, None)) == "Hello"
+
+
+def test_logits_that_are_not_numbers_end_one_request(tokenizer, grammars):
+    class Sick(Scripted):
+        def forward(self, caches, tokens):
+            logits = super().forward(caches, tokens)
+            for row, cache in zip(logits, caches, strict=True):
+                if self.tokenizer.encode("ill")[0] in cache:
+                    row[5] = np.nan
+            return logits
+
+    scheduler = Scheduler(Sick(tokenizer, ["Hello"]))
+    heard = {}
+    for content in ("Hi", "ill", "Ho"):
+        body = {"model": MODEL, "messages": user(content), "seed": 1}
+        request = protocol.read(body, scheduler.model, grammars)
+        scheduler.submit(request, heard.setdefault(content, []).append)
+    for _ in range(20):
+        scheduler.step()
+    assert isinstance(heard["ill"][-1], ApiError)
+    assert "nan" in str(heard["ill"][-1])
+    for content in ("Hi", "Ho"):
+        assert "".join(entry["delta"]["content"] for entry in heard[content][:-1]) == "Hello"
