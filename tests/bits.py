@@ -72,7 +72,9 @@ def run(order, logits, which):
         output = [(7 * r + 3 * j) % vocab for j in range(5 + r)]
         (row,) = batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
         if r % ROWS == 4:
-            words = np.arange(-(-vocab // 32), dtype=np.uint32) * np.uint32(0x9E3779B1) | np.uint32(1)
+            words = np.arange(-(-vocab // 32), dtype=np.uint32) * np.uint32(0x9E3779B1) | np.uint32(
+                1
+            )
             batch.set_mask(row, words)
     tokens, out = chain.sample(logits[which], batch), chain(logits[which], batch)
     return tokens, out, verified(chain, logits[which], batch)
