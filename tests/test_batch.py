@@ -234,6 +234,20 @@ def test_a_long_history_grows_and_shrinks():
         assert batch.positions.tolist() == [length]
 
 
+@pytest.mark.parametrize("sizes", [(0, 0), (0, 90), (90, 0), (90, 90)])
+@pytest.mark.parametrize("talker", [0, 1])
+def test_a_row_that_outgrows_its_place_is_not_taken_for_its_neighbour(sizes, talker):
+    batch, zeros = lc.Batch(100), np.zeros((2, 100))
+    for size in sizes:
+        batch.add(lc.Params(presence_penalty=1.0), [98] * size)
+    counted, windowed = lc.Chain(), lc.Chain([("presence_penalty", {"window": 99})])
+    for step in range(40):
+        batch.append([step, 99] if talker == 0 else [99, step])
+        expected = lc.presence_penalty(zeros, 1.0, [batch.output(row) for row in batch.rows])
+        assert_array_equal(counted(zeros, batch), expected)
+        assert_array_equal(windowed(zeros, batch), expected)
+
+
 def test_handles_count_up_and_are_never_given_twice():
     batch = lc.Batch(4)
     first = batch.add(lc.Params(n=2))
@@ -335,6 +349,20 @@ def test_a_copy_goes_its_own_way(copied):
     assert (other.output(row), other.positions.tolist()) == ([6, 3], [2, 0])
     assert lc.Chain().sample(np.zeros((1, 8)), batch) == [1]
     assert (batch.output(row), batch.has_mask(row)) == ([6], False)
+
+
+def test_a_status_stays_while_rows_go_on():
+    batch = lc.Batch(4)
+    row, _ = batch.add(lc.Params(n=2))
+    logits = np.zeros((2, 4))
+    logits[0] = np.nan
+    lc.Chain().sample(logits, batch, on_invalid="mark")
+    marked = list(batch.status)
+    assert marked == ["token 0 is nan", "ok"]
+    batch.set_mask(row, np.array([1], np.int32))
+    for _ in range(40):
+        batch.append([0, 0])
+    assert batch.status == marked
 
 
 def test_rows_of_numpy_integers():

@@ -121,7 +121,7 @@ options = {
         {},
         optional={
             "scope": st.sampled_from(("all", "prompt", "output")),
-            "window": st.one_of(st.none(), st.integers(0, 40)),
+            "window": st.one_of(st.none(), st.integers(0, 40), st.just(2**70)),
         },
     )
     for name in ("repetition_penalty", "frequency_penalty", "presence_penalty")

@@ -241,8 +241,10 @@ def test_a_rows_mask_holds_until_it_is_set_again_and_is_its_own():
     batch.add(lc.Params(seed=3))
     assert chain(logits, batch)[0].max() == 0
     assert np.isfinite(chain(logits, batch)).sum(axis=1).tolist() == [1, 70]
+    assert batch.has_mask(second)
     batch.set_mask(second, None)
     assert_array_equal(chain(logits, batch), logits)
+    assert not batch.has_mask(second)
 
 
 def test_the_tail_of_a_short_mask():

@@ -1,5 +1,7 @@
 """The fast path: bit for bit what the controls give one after the other."""
 
+from itertools import permutations
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -201,6 +203,26 @@ def test_the_largest_vocabulary_with_all_the_mass_it_can_have(fields):
         tokens = lc.Chain().sample(row, batch)
         assert tokens == lc.sample(expected, seed=5, position=position)
         batch.append(tokens)
+
+
+LEADING = ("token_bitmask", "logit_bias", "banned_tokens", "presence_penalty")
+
+
+@pytest.mark.parametrize("order", list(permutations(LEADING)), ids=" ".join)
+def test_a_block_that_a_mask_emptied_stays_empty(order):
+    """The best tokens by far are in there, and each of the other controls names some of them."""
+    logits = np.zeros((2, 150), np.float32)
+    logits[:, 64:128] = np.arange(64) + 10
+    batch, rows = lc.Batch(150), []
+    for top_k in (0, 3):
+        fields = {"logit_bias": {70: 99.0, 5: 1.0}, "banned_tokens": [6, 71], "top_k": top_k}
+        params = lc.Params(seed=1, presence_penalty=-2.0, **fields)
+        mask = np.array([-2, -1, 0, 0, -1], np.int32)
+        (handle,) = batch.add(params, [], [72, 140])
+        batch.set_mask(handle, mask)
+        rows.append({"params": params, "prompt": [], "output": [72, 140], "mask": mask, "seed": 1})
+    for last in ((), ("top_k",), ("temperature", "top_p", "top_k")):
+        check(logits, batch, rows, [*order, *last], lc.Chain([*order, *last]))
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.7, 1.1, 1.7, 3.1])
