@@ -110,6 +110,17 @@ def batches(results: list[Result]) -> str:
     return table(header, rows)
 
 
+def masks(results: list[Result]) -> str:
+    """A token bitmask, by itself and in a chain."""
+    own = [r for r in results if r.get("table") == "masks"]
+    ways = list(dict.fromkeys(r["way"] for r in own))
+    rows = []
+    for vocab, share in dict.fromkeys((r["vocab"], r["share"]) for r in own):
+        times = [microseconds(own, vocab=vocab, share=share, way=way) for way in ways]
+        rows.append([f"{vocab:,}, {share:.1%} allowed", *map(number, times)])
+    return table(["flat logits", *ways], rows)
+
+
 def others(results: list[Result]) -> str:
     """Histories, overhead, start and memory."""
     lines = []
@@ -200,6 +211,7 @@ SECTIONS: dict[str, Callable[[list[Result]], str]] = {
     "Penalties over a history of 2,000 tokens (microseconds)": penalties,
     "Batches of mixed requests, 128,256 logits a row (microseconds)": batches,
     "Each control by itself": controls,
+    "Token bitmasks (microseconds)": masks,
     "Histories, start, memory": others,
 }
 

@@ -7,6 +7,7 @@ from rows import flat
 import logitchain as lc
 
 SAID = list(range(0, 20_000, 10))
+MASK = np.full(128_256 // 32, 0x55555555, np.int32)
 CONTROLS = {
     "temperature": lambda x: lc.temperature(x, 0.8),
     "top_k": lambda x: lc.top_k(x, 50),
@@ -17,6 +18,12 @@ CONTROLS = {
     "presence_penalty": lambda x: lc.presence_penalty(x, 0.1, SAID),
     "frequency_penalty": lambda x: lc.frequency_penalty(x, 0.1, SAID),
     "logit_bias": lambda x: lc.logit_bias(x, {5: 1.0, 7: -1.0}),
+    "token_bitmask": lambda x: lc.token_bitmask(x, MASK),
+    "allowed_tokens": lambda x: lc.allowed_tokens(x, SAID),
+    "banned_tokens": lambda x: lc.banned_tokens(x, SAID),
+    "min_tokens": lambda x: lc.min_tokens(x, 9, [2], position=3),
+    "no_repeat_ngram": lambda x: lc.no_repeat_ngram(x, 3, SAID),
+    "bad_words": lambda x: lc.bad_words(x, [[1, 2], [3]], SAID),
     "logprobs": lc.logprobs,
     "top_logprobs": lambda x: lc.top_logprobs(x, 20),
     "sample": lambda x: lc.sample(x, seed=0, position=0),

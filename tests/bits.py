@@ -50,12 +50,15 @@ def request(r, vocab):
         frequency_penalty=(0.2, 0.0, -0.5, 0.0, 1.0, 0.3)[r],
         presence_penalty=(0.0, 0.4, 0.0, 0.0, -1.0, 0.3)[r],
         logit_bias={0: 1.5, vocab - 1: -2.0} if r % 2 else {},
+        banned_tokens=list(range(1, vocab, 7)) if r % 3 == 1 else (),
+        no_repeat_ngram=2 * (r % 3 == 2),
+        bad_words=[[vocab - 2], [1 % vocab, 0]] if r == 3 else (),
         seed=(0, 1, 2**53 + 1, -7, 2**64 - 1, 123456789)[r],
     )
 
 
 def run(order, logits, which):
-    """(tokens, processed logits) of these rows as one batch."""
+    """(tokens, processed logits, verified drafts) of these rows as one batch."""
     chain = (
         lc.Chain.preset(order)
         if isinstance(order, str)
@@ -67,8 +70,23 @@ def run(order, logits, which):
     batch = lc.Batch(vocab)
     for r in which:
         output = [(7 * r + 3 * j) % vocab for j in range(5 + r)]
-        batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
-    return chain.sample(logits[which], batch), chain(logits[which], batch)
+        (row,) = batch.add(request(r % ROWS, vocab), [r % vocab, 1 % vocab, 1 % vocab], output)
+        if r % ROWS == 4:
+            words = np.arange(-(-vocab // 32), dtype=np.uint32) * np.uint32(0x9E3779B1) | np.uint32(
+                1
+            )
+            batch.set_mask(row, words)
+    tokens, out = chain.sample(logits[which], batch), chain(logits[which], batch)
+    return tokens, out, verified(chain, logits[which], batch)
+
+
+def verified(chain, logits, batch):
+    """(rows, 2): what is kept of a draft, and what follows it or -1."""
+    proposed = chain(logits * np.float32(0.75), batch)
+    drafts = lc.sample(proposed, seed=batch.seeds, position=batch.positions)
+    twice = np.repeat(logits, 2, axis=0)
+    tokens = chain.verify(twice, batch, drafts[:, None], proposed[:, None])
+    return np.array([[*new, -1][:2] for new in tokens])
 
 
 def laid_out(layout, order, logits):
@@ -92,9 +110,9 @@ def main(layout):
     for name, (vocab, scale, order) in CASES.items():
         if layout == "interpreted" and name not in INTERPRETED:
             continue
-        tokens, logits = laid_out(layout, order, matrix(name, vocab, scale))
+        tokens, logits, pairs = laid_out(layout, order, matrix(name, vocab, scale))
         digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
-        print(name, digest, ",".join(map(str, tokens)))
+        print(name, digest, ",".join(map(str, tokens)), ",".join(map(str, pairs.ravel())))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ OFF = {
 BATCHED = {
     "Chain": lambda x: lc.Chain()(x, batch()),
     "Chain.sample": lambda x: lc.Chain().sample(x, batch()),
+    "Chain.verify": lambda x: lc.Chain().verify(x, batch(), [[]] * 3),
     "Chain.explain": lambda x: lc.Chain().explain(x, batch(), 0),
     "empty Chain": lambda x: lc.Chain(())(x, batch()),
 }

@@ -1,5 +1,7 @@
 """The batch against a naive model: lists, dicts and counters."""
 
+import copy
+import pickle
 import re
 from collections import Counter
 
@@ -318,6 +320,21 @@ def test_what_is_handed_out_is_a_copy():
     batch.output(row).append(7)
     batch.prompt(row).append(7)
     assert (batch.prompt(row), batch.output(row)) == ([1, 2], [3])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_goes_its_own_way(copied):
+    batch = lc.Batch(8)
+    (row,) = batch.add(lc.Params(temperature=0.0, allowed_tokens=[1, 2, 3]), [5], [6])
+    other = copied(batch)
+    other.set_mask(row, np.array([1 << 3], np.int32))
+    assert lc.Chain().sample(np.zeros((1, 8)), other) == [3]
+    other.append([3])
+    other.add(lc.Params())  # rows are laid out anew
+    assert lc.Chain().sample(np.zeros((2, 8)), other)[0] == 3
+    assert (other.output(row), other.positions.tolist()) == ([6, 3], [2, 0])
+    assert lc.Chain().sample(np.zeros((1, 8)), batch) == [1]
+    assert (batch.output(row), batch.has_mask(row)) == ([6], False)
 
 
 def test_rows_of_numpy_integers():

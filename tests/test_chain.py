@@ -648,6 +648,19 @@ def test_out():
         chain(LOGITS, batch, out=np.empty((2, 4)))
 
 
+def test_out_may_overlap_the_logits():
+    chain, batch = lc.Chain(), pair({"top_k": 2}, {"temperature": 2.0})
+    expected = chain(LOGITS, batch)
+    for start in range(9):
+        memory = np.zeros(16, np.float32)
+        logits, out = memory[4:12].reshape(2, 4), memory[start : start + 8].reshape(2, 4)
+        logits[:] = LOGITS
+        assert_array_equal(chain(logits, batch, out=out), expected)
+    narrow = memory.view(np.float16)[:8].reshape(2, 4)
+    narrow[:] = LOGITS
+    assert_array_equal(chain(narrow, batch, out=memory[:8].reshape(2, 4)), expected)
+
+
 # ---- XTC in a request
 
 

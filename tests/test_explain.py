@@ -142,6 +142,16 @@ def test_masks_are_shown_where_a_request_has_them():
     assert ours.fate(3) == "removed by token_bitmask"
 
 
+def test_a_control_of_ones_own_may_have_a_masks_name():
+    def bad_words(rows, batch):
+        rows[:, 4] = -np.inf
+
+    batch = lc.Batch(6)
+    (row,) = batch.add(lc.Params())
+    ours = lc.Chain((bad_words, "top_k")).explain(np.zeros(6), batch, row)
+    assert ours.fate(4) == "removed by bad_words"
+
+
 def test_stages_and_fates_of_a_row_that_can_be_followed_by_eye():
     ours = explain(top_k=3, min_p=0.3, logit_bias={3: -np.inf})
     assert [stage.kept for stage in ours.stages] == [5, 4, 4, 4, 4, 4, 3, 3, 2, 2]

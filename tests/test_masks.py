@@ -14,6 +14,7 @@ import reference
 import strategies
 from logitchain import jit
 from logitchain.controls.bans import ban, ban_phrases, ban_repeats
+from test_rows import OnlyDLPack
 
 VOCABS = (1, 5, 31, 32, 33, 63, 64, 65, 130) if jit.INTERPRETED else (1, 5, 32, 33, 64, 65, 700)
 
@@ -144,6 +145,32 @@ def test_masks_as_grammar_libraries_hand_them_over():
     mask[0, 0] = 2**31 - 1
     rows = lc.token_bitmask(np.zeros((2, 64)), np.asfortranarray(mask))
     assert_array_equal(np.argwhere(rows == -np.inf), [[0, 31]])
+
+
+def test_a_mask_is_any_buffer_of_words():
+    batch = lc.Batch(64)
+    (row,) = batch.add(lc.Params())
+    words = np.array([5, 0], np.int32)
+    askew = np.frombuffer(b"." + words.tobytes(), np.uint8)[1:].view(np.int32)  # not aligned
+    for mask in (OnlyDLPack(words), askew, memoryview(words), words[::-1][::-1]):
+        batch.set_mask(row, mask)
+        for rows in (lc.Chain()(np.zeros(64), batch), lc.token_bitmask(np.zeros(64), mask)):
+            assert_array_equal(np.flatnonzero(rows == 0), [0, 2])
+    with pytest.raises(ValueError, match=r"^mask must be one or one per row \(3\), not 2$"):
+        lc.token_bitmask(np.zeros((3, 64)), OnlyDLPack(np.stack([words, words])))
+
+
+def test_a_mask_of_no_words_is_all_tail():
+    batch = lc.Batch(40)
+    (row,) = batch.add(lc.Params())
+    none = np.empty(0, np.int32)
+    batch.set_mask(row, none, tail="keep")
+    assert_array_equal(lc.Chain()(np.zeros(40), batch), np.zeros(40))
+    assert_array_equal(lc.token_bitmask(np.zeros((2, 40)), none, tail="keep"), np.zeros((2, 40)))
+    batch.set_mask(row, none)
+    for call in (lambda: lc.Chain()(np.zeros(40), batch), lambda: lc.token_bitmask([0.0], none)):
+        with pytest.raises(ValueError, match=r"^logits: .*no finite logit is left$"):
+            call()
 
 
 MASK = np.array([-1, -1], np.int32)
@@ -280,6 +307,15 @@ def test_an_ngram_of_one_is_off_in_a_request():
     batch = lc.Batch(3)
     batch.add(lc.Params(no_repeat_ngram=1), [1, 2])
     assert np.isfinite(lc.Chain()(np.zeros((1, 3)), batch)).all()
+
+
+@pytest.mark.parametrize("many", [2**53 + 1, 2**63, 10**400], ids=["odd", "long", "huge"])
+def test_more_than_any_text_has_tokens(many):
+    batch = lc.Batch(4)
+    batch.add(lc.Params(no_repeat_ngram=many, min_tokens=many, eos_token=[2]), [1, 1], [1])
+    assert_array_equal(lc.Chain()(np.zeros((1, 4)), batch), [[0, 0, -np.inf, 0]])
+    assert batch["min_tokens"] >= 2**53
+    assert_array_equal(lc.no_repeat_ngram(np.zeros(4), many, [1, 1]), np.zeros(4))
 
 
 def test_kernels_stay_inside_their_arrays_where_histories_are_longer_than_the_vocabulary():

@@ -272,9 +272,13 @@ def test_threads_share_rows_and_change_nothing(drawn, threads):
     logits, batch, _ = drawn
     one, several = lc.Chain(on_invalid="mark"), lc.Chain(on_invalid="mark", threads=threads)
     expected, status = one(logits, batch), batch.status
-    assert_array_equal(several(logits, batch), expected)
-    assert batch.status == status
-    assert_array_equal(several.sample(logits, batch), one.sample(logits, batch))
+    tokens = one.sample_with_logprobs(logits, batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logitchain.chain._SHARE", 1)  # row by row
+        assert_array_equal(several(logits, batch), expected)
+        assert batch.status == status
+        for ours, other in zip(several.sample_with_logprobs(logits, batch), tokens, strict=True):
+            assert_array_equal(ours, other)
 
 
 @pytest.mark.parametrize("of", ["raw", "processed"])

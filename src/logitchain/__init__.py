@@ -26,6 +26,7 @@ from .params import FIELDS as FIELDS
 from .params import Params as Params
 from .rng import uniform as uniform
 from .sample import sample as sample
+from .speculative import verify as verify
 from .text import TextStream as TextStream
 
 __version__ = "0.1.0"

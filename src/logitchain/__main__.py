@@ -31,6 +31,7 @@ from . import (
     top_logprobs,
     top_p,
     uniform,
+    verify,
     xtc,
 )
 
@@ -59,6 +60,7 @@ def kernels() -> dict[str, Callable[[], Any]]:
         "bad_words": lambda: bad_words(row, [[1]], [1]),
         "logprobs": lambda: (logprobs(row), token_logprobs(row, 1), top_logprobs(row, 2)),
         "uniform": lambda: uniform(0, 0),
+        "verify": lambda: verify([row, row], [1], [row], seed=0, position=0),
         "chain": lambda: Chain().sample(row, batch),
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .arrays import listed, one_of, show
+from .arrays import buffer, listed, one_of, show
 from .blocks import block_count
 from .controls.bans import allow, flat
 from .controls.token_bitmask import ALL, Words, packed
@@ -16,6 +16,9 @@ from .numerics import MAX_VOCAB
 from .params import FIELDS, Params, whole_number
 from .plan import ASKED, NO_REPEAT, SCOPES, TOKEN_BITMASK, WIDTH, Requests, columns
 from .rows import bias_arrays, phrase_arrays, token_ids
+
+#: More tokens than any row says, and still an int64.
+_MOST = 2**62
 
 #: The fields of which a batch has a column.
 NUMERIC = tuple(x for x in ASKED if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
@@ -43,6 +46,11 @@ class Batch:
         self._entries: dict[int, _Entry] = {}
         self._next = 0
         self._stack()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy: arrays that shared memory no longer do, until its rows are laid out anew."""
+        self.__dict__.update(state)
+        self._stack_again()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -93,7 +101,7 @@ class Batch:
         return handles
 
     def append(self, tokens: Sequence[int], rows: int | Iterable[int] | None = None) -> None:
-        """Add one generated token to each row, or to each of `rows`."""
+        """Add one generated token to each row, or to each of `rows`, which may name a row again."""
         handles = self.rows if rows is None else _handles(rows)
         ids = token_ids("tokens", tokens, self.vocab_size).tolist()
         if len(ids) != len(handles):
@@ -133,10 +141,11 @@ class Batch:
         entry = self._entry(row)
         if mask is None:
             words = np.full(block_count(self.vocab_size), ALL)
-        elif np.ndim(mask) == 1:
-            words = packed(mask, self.vocab_size, tail)[0]
         else:
-            raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+            given = buffer("mask", mask)
+            if given.ndim != 1:
+                raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+            words = packed(given, self.vocab_size, tail)[0]
         if entry.words is None:
             entry.words = np.full((2, words.size), ALL)
             self._stack_again()
@@ -281,7 +290,13 @@ def _asked(entry: _Entry) -> list[float]:
     """A row's columns: numbers, or of a list how long it is."""
     params = entry.params
     asked = [0.0 if name == "token_bitmask" else getattr(params, name) for name in ASKED]
-    row = [float(len(x)) if isinstance(x, (tuple, Mapping)) else float(x) for x in asked]
+    row = [_number(x) for x in asked]
     row[NO_REPEAT] *= row[NO_REPEAT] > 1.0  # 1 is off too: where that API has it, it is the default
     row[TOKEN_BITMASK] = entry.has_mask
     return row
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (tuple, Mapping)):
+        return float(len(value))
+    return float(min(value, _MOST) if isinstance(value, int) else value)

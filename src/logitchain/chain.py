@@ -30,14 +30,16 @@ from .plan import (
     drawn_with_logprobs,
     scratch,
 )
-from .rows import FLOAT32, Stored, keeps_all_ties, stored, why_unfit, writeable
+from .rows import FLOAT32, Stored, keeps_all_ties, lies_across, stored, why_unfit, writeable
+from .speculative import verify_rows
 from .survivors import run
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
+Call = Callable[[Rows, Batch], Any]
+
 #: How many logits a thread takes at a time: to take some costs 10 us, to wake a thread 60.
 _SHARE = 2**19
-Call = Callable[[Rows, Batch], Any]
 
 #: The order of the named controls where nothing else is asked for.
 DEFAULT = NAMES
@@ -167,8 +169,8 @@ class Chain:
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`.
 
-        >>> [step.name for step in Chain.preset("transformers").steps][:3]
-        ['logit_bias', 'repetition_penalty', 'temperature']
+        >>> [step.name for step in Chain.preset("transformers").steps][-3:]
+        ['top_k', 'top_p', 'min_p']
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)
@@ -196,16 +198,13 @@ class Chain:
         names = [step.name for step in self.steps]
         count = len(names) if until is None else names.index(one_of("until", until, names)) + 1
         result = np.empty(given.shape, np.float32) if out is None else writeable(out, given.shape)
-        rows = (
-            result.reshape(len(batch), batch.vocab_size)
-            if result.flags.c_contiguous
-            else _like(batch)
-        )
+        in_place = result.flags.c_contiguous and (out is None or not lies_across(result, given))
+        rows = result.reshape(len(batch), batch.vocab_size) if in_place else _like(batch)
         self._run(given, batch, self._compiled(batch, 0, count), on_invalid, rows)
         for r, status in enumerate(batch.status):
             if status != "ok":
                 rows[r] = -np.inf
-        if not result.flags.c_contiguous:
+        if not in_place:
             result[...] = rows.reshape(given.shape)
         return result if out is None else out
 
@@ -260,6 +259,39 @@ class Chain:
         tokens[tokens[:, 0] < 0], logprobs[tokens[:, 0] < 0] = -1, -np.inf
         return Sampled(tokens[:, 0].copy(), logprobs[:, 0], tokens[:, 1:], logprobs[:, 1:])
 
+    def verify(
+        self,
+        logits: Any,
+        batch: Batch,
+        drafts: Sequence[Any],
+        proposed: Sequence[Any] | None = None,
+        *,
+        on_invalid: str | None = None,
+        dtype: str | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """The next tokens of each row: `logitchain.verify` of the processed logits, bit for bit.
+
+        logits     (n, vocab) as they came: of each row of the batch, in order, one row before each
+                   of its drafts and one after the last
+        drafts     for each row of the batch its drafts, token ids; they may be of any number
+        proposed   for each row (its drafts, vocab): the processed logits that these were drawn
+                   from, or None; or None for all rows
+
+        Returns for each row an int64 array: the drafts that are kept and one token more. A control
+        that looks at what was said sees the drafts before its token. The batch does not move on.
+        Only logits that a row gets to are judged: where they are not fit, the error names their
+        row, or a row that is marked ends with -1 after the drafts that are kept.
+
+        >>> from logitchain import Batch, Params
+        >>> batch = Batch(vocab_size=3)
+        >>> rows = batch.add(Params(temperature=0, n=2, seed=1))
+        >>> Chain().verify(np.eye(3)[[0, 1, 2, 2, 2]], batch, [[0, 1], [0]])
+        [array([0, 1, 2]), array([2])]
+        """
+        _check_batch(batch)
+        policy = self._policy(on_invalid)
+        return verify_rows(self, logits, batch, drafts, proposed, policy, dtype)
+
     def explain(
         self,
         logits: Any,
@@ -297,9 +329,7 @@ class Chain:
         room: Drawn | None = None,
     ) -> NDArray[np.int64]:
         """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens."""
-        policy = self.on_invalid
-        if on_invalid is not None:
-            policy = one_of("on_invalid", on_invalid, POLICIES)
+        policy = self._policy(on_invalid)
         batch.status = ["ok"] * len(batch)
         last = room or drawn(len(batch))
         rows = out
@@ -317,6 +347,9 @@ class Chain:
         if policy == "mark":
             tokens[[status != "ok" for status in batch.status]] = -1
         return tokens
+
+    def _policy(self, on_invalid: str | None) -> str:
+        return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
 
     def _share(
         self, given: Stored, steps: Steps, requests: Requests, out: Rows, room: Drawn
@@ -438,9 +471,13 @@ def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
     return Part(arrays, call)
 
 
-def _open(logits: Any, batch: Batch, dtype: str | None) -> Stored:
+def _check_batch(batch: Any) -> None:
     if not isinstance(batch, Batch):
         raise TypeError(f"batch must be a Batch, not {show(batch)}")
+
+
+def _open(logits: Any, batch: Batch, dtype: str | None) -> Stored:
+    _check_batch(batch)
     given = stored(logits, dtype)
     expected = (len(batch), batch.vocab_size)
     if given.shape != expected and (1, *given.shape) != expected:

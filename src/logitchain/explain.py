@@ -190,9 +190,9 @@ def explain(
     next(steps)
     stages = [Stage("logits", "", row.copy(), None)]
     for name in steps:
-        setting = _setting(name, batch, index)
-        if name not in MASKS or setting != "off":  # most requests have none
-            stages.append(Stage(name, setting, row.copy(), stages[-1]))
+        stage = Stage(name, _setting(name, batch, index), row.copy(), stages[-1])
+        if name not in MASKS or stage.setting != "off" or stage.changed:  # most requests have none
+            stages.append(stage)
     token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
     params = batch.params(handle)
     read = {field for stage in stages for field in _fields(stage.name)}

@@ -137,7 +137,14 @@ class Stored(NamedTuple):
         """A copy of one row as float32."""
         if self.kind == FLOAT32:
             return np.array(self.wide[r])
-        return float32_copy(self.narrow[r].view(np.float16 if self.kind == FLOAT16 else np.uint16))
+        return float32_copy(self._halves()[r])
+
+    def rows(self) -> Rows:
+        """All rows as float32, to be read only: where they are, or a copy."""
+        return self.wide if self.kind == FLOAT32 else float32_copy(self._halves())
+
+    def _halves(self) -> NDArray[Any]:
+        return self.narrow.view(np.float16 if self.kind == FLOAT16 else np.uint16)
 
 
 def stored(logits: Any, dtype: str | None = None) -> Stored:
@@ -158,6 +165,13 @@ def stored(logits: Any, dtype: str | None = None) -> Stored:
     if kind == FLOAT32:
         return Stored(kind, rows, _NO_NARROW, given.shape)
     return Stored(kind, _NO_WIDE, rows.view(np.uint16), given.shape)
+
+
+def lies_across(out: NDArray[Any], given: Stored) -> bool:
+    """Whether to write a row of `out` may change rows that are yet to be read."""
+    read: NDArray[Any] = given.wide if given.kind == FLOAT32 else given.narrow
+    is_same = given.kind == FLOAT32 and out.ctypes.data == read.ctypes.data
+    return bool(np.may_share_memory(out, read)) and not is_same
 
 
 def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:

@@ -210,9 +210,10 @@ def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> F
     """The same of the row as it came; its normaliser."""
     total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, NO_TOKEN, NEVER, True)
     normaliser = normaliser_of(largest(blocks.peaks), total)
-    floor = top_k.floor(blocks.peaks, drawn.tokens.shape[1] - 1)
-    n = gather(blocks, at_least(floor), here.values, here.ids)
-    list_best(here.values[:n], here.ids[:n], normaliser, drawn, r)
+    best = drawn.tokens.shape[1] - 1
+    if best > 0:
+        n = gather(blocks, at_least(top_k.floor(blocks.peaks, best)), here.values, here.ids)
+        list_best(here.values[:n], here.ids[:n], normaliser, drawn, r)
     return normaliser
 
 

@@ -45,8 +45,9 @@ def token_bitmask(
     """
     reading = Reading(logits, out, dtype)
     rows = reading.rows
+    mask = buffer("mask", mask)
     words = packed(mask, rows.shape[1], tail)
-    if np.ndim(mask) == 2 and len(words) != len(rows):
+    if mask.ndim == 2 and len(words) != len(rows):
         raise ValueError(f"mask must be one or one per row ({len(rows)}), not {len(words)}")
     return masked(reading, lambda r: words[r % len(words)])
 
@@ -68,7 +69,7 @@ def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
     bits, used = 32 * given.shape[-1], -(-vocab // 32)
     if bits < vocab and tail == "error":
         raise ValueError(f"mask must have a bit for each of {vocab} tokens, not {bits}")
-    masks = given.reshape(-1, given.shape[-1])[:, :used]
+    masks = np.atleast_2d(given)[:, :used]
     halves = np.zeros((len(masks), 2 * block_count(vocab)), np.uint32)
     halves[:, : masks.shape[1]] = masks.view(np.uint32) if masks.size else 0
     if tail == "keep":
