@@ -107,7 +107,7 @@ def completion(request: Request, entries: Iterable[Any], usage: Any) -> dict[str
     for entry in entries:
         index, delta = entry["index"], entry["delta"]
         if index not in choices:
-            choices[index] = {**entry, "message": {"content": "", **delta}}
+            choices[index] = {**entry, "message": {**delta, "refusal": None}}
             del choices[index]["delta"]
         else:
             _add(choices[index], entry)
