@@ -1,4 +1,7 @@
-"""A chat-completions server on the loopback address: `make serve`, or see `--help`."""
+"""A chat-completions server on the loopback address: `make serve`, or see `--help`.
+
+With SERVER_TOKEN in the environment, requests have to bear that token.
+"""
 
 import argparse
 import os
@@ -10,10 +13,10 @@ from contextlib import contextmanager
 
 import uvicorn
 from server.app import create
-from server.openapi import MODEL
+from server.grammar import Grammars
 from server.protocol import read
 from server.scheduler import Scheduler
-from server.tools import Grammars
+from server.schema import MODEL
 from smollm2 import Model
 
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 24}
@@ -34,7 +37,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")
     parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
     parser.add_argument("--waiting", type=int, default=64, help="how many requests may wait")
-    parser.add_argument("--token-from", default="", help="environment variable with the token")
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
     with timed(f"loading {MODEL}"):
@@ -45,7 +47,7 @@ def main() -> None:
     with timed("compiling the kernels; they are kept for the next time"):
         scheduler.answer(read(HELLO, scheduler.model, grammars))
     threading.Thread(target=scheduler.run, daemon=True).start()
-    app = create(scheduler, grammars, token=os.environ.get(arguments.token_from, ""))
+    app = create(scheduler, grammars, token=os.environ.get("SERVER_TOKEN", ""))
     print(TRY.format(address="{}:{}".format(*listener.getsockname()), model=MODEL), flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
 

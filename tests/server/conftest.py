@@ -17,12 +17,12 @@ sys.path.insert(0, str(EXAMPLES))
 class Server:
     """A running server."""
 
-    def __init__(self, log, *options):
+    def __init__(self, log, *options, token=""):
         self.log = log
         command = [sys.executable, str(EXAMPLES / "serve.py"), *options]
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=out, env={**os.environ, "TOKEN": TOKEN}
+                command, stdout=out, stderr=out, env={**os.environ, "SERVER_TOKEN": token}
             )
         self.url = self._address(deadline=time.monotonic() + 300)
 
@@ -53,8 +53,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
     """One with a token, a queue of two, and log-probabilities of what is drawn from."""
-    options = ["--token-from", "TOKEN", "--waiting", "2", "--logprobs", "processed"]
-    running = Server(tmp_path_factory.mktemp("guarded") / "log", *options)
+    options = ["--waiting", "2", "--logprobs", "processed"]
+    running = Server(tmp_path_factory.mktemp("guarded") / "log", *options, token=TOKEN)
     yield running
     running.stop()
 

@@ -44,7 +44,7 @@ def scheduler(model):
 
 @pytest.fixture(scope="module")
 def grammars(tokenizer):
-    from server.tools import Grammars
+    from server.grammar import Grammars
 
     return Grammars(tokenizer)
 

@@ -1,10 +1,13 @@
 """What schemathesis makes of the app's own description: no answer may break what that says."""
 
+from pathlib import Path
+
 import schemathesis
 from asking import MODEL, get
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from server.openapi import DESCRIPTION
+from server.schema import BODY
 
 #: Two fields may not go together, each of them right: a schema has no word for that.
 NOT_SAID = [positive_data_acceptance]
@@ -25,3 +28,8 @@ def test_the_server_keeps_to_its_description(case, server):
 
 def test_the_description_is_served(server):
     assert get(server.url, "/openapi.json") == (200, DESCRIPTION)
+
+
+def test_the_page_tells_of_every_field():
+    page = (Path(__file__).parents[2] / "docs/server.md").read_text()
+    assert not [name for name in BODY["properties"] if f"`{name}`" not in page]

@@ -4,10 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from asking import MODEL, RATE, TOKEN, ask, get, health, post, user
+from asking import MODEL, RATE, TOKEN, ask, function, get, health, post, user
 
 NAN, HUGE = float("nan"), 10**400
 TOOL = RATE
+ENDLESS = function("f", x={"$ref": "#"})["function"]["parameters"]
 FUNCTION = RATE["function"]
 
 
@@ -169,13 +170,19 @@ def test_the_team_header_is_accepted(server):
     assert post(server.url, body, {"X-Friendli-Team": "us"})[0] == 200
 
 
-def test_a_row_without_a_token_ends_its_request_alone(client):
-    """A grammar wants a call; the only tokens that begin one are banned."""
-    fields = {"tools": [RATE], "tool_choice": "required", "max_tokens": 8}
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tools": [RATE], "allowed_tokens": [100]}, "no token can be drawn"),
+        ({"tools": tools(parameters=ENDLESS)}, "the grammar gave up"),
+    ],
+)
+def test_a_row_that_cannot_go_on_ends_its_request_alone(client, fields, message):
+    """A call is required, whose first token is banned; or whose arguments have no end."""
     question = {"content": "Tell me about whales.", "seed": 3, "max_tokens": 12}
     expected = ask(client, **question).choices
     with ThreadPoolExecutor(2) as pool:
         beside = pool.submit(ask, client, **question)
-        with pytest.raises(openai.UnprocessableEntityError, match="no token can be drawn"):
-            ask(client, allowed_tokens=[100], **fields)
+        with pytest.raises(openai.UnprocessableEntityError, match=message):
+            ask(client, tool_choice="required", **fields)
         assert beside.result().choices == expected

@@ -19,7 +19,7 @@ def words(text):
 
 
 def test_every_field_has_a_test():
-    from server.openapi import BODY
+    from server.schema import BODY
 
     files = [Path(__file__), Path(__file__).with_name("test_tools.py")]
     tested = {
@@ -29,7 +29,7 @@ def test_every_field_has_a_test():
 
 
 def test_the_description_has_every_field_of_the_library():
-    from server.openapi import SAMPLING
+    from server.schema import SAMPLING
 
     import logitchain as lc
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from asking import CALCULATOR, MODEL, RATE, user
 from server.errors import ApiError
+from server.grammar import Grammars
 from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
 from server.scheduler import Scheduler
-from server.tools import Grammars
 
 from server import protocol
 
@@ -92,7 +92,8 @@ def test_an_answer_goes_on_after_eight_failures_and_not_after_nine(answer):
 def test_what_is_said_around_calls_is_kept(answer):
     six = call("math:calculator", {"expression": "2*3"})
     choice = answer(f"Let me see. {six}", " It is 6.", tools=[CALCULATOR])
-    assert choice["message"] == {"role": "assistant", "content": "Let me see.  It is 6."}
+    assert choice["message"]["content"] == "Let me see.  It is 6."
+    assert "tool_calls" not in choice["message"]
     assert choice["finish_reason"] == "stop"
 
 
@@ -116,10 +117,16 @@ def test_auto_holds_a_call_to_the_schema(answer):
     assert json.loads(told["function"]["arguments"])["stars"] in range(1, 6)
 
 
-def test_a_call_cut_by_max_tokens(answer):
-    choice = answer(call("rate", {"stars": 4}), tools=[RATE], max_tokens=20)
-    assert choice["finish_reason"] == "length"
-    assert '{"stars": 4}'.startswith(choice["message"]["tool_calls"][0]["function"]["arguments"])
+def test_a_call_cut_anywhere_has_a_part_of_its_arguments(answer, tokenizer):
+    text = call("rate", {"stars": 4})
+    size = len(tokenizer.encode(text))
+    for most in range(1, size):
+        choice = answer(text, tools=[RATE], tool_choice="required", max_tokens=most)
+        told = choice["message"].get("tool_calls", [])
+        assert all('{"stars": 4}'.startswith(one["function"]["arguments"]) for one in told)
+        assert choice["finish_reason"] == "length"
+        assert OPEN.startswith(choice["message"]["content"])
+    assert answer(text, tools=[RATE], max_tokens=size + 1)["finish_reason"] == "tool_calls"
 
 
 def test_a_tag_is_text_where_there_are_no_tools(answer):

@@ -5,16 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher
 from numpy.typing import NDArray
 from smollm2 import ChatTokenizer
 
 import logitchain as lc
 
+from .calls import Call, CallReader
 from .errors import ApiError
+from .grammar import Grammar
 from .prompt import render_results
-from .protocol import CONTEXT, Request, new_id
-from .tools import BUILT_IN, Call, CallReader, allowed
+from .protocol import Request, new_id
+from .schema import CONTEXT
+from .tools import BUILT_IN
 
 FAILURES = 8  # an answer may go on after a tool's error so many times
 
@@ -22,14 +24,12 @@ FAILURES = 8  # an answer may go on after a tool's error so many times
 class Answer:
     """What one row says. A built-in tool that it calls is run, and the answer has another turn."""
 
-    def __init__(
-        self, request: Request, tokenizer: ChatTokenizer, *, seed: int, index: int
-    ) -> None:
-        """An answer that has said nothing."""
-        self.request, self.tokenizer, self.seed, self.index = request, tokenizer, seed, index
+    def __init__(self, request: Request, tokenizer: ChatTokenizer, index: int) -> None:
+        """An answer that has said nothing; `index` is its place in the response."""
+        self.request, self.tokenizer, self.index = request, tokenizer, index
         self.prompt = list(request.prompt)  # what was read, the results of tools too
         self.tokens: list[int] = []  # what was generated
-        self.unread: list[int] = []  # the part of the prompt that the model has yet to read
+        self.unread: list[int] = []  # such a result, which the model has yet to read
         self.finish_reason: str | None = None
         self._places: dict[Call, int] = {}  # of the calls that the client is told
         self._failures = 0
@@ -38,35 +38,29 @@ class Answer:
     @property
     def params(self) -> lc.Params:
         """What the row asks for from here on: one sample, with its own seed."""
-        return replace(self.request.params, n=1, seed=self.seed, max_tokens=self._left)
+        seed = self.request.seeds[self.index]
+        return replace(self.request.params, n=1, seed=seed, max_tokens=self._left)
 
     def opening(self) -> dict[str, Any]:
-        """What `choices` of a chunk says before the first token."""
-        delta = {"role": "assistant", "content": ""}
-        return {
-            "index": self.index,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": None,
-            "seed": self.seed,
-        }
+        """What a chunk's `choices` says before the first token."""
+        entry = self._choice.delta()
+        return entry | {"delta": {"role": "assistant", **entry["delta"]}}
 
-    def allowed(self) -> NDArray[np.int32] | None:
-        """The tokens that its grammar allows next, as packed bits; None for all."""
-        return allowed(self._grammar, self.tokenizer.vocab_size) if self._grammar else None
+    def mask(self) -> NDArray[np.int32] | None:
+        """The tokens that may come next, as packed bits; None for all."""
+        return self._grammar.mask(self.tokenizer.vocab_size) if self._grammar else None
 
     def append(self, token: int, logprob: float, top: Any) -> dict[str, Any]:
-        """Take the next token; what `choices` of a chunk says of it.
+        """Take the next token; what a chunk's `choices` says of it.
 
-        Raises an ApiError if it completes the call of a tool that fails, and the answer may not go
-        on.
+        Raises an ApiError if it ends the call of a tool that fails, and the answer may not go on.
         """
         self.tokens.append(token)
         if self._grammar:
-            self._grammar.consume_token(token)
+            self._grammar.append(token)
         self._choice.append(token, logprob, top)
         entry = self._choice.delta()
-        if self.request.tools.functions:
+        if self._grammar:
             entry["delta"] = self._delta(entry["delta"]["content"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
@@ -75,15 +69,16 @@ class Answer:
     @property
     def _left(self) -> int:
         """How many tokens it may yet generate."""
-        said = len(self.tokens)
-        return min(self.request.params.max_tokens, CONTEXT - len(self.prompt)) - said
+        most = self.request.params.max_tokens or CONTEXT
+        return min(most, CONTEXT - len(self.prompt)) - len(self.tokens)
 
-    def _begin(self, grammar: LLMatcher | None) -> None:
+    def _begin(self, grammar: Grammar | None) -> None:
         """The next turn."""
+        seed = self.request.seeds[self.index]
         self._choice = lc.Choice(
-            self.params, self.tokenizer.token_bytes, seed=self.seed, index=self.index
+            self.params, self.tokenizer.token_bytes, seed=seed, index=self.index
         )
-        self._grammar = grammar.deep_copy() if grammar else None
+        self._grammar = grammar.copy() if grammar else None
         self._reader = CallReader()
 
     def _delta(self, text: str) -> dict[str, Any]:
@@ -97,12 +92,11 @@ class Answer:
         return delta
 
     def _told(self, call: Call, piece: str) -> dict[str, Any]:
-        function, head = {"arguments": piece}, {}
-        if call not in self._places:
-            self._places[call] = len(self._places)
-            function = {"name": call.name, "arguments": piece}
-            head = {"id": new_id("call"), "type": "function"}
-        return {"index": self._places[call], **head, "function": function}
+        if call in self._places:
+            return {"index": self._places[call], "function": {"arguments": piece}}
+        place = self._places[call] = len(self._places)
+        function = {"name": call.name, "arguments": piece}
+        return {"index": place, "id": new_id("call"), "type": "function", "function": function}
 
     def _end(self, reason: str) -> str | None:
         """Why the answer ends where its turn does; None if it has another."""

@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Coroutine
-from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,12 +15,12 @@ from starlette.routing import Route
 
 from . import protocol
 from .errors import ApiError, invalid
-from .openapi import DESCRIPTION, MODEL
+from .grammar import Grammars
+from .openapi import DESCRIPTION
 from .scheduler import Job, Scheduler
-from .tools import Grammars
+from .schema import MODEL
 
 MOST_BYTES = 1 << 20  # in a body
-GONE = ApiError(499, "the client went away", code="client_gone")
 
 
 def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Starlette:
@@ -32,8 +31,10 @@ def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Star
         body = _parsed(await _body(request))
         asked = await run_in_threadpool(protocol.read, body, scheduler.model, grammars)
         entries: asyncio.Queue[Any] = asyncio.Queue()
-        put = partial(asyncio.get_running_loop().call_soon_threadsafe, entries.put_nowait)
-        job = scheduler.submit(asked, put)
+        loop = asyncio.get_running_loop()
+        job = scheduler.submit(
+            asked, lambda entry: loop.call_soon_threadsafe(entries.put_nowait, entry)
+        )
         if asked.stream:
             return Stream(scheduler, job, entries)
         try:
@@ -112,7 +113,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> 
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not tasks[0].done():
-            raise GONE
+            raise _left()
         return tasks[0].result()
     finally:
         for task in tasks:
@@ -124,6 +125,10 @@ async def _gone(request: Request) -> None:
         pass
 
 
+def _left() -> ApiError:
+    return ApiError(499, "the client went away", code="client_gone")
+
+
 async def _body(request: Request) -> bytes:
     body = bytearray()
     try:
@@ -133,7 +138,7 @@ async def _body(request: Request) -> bytes:
                 message = f"the body must have at most {MOST_BYTES} bytes"
                 raise ApiError(413, message, code="body_too_large")
     except ClientDisconnect:
-        raise GONE from None
+        raise _left() from None
     return bytes(body)
 
 

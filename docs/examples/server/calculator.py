@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+EXPRESSION = r"^[(-]{0,3}[0-9][0-9+*/%(). -]{0,60}$"  # what a grammar can say of one
 LARGEST = 1e100
 OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,

@@ -11,9 +11,10 @@ from smollm2 import Model
 import logitchain as lc
 
 from .errors import ApiError, invalid
-from .openapi import CONTEXT, MODEL, check
+from .grammar import Grammars
 from .prompt import render
-from .tools import Grammars, Tools
+from .schema import CONTEXT, MODEL, check
+from .tools import Tools, read_tools
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Request:
     id: str
     created: int
     prompt: list[int]
-    params: lc.Params  # with the model's own eos_token, and max_tokens within the context
+    params: lc.Params  # with the model's own ends, and max_tokens within the context
+    seeds: list[int]  # one for each of its answers
     tools: Tools
     resume_generation: bool
     stream: bool
@@ -31,43 +33,32 @@ class Request:
 
 
 def new_id(kind: str) -> str:
-    """A name that no other answer has."""
+    """A name that nothing else has."""
     return f"{kind}-{secrets.token_hex(12)}"
 
 
 def read(body: Any, model: Model, grammars: Grammars) -> Request:
     """A request from its body as parsed; ApiError names the field that is at fault."""
-    try:
-        params = lc.Params.from_request(body)
-        check(body)
-        lc.Batch(model.tokenizer.vocab_size).add(params)  # no id is outside the vocabulary
-    except (TypeError, ValueError) as error:
-        raise invalid(str(error)) from None
-    if body["model"] != MODEL:
-        message = f"model must be {MODEL}, not {body['model']}"
-        raise ApiError(404, message, code="model_not_found", param="model")
-    if params.top_logprobs and not params.logprobs:
-        raise invalid(f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}")
-    if body.get("stream_options") and not body.get("stream"):
-        raise invalid("stream_options must be null without stream", "stream_options")
-    tools = grammars.tools(body)
-    if params.min_tokens and tools.functions:
-        raise invalid(f"min_tokens must be 0 with tools, not {params.min_tokens}")
-    prompt = model.tokenizer.encode(_prompt(body, tools))
+    params, seeds = _params(body, model.tokenizer.vocab_size)
+    _check_together(body, params)
+    tools = read_tools(body, grammars)
+    options = body.get("chat_template_kwargs") or {}
+    prompt = model.tokenizer.encode(render(body["messages"], tools.functions, **options))
     left = CONTEXT - len(prompt)
     if left < 1:
-        raise invalid(
-            f"messages must have less than {CONTEXT} tokens, not {len(prompt)}", "messages"
-        )
+        message = f"messages must have less than {CONTEXT} tokens, not {len(prompt)}"
+        raise invalid(message, "messages")
+    params = replace(
+        params,
+        eos_token=(*model.tokenizer.eos, *params.eos_token),
+        max_tokens=min(params.max_tokens or left, left),
+    )
     return Request(
         id=new_id("chatcmpl"),
         created=int(time.time()),
         prompt=prompt,
-        params=replace(
-            params,
-            eos_token=(*model.tokenizer.eos, *params.eos_token),
-            max_tokens=min(params.max_tokens or left, left),
-        ),
+        params=params,
+        seeds=seeds,
         tools=tools,
         resume_generation=bool(body.get("resume_generation")),
         stream=bool(body.get("stream")),
@@ -75,13 +66,33 @@ def read(body: Any, model: Model, grammars: Grammars) -> Request:
     )
 
 
-def _prompt(body: Mapping[str, Any], tools: Tools) -> str:
+def _params(body: Any, vocab_size: int) -> tuple[lc.Params, list[int]]:
+    """What the body says of sampling, and the seeds that the library makes of it."""
+    try:
+        params = lc.Params.from_request(body)
+        check(body)
+        batch = lc.Batch(vocab_size)
+        return params, [batch.seed(row) for row in batch.add(params)]
+    except (TypeError, ValueError) as error:
+        raise invalid(str(error)) from None
+
+
+def _check_together(body: Mapping[str, Any], params: lc.Params) -> None:
+    """Fields that are right, each of them, and do not go together."""
     options = body.get("chat_template_kwargs") or {}
     last = body["messages"][-1]["role"]
+    if body["model"] != MODEL:
+        message = f"model must be {MODEL}, not {body['model']}"
+        raise ApiError(404, message, code="model_not_found", param="model")
+    if params.top_logprobs and not params.logprobs:
+        raise invalid(f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}")
+    if params.min_tokens and body.get("tools"):
+        raise invalid(f"min_tokens must be 0 with tools, not {params.min_tokens}")
+    if body.get("stream_options") and not body.get("stream"):
+        raise invalid("stream_options must be null without stream", "stream_options")
     if options.get("continue_final_message") and last != "assistant":
         where = "chat_template_kwargs.continue_final_message"
         raise invalid(f"{where} must be false where the last role is {last}", where)
-    return render(body["messages"], tools.functions, **options)
 
 
 def chunk(request: Request, choices: list[Any], usage: Any = None) -> dict[str, Any]:
@@ -94,7 +105,12 @@ def completion(request: Request, entries: Iterable[Any], usage: Any) -> dict[str
     """The whole answer: all that the chunks of a stream would have said, put together."""
     choices: dict[int, dict[str, Any]] = {}
     for entry in entries:
-        _add(choices.setdefault(entry["index"], _silent(request, entry)), entry)
+        index, delta = entry["index"], entry["delta"]
+        if index not in choices:
+            choices[index] = {**entry, "message": {**delta, "refusal": None}}
+            del choices[index]["delta"]
+        else:
+            _add(choices[index], entry)
     listed = [choices[index] for index in sorted(choices)]
     return _envelope(request, "chat.completion", listed) | {"usage": usage}
 
@@ -109,28 +125,17 @@ def _envelope(request: Request, kind: str, choices: list[Any]) -> dict[str, Any]
     }
 
 
-def _silent(request: Request, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A choice before its first delta."""
-    return {
-        "index": entry["index"],
-        "message": {"role": "assistant", "content": ""},
-        "logprobs": {"content": [], "refusal": None} if request.params.logprobs else None,
-        "finish_reason": None,
-        "seed": entry["seed"],
-    }
-
-
 def _add(choice: dict[str, Any], entry: Mapping[str, Any]) -> None:
     message, delta = choice["message"], entry["delta"]
     message["content"] += delta["content"]
-    for call in delta.get("tool_calls", ()):
+    for told in delta.get("tool_calls", ()):
         calls = message.setdefault("tool_calls", [])
-        if "id" in call:
-            calls.append({"id": call["id"], "type": "function", "function": call["function"]})
+        if "id" in told:
+            calls.append({name: told[name] for name in ("id", "type", "function")})
         else:
-            calls[-1]["function"]["arguments"] += call["function"]["arguments"]
+            calls[-1]["function"]["arguments"] += told["function"]["arguments"]
     if entry["logprobs"]:
         choice["logprobs"]["content"] += entry["logprobs"]["content"]
     choice["finish_reason"] = entry["finish_reason"]
-    if entry["finish_reason"] == "tool_calls" and not message["content"]:
-        message["content"] = None
+    if entry["finish_reason"] == "tool_calls":
+        message["content"] = message["content"] or None

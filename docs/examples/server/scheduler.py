@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ import logitchain as lc
 
 from .answer import Answer
 from .errors import ApiError
-from .openapi import MOST_ROWS
 from .protocol import Request
+from .schema import MOST_ROWS
 
-#: Told of each delta in turn, and at the end of None, or of an error.
+#: Is told each entry of a chunk's `choices`, and then None or an error.
 Emit = Callable[[Any], None]
 
 
@@ -26,12 +26,12 @@ class Job:
     """A request under way."""
 
     request: Request
+    answers: list[Answer]
     emit: Emit
-    answers: list[Answer] = field(default_factory=list)
     over: bool = False
 
     def tell(self, entry: Mapping[str, Any]) -> None:
-        """Emit an entry of `choices`, if it says anything."""
+        """Emit an entry, if it says anything."""
         delta, logprobs = entry["delta"], entry["logprobs"]
         if any(delta.values()) or entry["finish_reason"] or (logprobs and logprobs["content"]):
             self.emit(entry)
@@ -45,9 +45,9 @@ class Job:
     @property
     def usage(self) -> dict[str, int]:
         """The tokens that it took."""
-        prompt, said = len(self.request.prompt), sum(len(a.tokens) for a in self.answers)
-        counts = {"prompt_tokens": prompt, "completion_tokens": said}
-        return {**counts, "total_tokens": prompt + said}
+        read, said = len(self.request.prompt), sum(len(a.tokens) for a in self.answers)
+        counts = {"prompt_tokens": read, "completion_tokens": said}
+        return {**counts, "total_tokens": read + said}
 
 
 @dataclass(eq=False)
@@ -55,19 +55,20 @@ class Reading:
     """A prompt that is being read: for all answers of a job, or for the next turn of one."""
 
     job: Job
+    answers: list[Answer]
     cache: Cache
     unread: list[int]
-    answer: Answer | None = None
 
 
 @dataclass(eq=False)
 class Row:
-    """A sequence of the batch that gets a token in each step."""
+    """A row of the batch: in each step its answer gets a token."""
 
     job: Job
     answer: Answer
     cache: Cache
-    logits: Floats | None  # of its next token; None until the model has been asked
+    logits: Floats  # of that token
+    behind: bool = False  # they are the last one's: the model has yet to be asked
 
 
 class Scheduler:
@@ -85,11 +86,13 @@ class Scheduler:
 
     def submit(self, request: Request, emit: Emit) -> Job:
         """Let a request wait for its turn; ApiError if too many do. `emit` must not block."""
+        tokenizer = self.model.tokenizer
+        answers = [Answer(request, tokenizer, index) for index in range(request.params.n)]
+        job = Job(request, answers, emit)
         with self._changed:
             if len(self.waiting) >= self.most_waiting:
                 message = f"{self.most_waiting} requests are waiting; try again later"
                 raise ApiError(429, message, code="queue_full")
-            job = Job(request, emit)
             self.waiting.append(job)
             self._changed.notify()
         return job
@@ -130,12 +133,12 @@ class Scheduler:
         self._sweep()
         self._admit()
         self._read()
+        self._mask()
         self._say()
 
     def _taken(self) -> int:
-        """The rows that run, and will when what is read now has been read."""
-        coming = [1 if r.answer else r.job.request.params.n for r in self.reading]
-        return len(self.rows) + sum(coming)
+        """The rows that run, and that will when what is read now has been read."""
+        return len(self.rows) + sum(len(reading.answers) for reading in tuple(self.reading))
 
     def _sweep(self) -> None:
         """Forget the jobs that are over."""
@@ -147,9 +150,10 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Begin to read the prompts of waiting jobs, as far as there are rows for them."""
-        while self.waiting and self._taken() + self.waiting[0].request.params.n <= MOST_ROWS:
+        while self.waiting and self._taken() + len(self.waiting[0].answers) <= MOST_ROWS:
             job = self.waiting.popleft()
-            self.reading.append(Reading(job, self.model.new_cache(), job.request.prompt))
+            cache = self.model.new_cache()
+            self.reading.append(Reading(job, job.answers, cache, job.request.prompt))
 
     def _read(self) -> None:
         """One part, so that a long prompt does not hold up the rows that run."""
@@ -157,31 +161,30 @@ class Scheduler:
             return
         reading = self.reading[0]
         part, reading.unread = reading.unread[:PART], reading.unread[PART:]
-        logits = self.model.forward([reading.cache], [part])[0]
-        if not reading.unread:
-            self._join(self.reading.popleft(), logits)
-
-    def _join(self, reading: Reading, logits: Floats) -> None:
-        """Rows for a prompt that was read: they run from the next draw on."""
-        job, answer, cache = reading.job, reading.answer, reading.cache
-        if answer:
-            (handle,) = self.batch.add(answer.params, answer.prompt, answer.tokens)
-            self.rows[handle] = Row(job, answer, cache, logits)
+        (logits,) = self.model.forward([reading.cache], [part])
+        if reading.unread:
             return
-        for index, handle in enumerate(self.batch.add(job.request.params, job.request.prompt)):
-            seed = self.batch.seed(handle)
-            answer = Answer(job.request, self.model.tokenizer, seed=seed, index=index)
-            job.answers.append(answer)
-            job.emit(answer.opening())
-            self.rows[handle] = Row(job, answer, cache.fork(), logits)
+        self.reading.popleft()
+        for answer in reading.answers:
+            (handle,) = self.batch.add(answer.params, answer.prompt, answer.tokens)
+            self.rows[handle] = Row(reading.job, answer, reading.cache.fork(), logits)
+            if not answer.tokens:
+                reading.job.emit(answer.opening())
+
+    def _mask(self) -> None:
+        """Let each row say what its grammar allows; one that gives up ends its request."""
+        for handle, row in list(self.rows.items()):
+            try:
+                if (mask := row.answer.mask()) is not None:
+                    self.batch.set_mask(handle, mask)
+            except ApiError as error:
+                row.job.end(error)
+                self._remove(handle)
 
     def _say(self) -> None:
         """A token for every row."""
         if not self.rows:
             return
-        for handle, row in self.rows.items():
-            if (mask := row.answer.allowed()) is not None:
-                self.batch.set_mask(handle, mask)
         drawn = self.chain.sample_with_logprobs(self._logits(), self.batch, of=self.logprobs)
         columns = [self.batch.status, *(column.tolist() for column in drawn)]
         for handle, status, token, logprob, *top in zip(list(self.rows), *columns, strict=True):
@@ -200,19 +203,19 @@ class Scheduler:
 
     def _logits(self) -> Floats:
         """Those of every row's next token."""
-        behind = [row for row in self.rows.values() if row.logits is None]
+        behind = [row for row in self.rows.values() if row.behind]
         if behind:
             last = [row.answer.tokens[-1] for row in behind]
             fresh = self.model.step([row.cache for row in behind], last)
             for row, logits in zip(behind, fresh, strict=True):
-                row.logits = logits
+                row.logits, row.behind = logits, False
         return np.stack([row.logits for row in self.rows.values()])
 
     def _move_on(self, handle: int, row: Row) -> None:
         """After a row's token: the next one, or a tool's result to read, or the end."""
-        row.logits = None
+        row.behind = True
         if row.answer.unread:
-            self.reading.append(Reading(row.job, row.cache, row.answer.unread, row.answer))
+            self.reading.append(Reading(row.job, [row.answer], row.cache, row.answer.unread))
             row.answer.unread = []
         elif not row.answer.finish_reason:
             return
