@@ -237,8 +237,8 @@ def main(path: str) -> None:
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"
         "A call has a fixed cost (above), which C has not: over a few thousand logits, and with "
-        "`top_k` over a row that is in the cache, llama.cpp is not far off. Few rows on several "
-        "threads are slower than on one. The first call in a new environment compiles.",
+        "`top_k` over a row that is in the cache, llama.cpp is not far off. Several threads gain "
+        "nothing for a few rows. The first call in a new environment compiles, for half a minute.",
         "## About the peers\n\n"
         "transformers has no XTC and only the repetition penalty; llama.cpp's figure contains the "
         "filling of its structs, which an engine has to do too. Real logits are the steps of three "

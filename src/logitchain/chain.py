@@ -39,7 +39,7 @@ Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 Call = Callable[[Rows, Batch], Any]
 
 #: How many logits a thread takes at a time: to take some costs 10 us, to wake a thread 60.
-_SHARE = 2**19
+_SHARE = 2**20
 
 #: The order of the named controls where nothing else is asked for.
 DEFAULT = NAMES
