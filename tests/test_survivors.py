@@ -205,6 +205,24 @@ def test_the_largest_vocabulary_with_all_the_mass_it_can_have(fields):
         batch.append(tokens)
 
 
+@pytest.mark.parametrize("between", ["token_bitmask", "banned_tokens", "logit_bias"])
+@pytest.mark.parametrize("after", ["top_k", "top_p", "min_p", None])
+def test_the_best_tokens_may_go_after_a_temperature(between, after):
+    """In one row the best 100 of 300, in the other all."""
+    logits = np.tile(np.float32(0.3) * np.arange(300, dtype=np.float32)[::-1], (2, 1))
+    batch, rows = lc.Batch(300), []
+    for gone in (100, 300):
+        removed = list(range(gone))
+        mask = np.packbits(np.arange(320) >= gone, bitorder="little").view(np.int32)
+        bias = dict.fromkeys(removed, float("-inf"))
+        fields = {"banned_tokens": removed, "logit_bias": bias, "temperature": 0.8}
+        params = lc.Params(seed=1, top_k=5, top_p=0.9, min_p=0.1, **fields)
+        batch.set_mask(batch.add(params)[0], mask)
+        rows.append({"params": params, "prompt": [], "output": [], "mask": mask, "seed": 1})
+    order = ["temperature", between, *filter(None, [after])]
+    check(logits, batch, rows, order, lc.Chain(order))
+
+
 LEADING = ("token_bitmask", "logit_bias", "banned_tokens", "presence_penalty")
 
 
