@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .jit import inlined, kernel
+from .jit import INTERPRETED, inlined, kernel
 from .lanes import LANES, peak
 from .numerics import F32, F64, I64, U64, Row, log
 from .order import largest
@@ -79,7 +79,7 @@ def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
         b = favourite if turn < 0 else turn
         if turn == favourite or bound[b] < best - MARGIN:
             continue
-        if not ids.size and start[b] + LANES <= values.size:
+        if not (INTERPRETED or ids.size) and start[b] + LANES <= values.size:
             score, token = block_contest(values, start[b], came, b, seed, position)
             if score > best or (score == best and token < winner):
                 winner, best = token, score
