@@ -154,18 +154,35 @@ def test_positions_seeds_and_tokens_are_independent():
     assert_fits(by_seed // 16 * 8 + matched // 16, np.full(64, 1 / 64))
 
 
+def scores(row, seed):
+    """What each token has in the race at position 0."""
+    keys = np.uint64(seed), np.uint64(0)
+    blocks = [earliest(*keys, block) for block in range(-(-row.size // 64))]
+    waits = np.array([delay(*keys, token) for token in range(row.size)])
+    for block, (first, leader) in enumerate(blocks):
+        waits[64 * block : 64 * (block + 1)] += first
+        waits[64 * block + leader : 64 * block + leader + 1] = first
+    return row.astype(np.float64) - np.log(waits)
+
+
 def test_the_race_is_won_by_the_best_score_of_all():
     """No bound of a block or token may pass over the winner."""
     rng = np.random.default_rng(1)
     for seed in range(20 if INTERPRETED else 4000):
         row = rng.normal(0, 1.5, 150).astype(np.float32)
-        keys = np.uint64(seed), np.uint64(0)
-        scores = np.empty(150)
-        for token in range(150):
-            first, leader = earliest(*keys, token // 64)
-            wait = 0.0 if token % 64 == leader else delay(*keys, token)
-            scores[token] = np.float64(row[token]) - np.log(first + wait)
-        assert lc.sample(row, seed=seed, position=0) == scores.argmax()
+        assert lc.sample(row, seed=seed, position=0) == scores(row, seed).argmax()
+
+
+def test_of_equal_scores_the_lowest_id_wins():
+    """Logits so large that most noise is rounded off: a block that could be first may not be."""
+    rng = np.random.default_rng(2)
+    for seed in range(5 if INTERPRETED else 100):
+        row = np.where(rng.random(960) < 0.3, 1e17, 0.0).astype(np.float32)
+        batch = lc.Batch(960)
+        batch.add(lc.Params(seed=seed))
+        winner = scores(row, seed).argmax()
+        assert lc.sample(row, seed=seed, position=0) == winner
+        assert lc.Chain().sample(row, batch) == winner
 
 
 def test_greedy_is_a_chain_with_temperature_zero():
