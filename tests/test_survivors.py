@@ -14,6 +14,7 @@ import strategies
 from logitchain import jit, numerics
 from logitchain.blocks import Blocks, look
 from logitchain.chain import DEFAULT, PRESETS
+from logitchain.controls.xtc import PROTECTIONS
 from logitchain.nucleus import NEVER, weigh
 from test_chain import ORDERS, by_hand, check, masks, steps
 
@@ -221,6 +222,18 @@ def test_the_best_tokens_may_go_after_a_temperature(between, after):
         rows.append({"params": params, "prompt": [], "output": [], "mask": mask, "seed": 1})
     order = ["temperature", between, *filter(None, [after])]
     check(logits, batch, rows, order, lc.Chain(order))
+
+
+@pytest.mark.parametrize("protected", PROTECTIONS)
+def test_protected_tokens_are_known_among_few(protected):
+    """Among those that are gathered for top_k they have other places."""
+    row = np.arange(3000, dtype=np.float32) / 10
+    params = lc.Params(top_k=20, xtc_probability=1.0, xtc_threshold=0.05, seed=1)
+    batch = lc.Batch(3000)
+    batch.add(params)
+    rows = [{"params": params, "prompt": [], "output": [], "seed": 1}]
+    order = ["top_k", ("xtc", {"protected_ids": [1, 2998], "protected": protected})]
+    check(row[None], batch, rows, order, lc.Chain(order))
 
 
 LEADING = ("token_bitmask", "logit_bias", "banned_tokens", "presence_penalty")
