@@ -134,6 +134,21 @@ def test_out_is_filled_in_and_may_be_the_input():
     assert_array_equal(row, expected)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("token", [3, 69], ids=["in a block", "in the rest"])
+def test_a_row_is_fit_before_it_is_masked(token, value):
+    row = np.zeros(70)
+    row[token] = value
+    every = np.full(3, -1, np.int32)
+    for call in (
+        lambda: lc.token_bitmask(row, every),
+        lambda: lc.banned_tokens(row, [token]),
+        lambda: lc.allowed_tokens(row, [0, token]),
+    ):
+        with pytest.raises(ValueError, match=f"^logits: token {token} is {value}$"):
+            call()
+
+
 def test_bits_beyond_the_vocabulary_are_ignored():
     row = np.zeros(33, np.float32)
     mask = np.array([0, -1, -1, -1], np.int32)

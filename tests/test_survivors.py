@@ -1,6 +1,6 @@
 """The fast path: bit for bit what the controls give one after the other."""
 
-from itertools import permutations
+from itertools import permutations, product
 
 import ml_dtypes
 import numpy as np
@@ -234,6 +234,20 @@ def test_protected_tokens_are_known_among_few(protected):
     rows = [{"params": params, "prompt": [], "output": [], "seed": 1}]
     order = ["top_k", ("xtc", {"protected_ids": [1, 2998], "protected": protected})]
     check(row[None], batch, rows, order, lc.Chain(order))
+
+
+def test_a_penalty_after_another_may_count_other_tokens():
+    """Each token that was said has a block of its own."""
+    prompt, output = [10, 90], [150, 220, 280]
+    params = lc.Params(repetition_penalty=2.0, frequency_penalty=1.5, seed=1)
+    batch = lc.Batch(300)
+    batch.add(params, prompt, output)
+    rows = [{"params": params, "prompt": prompt, "output": output, "seed": 1}]
+    logits = np.ones((1, 300), np.float32)
+    told = [{"scope": s, "window": w} for s in ("all", "prompt", "output") for w in (None, 1, 2)]
+    for first, second in product(told, told):
+        order = [("repetition_penalty", first), ("frequency_penalty", second)]
+        check(logits, batch, rows, order, lc.Chain(order))
 
 
 LEADING = ("token_bitmask", "logit_bias", "banned_tokens", "presence_penalty")
