@@ -11,6 +11,7 @@ from server.errors import ApiError
 from server.grammar import Grammars
 from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
 from server.scheduler import Scheduler
+from server.schema import CONTEXT
 
 from server import protocol
 
@@ -61,14 +62,14 @@ def grammars(tokenizer):
 def answer(tokenizer, grammars):
     """What comes of a script and the fields of a request."""
 
-    def run(*script, **fields):
+    def run(*script, whole=False, **fields):
         scheduler = Scheduler(Scripted(tokenizer, script))
         body = {"model": MODEL, "messages": user("Hi"), "seed": 1, **fields}
         request = protocol.read(body, scheduler.model, grammars)
         entries, job = scheduler.answer(request)
-        whole = protocol.completion(request, entries, job.usage)
+        body = protocol.completion(request, entries, job.usage)
         assert scheduler.status() == {"running": 0, "waiting": 0}
-        return whole["choices"][0]
+        return body if whole else body["choices"][0]
 
     return run
 
@@ -143,10 +144,16 @@ def test_characters_of_several_tokens_and_stop_phrases_in_them(answer, tokenizer
     assert spelled.startswith("Naïve café 🐋".encode())
 
 
-def test_the_context_ends_an_answer_whose_tools_fill_it(answer):
-    long = call("math:calculator", {"expression": "1" * 60})
-    choice = answer(*[long] * 40, "done", tools=[CALCULATOR])
-    assert choice["finish_reason"] == "length"
+def test_the_context_ends_an_answer_where_its_tools_result_has_no_room(answer, tokenizer):
+    """Room for the call, its end and a few tokens more; not for the next turn."""
+    text = call("math:calculator", {"expression": "2*3"})
+    size = len(tokenizer.encode(text))
+    for spare in (1, 5, 9):
+        fields = {"tools": [CALCULATOR], "messages": user("")}
+        prompt = answer("Hi", **fields, whole=True)["usage"]["prompt_tokens"]
+        fields["messages"] = user(" word" * (CONTEXT - prompt - size - spare))
+        choice = answer(text, "It is 6.", **fields)
+        assert (choice["finish_reason"], choice["message"]["content"]) == ("length", "")
 
 
 def test_a_step_that_fails_ends_its_requests_and_no_other(tokenizer, grammars):

@@ -108,10 +108,11 @@ class Answer:
         return "tool_calls" if self._places else reason
 
     def _resume(self, results: str) -> str | None:
-        self.unread = self.tokenizer.encode(results)
-        self.prompt += self.unread
+        read = self.tokenizer.encode(results)
+        self.prompt += read
         if self._left < 1:
             return "length"
+        self.unread = read
         self._begin(self.request.tools.later)
         return None
 

@@ -23,8 +23,6 @@ class ApiError(Exception):
 
 def invalid(message: str, param: str | None = None) -> ApiError:
     """A bad value; without `param`, the field at fault is the first that the message names."""
-    if named := re.search(r"field '([^']*)'", message):
-        param = param or named[1]
-    for word in re.findall(r"\w+", message):
-        param = param or (word if word in FIELDS else None)
-    return ApiError(400, message, code="invalid_value", param=param)
+    named = re.findall(r"field '([^']*)'", message)
+    named += [word for word in re.findall(r"\w+", message) if word in FIELDS]
+    return ApiError(400, message, code="invalid_value", param=param or next(iter(named), None))
