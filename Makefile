@@ -4,8 +4,9 @@ REQUEST ?= docs/examples/chat.json
 PROMPT ?=
 SHELL := /bin/bash
 
-# Two processes whose BLAS threads wait for each other take ten times as long.
-ONE_THREAD := OPENBLAS_NUM_THREADS=1
+# BLAS threads wait for each other, and where cores are shared ten times as long as they work.
+BLAS_THREADS ?= 1
+WITH_BLAS := OPENBLAS_NUM_THREADS=$(BLAS_THREADS)
 FOR ?= 180
 
 # numba notices a change in a kernel's own file only, not in what it calls: a cache for each state.
@@ -21,7 +22,7 @@ demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.js
 	.venv/bin/python docs/examples/demo.py --request "$(REQUEST)" --prompt "$(PROMPT)"
 
 serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
-	.venv/bin/python docs/examples/serve.py
+	$(WITH_BLAS) .venv/bin/python docs/examples/serve.py
 
 test: .venv/.test  ## the tests of the library itself
 	.venv/bin/python -m pytest
@@ -30,10 +31,10 @@ test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and
 	.venv-peers/bin/python -m pytest tests/peers
 
 test-server: .venv-server/.test  ## the server against the openai client
-	$(ONE_THREAD) .venv-server/bin/python -m pytest tests/server
+	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
 
 soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180), memory watched
-	$(ONE_THREAD) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
+	$(WITH_BLAS) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
 
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
 	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py
