@@ -98,6 +98,23 @@ def test_what_is_said_around_calls_is_kept(answer):
     assert choice["finish_reason"] == "stop"
 
 
+def test_the_next_turn_goes_on_at_the_next_position(tokenizer, grammars):
+    """One seed draws all of an answer, so no position may come twice."""
+
+    class Watched(Scheduler):
+        positions = ()
+
+        def _say(self):
+            self.positions += tuple(self.batch.positions.tolist())
+            super()._say()
+
+    text = call("math:calculator", {"expression": "2*3"})
+    scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
+    body = {"model": MODEL, "messages": user("Hi"), "seed": 1, "tools": [CALCULATOR]}
+    _, job = scheduler.answer(protocol.read(body, scheduler.model, grammars))
+    assert scheduler.positions == tuple(range(job.usage["completion_tokens"]))
+
+
 def test_auto_calls_of_a_function(answer):
     text = "Of course. " + call("rate", {"stars": 4}) + "\n" + call("rate", {"stars": 5})
     choice = answer(text, tools=[RATE, CALCULATOR])
