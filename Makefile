@@ -4,7 +4,7 @@ REQUEST ?= docs/examples/chat.json
 PROMPT ?=
 SHELL := /bin/bash
 
-# BLAS threads wait for each other, and where cores are shared ten times as long as they work.
+# BLAS threads wait for each other, and where cores are shared longer than they work.
 BLAS_THREADS ?= 1
 WITH_BLAS := OPENBLAS_NUM_THREADS=$(BLAS_THREADS)
 FOR ?= 180
