@@ -173,6 +173,12 @@ def test_the_context_ends_an_answer_where_its_tools_result_has_no_room(answer, t
         assert (choice["finish_reason"], choice["message"]["content"]) == ("length", "")
 
 
+def test_the_context_ends_an_answer_whose_tools_fill_it(answer):
+    long = call("math:calculator", {"expression": "1" * 60})
+    choice = answer(*[long] * 40, "done", tools=[CALCULATOR])
+    assert choice["finish_reason"] == "length"
+
+
 def test_a_step_that_fails_ends_its_requests_and_no_other(tokenizer, grammars):
     """The model breaks once: who was running is told, who comes later gets an answer."""
 
