@@ -121,6 +121,20 @@ class BatchMachine(RuleBasedStateMachine):
         self.batch.rollback(handle, k)
         del output[len(output) - k :]
 
+    @rule(data=st.data(), handle=handles, rest=history)
+    def follow(self, data, handle, rest):
+        output = self.find(handle)["output"]
+        kept = data.draw(st.integers(0, len(output)))
+        output[kept:] = rest
+        self.batch.follow(
+            handle, np.array(output, np.int32) if data.draw(st.booleans()) else output
+        )
+
+    @rule(data=st.data())
+    def reorder(self, data):
+        self.model = data.draw(st.permutations(self.model))
+        self.batch.reorder([row["handle"] for row in self.model])
+
     @rule(handle=consumes(handles))
     def remove_one(self, handle):
         self.batch.remove(handle)
@@ -156,6 +170,10 @@ class BatchMachine(RuleBasedStateMachine):
             *[lambda r=r: batch.rollback(r, len(batch.output(r)) + 1) for r in batch.rows],
             *[lambda r=r: batch.rollback(r, -1) for r in batch.rows],
             *[lambda r=r: batch.rollback(r, True) for r in batch.rows],
+            lambda: batch.follow(unknown, []),
+            *[lambda r=r: batch.follow(r, [0, VOCAB]) for r in batch.rows],
+            lambda: batch.reorder([*batch.rows[1:], unknown]),
+            lambda: batch.reorder([*batch.rows[1:], *batch.rows[:1], *batch.rows[:1]] or [0]),
         ]
         with pytest.raises((TypeError, ValueError)):
             data.draw(st.sampled_from(calls))()
@@ -421,6 +439,13 @@ OTHERS = [
     ("rollback", (0, 1), ValueError, "k must be in [0, 0], not 1"),
     ("rollback", (0, -1), ValueError, "k must be in [0, 0], not -1"),
     ("rollback", (0, 0.0), TypeError, "k must be an integer in [0, 0], not 0.0"),
+    ("follow", (99, []), ValueError, f"{UNKNOWN}99"),
+    ("follow", (0, [1, 8]), ValueError, "output_tokens must be in [0, 8), not 8"),
+    ("follow", (0, 1), TypeError, f"output_tokens {IDS}"),
+    ("reorder", ([0],), ValueError, "rows must be all of the batch's 2, not [0]"),
+    ("reorder", ([0, 0],), ValueError, "rows must be all of the batch's 2, not [0, 0]"),
+    ("reorder", ([0, 99],), ValueError, f"{UNKNOWN}99"),
+    ("reorder", ("x",), TypeError, "rows must be handles of the batch, not 'x'"),
     ("remove", (99,), ValueError, f"{UNKNOWN}99"),
     ("remove", ([0, 0],), ValueError, "rows must be distinct, not [0, 0]"),
     ("remove", ("x",), TypeError, "rows must be handles of the batch, not 'x'"),
@@ -455,3 +480,19 @@ def test_a_vocabulary_has_a_size_that_the_controls_can_handle(size):
 def test_a_vocabularys_size_is_an_integer(size):
     with pytest.raises(TypeError, match=r"^vocab_size must be an integer in \[1, "):
         lc.Batch(size)
+
+
+def test_rows_take_their_masks_draws_and_status_to_another_place():
+    logits = np.random.default_rng(3).normal(size=(3, 8)).astype(np.float32)
+    logits[1] = np.nan
+    batch = lc.Batch(8)
+    rows = batch.add(lc.Params(n=3, seed=5))
+    batch.set_mask(rows[2], np.array([0b1100], np.int32))
+    chain = lc.Chain(on_invalid="mark")
+    tokens, status = chain.sample(logits, batch), batch.status
+    order = [2, 0, 1]
+    batch.reorder([rows[place] for place in order])
+    assert batch.status == [status[place] for place in order]
+    assert chain.sample(logits[order], batch).tolist() == tokens[order].tolist()
+    assert tokens[1] == -1
+    assert tokens[2] in (2, 3)

@@ -322,6 +322,8 @@ METHODS = {
     "add": {"params": good_params, "prompt_tokens": ids, "output_tokens": ids},
     "append": {"tokens": ids, "rows": st.one_of(st.none(), st.lists(handles, max_size=3))},
     "rollback": {"row": handles, "k": st.integers(0, 8)},
+    "follow": {"row": handles, "output_tokens": ids},
+    "reorder": {"rows": st.one_of(handles, st.lists(handles, max_size=3), st.permutations([0, 1]))},
     "remove": {"rows": st.one_of(handles, st.lists(handles, max_size=3))},
     **{name: {"row": handles} for name in ("params", "seed", "prompt", "output", "index")},
 }
@@ -336,7 +338,7 @@ def test_a_method_of_the_batch(method, data):
     names = {"row", "eos_token", "logit_bias", "top_k", *arguments}
     result = outcome(getattr(batch, method), names, **arguments)
     after = seen(batch)
-    if method not in ("add", "append", "rollback", "remove"):
+    if method not in ("add", "append", "rollback", "follow", "reorder", "remove"):
         assert after == before
     assert batch.vocab_size == VOCAB
     assert len(set(after[0])) == len(after[0]) == len(batch.status)

@@ -119,6 +119,49 @@ class Batch:
             entry.history.pop()
         self._move([entry])
 
+    def follow(self, row: int, output_tokens: Sequence[int]) -> None:
+        """Make a row's generated tokens these, as an engine has them that keeps them itself.
+
+        What they share with the row's own stays: a token more costs what `append` costs, and a look
+        at the others.
+
+        >>> batch = Batch(vocab_size=100)
+        >>> (row,) = batch.add(Params(seed=7), output_tokens=[40, 50])
+        >>> batch.follow(row, [40, 60, 70])
+        >>> batch.output(row)
+        [40, 60, 70]
+        """
+        entry = self._entry(row)
+        tokens = token_ids("output_tokens", output_tokens, self.vocab_size)
+        ours = entry.history.output
+        size = min(ours.size, tokens.size)
+        differs = np.flatnonzero(ours[:size] != tokens[:size])
+        same = int(differs[0]) if differs.size else size
+        for _ in range(ours.size - same):
+            entry.history.pop()
+        for token in tokens[same:].tolist():
+            entry.history.append(token)
+        self._move([entry])
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """List the rows in another order: that in which an engine has their logits.
+
+        >>> batch = Batch(vocab_size=100)
+        >>> first, second = batch.add(Params(n=2, seed=7))
+        >>> batch.reorder([second, first])
+        >>> batch.index(first)
+        1
+        """
+        handles = _handles(rows)
+        for handle in handles:
+            self._entry(handle)
+        if sorted(handles) != sorted(self.rows):
+            raise ValueError(f"rows must be all of the batch's {len(self)}, not {show(handles)}")
+        status = [self.status[self.index(handle)] for handle in handles]
+        self.rows = [int(handle) for handle in handles]
+        self._stack()
+        self.status = status
+
     def remove(self, rows: int | Iterable[int]) -> None:
         """Remove a row or several; the others keep their order."""
         gone = _handles(rows)
