@@ -90,8 +90,8 @@ def apply_and_check(row: Row, words: Words) -> bool:
             return False
         if words[b] != ALL:
             remove(row, b * LANES, words[b])
-            largest, _ = peak(row, b * LANES)
-        best = max(best, largest)
+        if best == -np.inf:  # one finite logit is enough
+            best = peak(row, b * LANES)[0]
     for i in range(row.size // LANES * LANES, row.size):
         if not row[i] < np.inf:
             return False
