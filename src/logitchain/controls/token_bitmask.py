@@ -69,7 +69,12 @@ def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
     bits, used = 32 * given.shape[-1], -(-vocab // 32)
     if bits < vocab and tail == "error":
         raise ValueError(f"mask must have a bit for each of {vocab} tokens, not {bits}")
-    masks = np.atleast_2d(given)[:, :used]
+    masks = given[None] if given.ndim == 1 else given
+    if given.flags.carray and masks.shape[1] == 2 * block_count(vocab):
+        words = masks.view("<u8")
+        if words.flags.aligned:  # 2 us sooner than a copy
+            return words.astype(np.uint64, copy=False)
+    masks = masks[:, :used]
     halves = np.zeros((len(masks), 2 * block_count(vocab)), np.uint32)
     halves[:, : masks.shape[1]] = masks.view(np.uint32) if masks.size else 0
     if tail == "keep":
