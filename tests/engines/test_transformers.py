@@ -618,7 +618,7 @@ def test_the_engine_is_not_imported():
 def test_the_documentations_snippets_run():
     page = (ROOT / "docs/engines/transformers.md").read_text()
     snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     names = {}
     for snippet in snippets:
         exec(compile(snippet, "docs/engines/transformers.md", "exec"), names)

@@ -55,7 +55,7 @@ class LogitsProcessor:
     """
 
     supports_continuous_batching = False  # `ContinuousSampler` is for it
-    draws = False
+    _draws = False
 
     def __init__(
         self,
@@ -75,31 +75,32 @@ class LogitsProcessor:
         if len(prompts) != len(requests):
             raise ValueError(f"params must be one per prompt ({len(prompts)}), not {len(requests)}")
         for request, prompt in zip(requests, prompts, strict=True):
-            self.batch.add(_ending(request, model), prompt)
+            self.batch.add(_with_ends(request, model), prompt)
         self._ended = [False] * len(self.batch)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What to call `generate` with, beside its inputs.
 
-        To give it a processor or a criterion of your own, put it into the list here. Raises
-        ValueError if the requests differ in n, as `generate` has one `num_return_sequences`.
+        A processor of your own goes into its list, before this one or after. There is no
+        `max_new_tokens` if a request has no `max_tokens`. Raises ValueError if requests differ in
+        n, as `generate` has one `num_return_sequences`.
         """
         requests = [self.batch.params(row) for row in self.batch.rows]
         counts = {request.n for request in requests}
-        if len(counts) > 1:
+        if len(counts) != 1:
             raise ValueError(f"n must be one for all prompts, not {sorted(counts)}")
-        n = counts.pop()
-        lengths = [request.max_tokens for request in requests]
-        asked: dict[str, Any] = {
+        several, lengths = max(counts) > 1, [request.max_tokens for request in requests]
+        sampled = several or not self._draws  # without do_sample it refuses several
+        return {
             "logits_processor": [self],
             "stopping_criteria": [self.ended],
-            "num_return_sequences": n,
-            "do_sample": not self.draws or n > 1,  # several samples, or it raises
+            "num_return_sequences": max(counts),
+            "do_sample": sampled,
+            **NEUTRAL,
+            **(NEUTRAL_DRAW if sampled else {}),
+            **({"max_new_tokens": max(filter(None, lengths))} if all(lengths) else {}),
         }
-        if None not in lengths:
-            asked["max_new_tokens"] = max(length or 0 for length in lengths)
-        return asked | NEUTRAL | (NEUTRAL_DRAW if asked["do_sample"] else {})
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """The scores (rows, vocab) of the next tokens, in a new tensor.
@@ -111,7 +112,7 @@ class LogitsProcessor:
         self._process(scores.cpu(), out)
         for r, status in enumerate(self.batch.status):
             if status != "ok":
-                self._end(r, status, out.numpy())
+                self._give_up(r, status, out.numpy())
         return out.to(scores)
 
     def ended(self, input_ids: Any, scores: Any, **_: Any) -> Any:
@@ -132,19 +133,19 @@ class LogitsProcessor:
         for r, row in enumerate(self.batch.rows):
             if row not in self.errors:
                 said = ids[r, self._width :]
-                end = _end(self.batch.params(row), said)
-                self._ended[r] = end is not None
-                self.batch.follow(row, said[:end])
+                own = _length(self.batch.params(row), said)
+                self._ended[r] = own is not None
+                self.batch.follow(row, said[:own])
 
-    def _end(self, r: int, status: str, rows: NDArray[np.float32]) -> None:
+    def _give_up(self, r: int, status: str, rows: NDArray[np.float32]) -> None:
         """A row without a token: if it goes on, an error, or its end token alone."""
         row = self.batch.rows[r]
-        tokens = self.batch.params(row).eos_token
+        ends = self.batch.params(row).eos_token
         if not self._ended[r]:
-            if self.chain.on_invalid == "raise" or not tokens:
+            if self.chain.on_invalid == "raise" or not ends:
                 raise ValueError(f"logits: row {r}, {status}")
             self.errors[row], self._ended[r] = status, True
-        _only(rows[r], tokens[0] if tokens else 0)  # of a row that has ended it is not looked at
+        _only(rows[r], ends)
 
 
 class Sampler(LogitsProcessor):
@@ -155,7 +156,7 @@ class Sampler(LogitsProcessor):
     the row's tokens again, and `batch.output(row)` is what it said, without padding.
     """
 
-    draws = True
+    _draws = True
 
     def _process(self, scores: Any, out: Any) -> None:
         _draw(self.chain, scores, self.batch, out.numpy())
@@ -172,9 +173,6 @@ class ContinuousSampler:
     there, with its first end token, and its result's `error` says why; the other rows go on.
     """
 
-    supported_kwargs = {"params": Params}  # noqa: RUF012, the engine reads it of the class
-    ignored_kwargs = ()
-
     def __init__(self, manager: Any, chain: Chain | None = None) -> None:
         """Put the chain in the place of the manager's logits processors."""
         config = manager.continuous_batching_config
@@ -185,6 +183,7 @@ class ContinuousSampler:
             raise ValueError("manager must be without async batching, CUDA graphs and compiling")
         self.chain = chain or Chain()
         self.manager, self.batch = manager, Batch(_vocab_size(manager.model))
+        self.supported_kwargs, self.ignored_kwargs = {"params": Params}, ()
         self._rows: dict[str, int] = {}
         self._states: list[Any] = []
         processors = type(manager.logit_processor)
@@ -201,17 +200,19 @@ class ContinuousSampler:
         Raises ValueError or TypeError for a request that does not go with the model, or that has no
         end token.
         """
-        params = _ending(params, self.manager)
+        params = _with_ends(params, self.manager)
         if not params.eos_token:
             raise ValueError("eos_token must have a token: a row that is not fit ends with it")
         trial = Batch(self.batch.vocab_size)
-        seeds = [trial.seed(row) for row in trial.add(params, prompt_tokens)]
-        options |= {"max_new_tokens": params.max_tokens, "eos_token_id": list(params.eos_token)}
         return {
             self.manager.add_request(
-                list(prompt_tokens), params=replace(params, n=1, seed=seed), **options
-            ): seed
-            for seed in seeds
+                trial.prompt(row),
+                params=replace(params, n=1, seed=trial.seed(row)),
+                max_new_tokens=params.max_tokens,
+                eos_token_id=list(params.eos_token),
+                **options,
+            ): trial.seed(row)
+            for row in trial.add(params, prompt_tokens)
         }
 
     def fill_defaults(self, int32_tensor: Any) -> None:
@@ -236,7 +237,7 @@ class ContinuousSampler:
         for r, status in enumerate(self.batch.status):
             if status != "ok":
                 self._states[r].error = status
-                _only(rows[r], self.batch.params(self.batch.rows[r]).eos_token[0])
+                _only(rows[r], self.batch.params(self.batch.rows[r]).eos_token)
         return out.to(scores)
 
     def _row(self, state: Any) -> int:
@@ -244,7 +245,7 @@ class ContinuousSampler:
         said = state.to_generation_output()
         row = self._rows.get(state.request_id)
         if row is None:
-            params = state.logit_processor_kwargs["params"]
+            params = state.logit_processor_kwargs.get("params", Params())
             return self.batch.add(params, said.prompt_ids, said.generated_tokens)[0]
         self.batch.follow(row, said.generated_tokens)
         return row
@@ -267,7 +268,7 @@ def _prompts(model: Any, inputs: Mapping[str, Any], count: int) -> list[Any]:
     return [row[mine] for row, mine in zip(ids, own, strict=True)]
 
 
-def _ending(params: Params, owner: Any) -> Params:
+def _with_ends(params: Params, owner: Any) -> Params:
     """The request with the end tokens of the engine as well: these end a row in any case."""
     if not isinstance(params, Params):
         raise TypeError(f"params must be Params, not {params!r}")
@@ -276,12 +277,12 @@ def _ending(params: Params, owner: Any) -> Params:
     return replace(params, eos_token=(*params.eos_token, *ends))
 
 
-def _end(params: Params, said: NDArray[np.int64]) -> int | None:
+def _length(params: Params, said: NDArray[np.int64]) -> int | None:
     """How many of these tokens are the row's own, if it has ended."""
     ends = np.flatnonzero(np.isin(said, params.eos_token)) + 1
     first = ends[ends > params.min_tokens][:1].tolist()
     full = [] if params.max_tokens is None else [params.max_tokens]
-    return min((end for end in first + full if end <= said.size), default=None)
+    return min((size for size in first + full if size <= said.size), default=None)
 
 
 def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:
@@ -291,5 +292,7 @@ def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> 
     out[np.arange(len(batch)), drawn.tokens] = drawn.logprobs
 
 
-def _only(row: NDArray[np.float32], token: int) -> None:
-    row[...], row[token] = -np.inf, 0.0
+def _only(row: NDArray[np.float32], ends: Sequence[int]) -> None:
+    """The row's end token alone is left; if it has none, one that nobody looks at."""
+    row[...] = -np.inf
+    row[ends[0] if ends else 0] = 0.0
