@@ -279,10 +279,9 @@ def _with_ends(params: Params, owner: Any) -> Params:
 
 def _length(params: Params, said: NDArray[np.int64]) -> int | None:
     """How many of these tokens are the row's own, if it has ended."""
-    ends = np.flatnonzero(np.isin(said, params.eos_token)) + 1
-    first = ends[ends > params.min_tokens][:1].tolist()
+    ends = np.flatnonzero(np.isin(said, params.eos_token))[:1] + 1
     full = [] if params.max_tokens is None else [params.max_tokens]
-    return min((size for size in first + full if size <= said.size), default=None)
+    return min((size for size in [*ends.tolist(), *full] if size <= said.size), default=None)
 
 
 def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:
