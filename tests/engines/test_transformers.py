@@ -114,12 +114,17 @@ def assert_drawn_by(sampler, result, prompts):
     logits = torch.stack(result.logits, 1).numpy()
     n = len(sampler.batch) // len(prompts)
     for r, row in enumerate(sampler.batch.rows):
-        said, params = sampler.batch.output(row), sampler.batch.params(row)
-        assert 0 < len(said) <= logits.shape[1]
-        seed, prompt = sampler.batch.seed(row), prompts[r // n]
-        assert said == replay(sampler.chain, params, seed, prompt, logits[r, : len(said)])
-        generated = result.sequences[r, -logits.shape[1] :].tolist()
-        assert generated[: len(said)] == said
+        params, seed = sampler.batch.params(row), sampler.batch.seed(row)
+        said = unpadded(result.sequences[r, -logits.shape[1] :].tolist(), params)
+        assert said == replay(sampler.chain, params, seed, prompts[r // n], logits[r, : len(said)])
+        assert said == sampler.batch.output(row)
+        assert sampler.batch.prompt(row) == list(prompts[r // n])
+
+
+def unpadded(tokens, params):
+    """What a row said before the engine padded it."""
+    ends = (i + 1 for i, token in enumerate(tokens) if token in params.eos_token)
+    return tokens[: min(next(ends, len(tokens)), params.max_tokens)]
 
 
 # ---- the draw is ours
@@ -490,10 +495,16 @@ class Recording(lc.Chain):
 
 
 @pytest.fixture
-def manager(model):
+def scheduler():
+    return "fifo"
+
+
+@pytest.fixture
+def manager(model, scheduler):
     """Not started; room for four requests at a time."""
     config = transformers.ContinuousBatchingConfig(
-        num_blocks=32, page_size=16, max_batch_tokens=24, max_requests_per_batch=4
+        **{"num_blocks": 32, "page_size": 16, "max_batch_tokens": 24, "max_requests_per_batch": 4},
+        scheduler_type=scheduler,
     )
     settings = transformers.GenerationConfig(eos_token_id=EOS, pad_token_id=0, do_sample=False)
     manager = model.init_continuous_batching(
@@ -523,7 +534,9 @@ def many(count):
         yield prompt, lc.Params(seed=1000 + i, max_tokens=5 + i % 7, **EVERY_CONTROL)
 
 
+@pytest.mark.parametrize("scheduler", ["fifo", "prefill_first"])
 def test_continuous_batching_draws_what_the_chain_draws(manager):
+    """New prompts first: rows that go on stand in another order, or wait for a step."""
     chain = Recording()
     sampler = ContinuousSampler(manager, chain)
     manager.start()
