@@ -323,12 +323,27 @@ def test_a_cache_goes_on(model):
     assert len(sampler.batch.output(sampler.batch.rows[0])) == 8
 
 
+def test_a_cache_goes_on_with_new_tokens_alone(model):
+    """The mask is then longer than the tokens: it counts the cache as well."""
+    inputs = padded(PROMPTS)
+    first = Sampler(model, inputs, [lc.Params(seed=s, max_tokens=4) for s in (1, 2, 3)])
+    result = generate(model, first, inputs)
+    more, seen = padded(([70, 71, 72], [80, 80, 81], [90, 91])), result.past_key_values
+    before = torch.ones(3, seen.get_seq_length(), dtype=torch.int64)
+    before[:, :5] = inputs["attention_mask"]
+    more["attention_mask"] = torch.cat([before, more["attention_mask"]], 1)
+    sampler = Sampler(model, more, REQUESTS)
+    again = generate(model, sampler, more, past_key_values=seen)
+    assert_drawn_by(sampler, again, ([70, 71, 72], [80, 80, 81], [90, 91]))
+
+
 def test_drafts_change_no_token(model):
     """Assisted decoding keeps what the row would have said: the draw has a key, not a stream."""
     inputs = padded([[40, 41, 42, 43, 40, 41, 42]])
     request = lc.Params(seed=3, temperature=0.3, repetition_penalty=1.1, max_tokens=24)
     plain, drafted, assisted = (Sampler(model, inputs, request) for _ in range(3))
     tokens = generate(model, plain, inputs).sequences.tolist()
+    assert len(tokens[0]) == 7 + 24
     result = generate(model, drafted, inputs, prompt_lookup_num_tokens=3)
     assert result.sequences.tolist() == tokens
     result = generate(model, assisted, inputs, assistant_model=model)
