@@ -49,7 +49,8 @@ class LogitsProcessor:
 
     The engine draws; of a seed only XTC makes use. A row ends at its `max_tokens`, at a token of
     its `eos_token`, or at an end token of the model. With `Chain(on_invalid="mark")` a row that is
-    not fit to use ends there, with its first end token, and `errors` says why.
+    not fit to use ends there, with its first end token, and `errors` says why; without one it
+    raises.
 
     Raises ValueError or TypeError for a request that does not go with the model.
     """
@@ -82,9 +83,9 @@ class LogitsProcessor:
     def arguments(self) -> dict[str, Any]:
         """What to call `generate` with, beside its inputs.
 
-        A processor of your own goes into its list, before this one or after. There is no
-        `max_new_tokens` if a request has no `max_tokens`. Raises ValueError if requests differ in
-        n, as `generate` has one `num_return_sequences`.
+        To add a processor or a criterion of your own, put it into the list, before this one or
+        after. There is no `max_new_tokens` if a request has no `max_tokens`. Raises ValueError if
+        requests differ in n, as `generate` has one `num_return_sequences`.
         """
         requests = [self.batch.params(row) for row in self.batch.rows]
         counts = {request.n for request in requests}
@@ -274,7 +275,7 @@ def _with_ends(params: Params, owner: Any) -> Params:
         raise TypeError(f"params must be Params, not {params!r}")
     given = owner.generation_config.eos_token_id
     ends = [int(token) for token in np.ravel([] if given is None else given) if token >= 0]
-    return replace(params, eos_token=(*params.eos_token, *ends))
+    return replace(params, eos_token=tuple(dict.fromkeys((*params.eos_token, *ends))))
 
 
 def _length(params: Params, said: NDArray[np.int64]) -> int | None:
