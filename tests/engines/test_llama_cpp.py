@@ -55,7 +55,7 @@ REQUESTS = {
 
 
 def load(path=None, **options):
-    """On one thread: several wait for each other, and where cores are shared longer than they work."""
+    """On one thread: several wait for each other, where cores are shared longer than they work."""
     alone = {"n_ctx": 512, "n_threads": 1, "n_threads_batch": 1, "verbose": False}
     return llama_cpp.Llama(str(path or model_path()), **alone, **options)
 
@@ -125,11 +125,11 @@ def reference(params, prompt, logits, sample=0, chain=None):
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_tokens_are_the_chains_on_the_engines_logits(llm, name):
     params = REQUESTS[name]
-    for seed in range(3):
+    for seed in (params.seed, 0):
         params = replace(params, seed=seed)
         with sampling(llm, params):
-            tokens = take(llm, 30)
-        assert tokens == reference(params, tokens_of(llm), recorded(llm, 30))[0]
+            tokens = take(llm, 25)
+        assert tokens == reference(params, tokens_of(llm), recorded(llm, 25))[0]
 
 
 def test_another_chain_can_be_given(llm):
@@ -158,7 +158,8 @@ def test_the_logits_are_read_where_llama_cpp_has_them(llm):
         take(llm, 1)
     ours = llama_cpp.llama_get_logits_ith(llm.ctx, -1)
     assert seen[0].ctypes.data == ctypes.addressof(ours.contents)
-    assert seen[0].flags.c_contiguous
+    assert seen[0].dtype is np.dtype(np.float32)  # its equal takes a detour
+    assert seen[0].flags.carray
     assert_array_equal(seen[0][0], recorded(llm, 1)[0])  # and nothing was written there
 
 
@@ -275,6 +276,21 @@ def test_the_engines_bias_and_processors_come_before_the_chain(llm):
     assert text == llm.detokenize(tokens, tokens_of(llm)).decode()
 
 
+def test_a_processor_that_writes_changes_its_own_request_only(llm):
+    """The second and third begin with the logits that are there, as the prompt is in the cache."""
+
+    def ban(ids, scores):
+        scores[first] = -np.inf
+        return scores
+
+    prompt = tokens_of(llm)
+    llm.reset()
+    with sampling(llm, lc.Params(temperature=0)):
+        first = next(llm.generate(prompt))
+        second = next(llm.generate(prompt, logits_processor=[ban]))
+        assert next(llm.generate(prompt)) == first != second
+
+
 def test_afterwards_the_engine_is_as_it_was(llm):
     before = dict(vars(llm))
     with (
@@ -317,17 +333,21 @@ def test_the_engine_draws_from_the_chains_logits(llm):
 
 
 def test_neutral_arguments_leave_all_that_the_chain_leaves(llm):
-    """Of many draws from two tokens as likely as each other both are taken, no third."""
-    params = lc.Params(allowed_tokens=(5000, 6000, 7000), logit_bias={7000: -60.0}, top_p=0.999)
-    texts = set()
-    for seed in range(20):
-        processor = LogitsProcessor(llm, replace(params, temperature=1000.0))
-        asked = {"logits_processor": [processor], "stopping_criteria": processor.check}
-        answer = llm.create_completion(PROMPT, max_tokens=4, seed=seed, **asked, **NEUTRAL)
-        texts.add(answer["choices"][0]["text"])
-    words = [llm.detokenize([token]).decode() for token in (5000, 6000, 7000)]
-    assert len(texts) > 8
-    assert all(re.fullmatch(f"({'|'.join(map(re.escape, words))})+", text) for text in texts)
+    """llama.cpp's own defaults would never draw the third."""
+    shares = {5000: 0.9, 6000: 0.07, 7000: 0.03}
+
+    def scripted(ids, scores):
+        scores = np.full(VOCAB, -np.inf, np.float32)
+        scores[list(shares)] = np.log(list(shares.values()))
+        return scores
+
+    counts = dict.fromkeys((llm.detokenize([token]).decode() for token in shares), 0)
+    asked = {"logits_processor": [scripted, LogitsProcessor(llm, lc.Params())], **NEUTRAL}
+    for seed in range(400):
+        answer = llm.create_completion(tokens_of(llm), max_tokens=1, seed=seed, **asked)
+        counts[answer["choices"][0]["text"]] += 1
+    assert_allclose(np.array(list(counts.values())) / 400, list(shares.values()), atol=0.03)
+    assert all(counts.values())
 
 
 # ---- what is bad
