@@ -399,7 +399,7 @@ def test_the_adapter_imports_no_engine():
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_same_model_gives_the_same_tokens_as_the_demos_engine(exact, demo, name):
-    """Logits were at most 1e-4 apart; with the file's own 4 bits it is 2.5, and texts differ."""
+    """Logits were at most 1e-4 apart."""
     prompt = demo.tokenizer.chat(QUESTION)
     params, batch, tokens, apart = REQUESTS[name], lc.Batch(VOCAB), [], []
     batch.add(params, prompt)
@@ -413,6 +413,17 @@ def test_the_same_model_gives_the_same_tokens_as_the_demos_engine(exact, demo, n
         logits = demo.step([cache], tokens[-1:])[0]
     assert tokens == theirs
     assert max(apart) < 1e-3
+
+
+def test_from_the_files_own_four_bits_the_logits_are_others(llm, demo):
+    """llama.cpp quantises the activations too: at most 1.8 apart were seen, in one text."""
+    prompt, cache = demo.tokenizer.chat(QUESTION), demo.new_cache()
+    llm.reset()
+    llm.eval(prompt)
+    theirs = llm.scores[: len(prompt)]
+    ours = np.stack([demo.step([cache], [token])[0] for token in prompt])
+    assert 0.1 < np.abs(ours - theirs).max() < 4
+    assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.8
 
 
 def test_the_documentations_snippets_run(capsys):
