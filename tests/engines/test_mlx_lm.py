@@ -197,6 +197,9 @@ def test_a_sampler_without_its_processor_says_so(loaded):
     sampler = Sampler(EVERYTHING, PROMPT, VOCAB)
     with pytest.raises(ValueError, match="logits_processors must have this sampler's processor"):
         list(mlx_lm.stream_generate(*loaded, PROMPT, sampler=sampler))
+    stream(loaded, sampler, size=2)
+    with pytest.raises(ValueError, match="logits_processors must have this sampler's processor"):
+        list(mlx_lm.stream_generate(*loaded, PROMPT, sampler=sampler))  # no token is drawn twice
 
 
 def test_requests_that_cannot_be_served_are_refused():
