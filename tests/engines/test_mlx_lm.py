@@ -202,6 +202,13 @@ def test_a_sampler_without_its_processor_says_so(loaded):
         list(mlx_lm.stream_generate(*loaded, PROMPT, sampler=sampler))  # no token is drawn twice
 
 
+def test_a_sampler_for_several_sequences_says_so(loaded):
+    sampler = Sampler(EVERYTHING, PROMPT, VOCAB)
+    options = {"sampler": sampler, "logits_processors": [sampler.processor]}
+    with pytest.raises(ValueError, match="logprobs must be of one sequence, not of 2"):
+        mlx_lm.batch_generate(*loaded, [PROMPT, LONGER], **options)
+
+
 def test_requests_that_cannot_be_served_are_refused():
     with pytest.raises(ValueError, match="n must be 1, not 2"):
         Sampler(lc.Params(n=2), PROMPT, VOCAB)

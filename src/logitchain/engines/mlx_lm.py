@@ -64,7 +64,9 @@ class Sampler:
         return logits
 
     def __call__(self, logprobs: Any) -> Any:
-        """The token that the processor drew, as an array of mlx, (1,)."""
+        """The token that the processor drew, as an array of mlx, (1,); logprobs: (1, vocab)."""
+        if len(logprobs) != 1:
+            raise ValueError(f"logprobs must be of one sequence, not of {len(logprobs)}")
         if not self._drawn:
             raise ValueError("logits_processors must have this sampler's processor, which draws")
         mx = sys.modules["mlx.core"]
