@@ -25,7 +25,7 @@ from smollm2_folder import write_folder
 import logitchain as lc
 from logitchain.engines.mlx_lm import samplers
 
-RUNS, TOKENS, SEQUENCES = 3, 24, 4
+RUNS, TOKENS, SEQUENCES = 3, 16, 4
 QUESTION = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
 
 #: Controls in our spelling and in mlx-lm's: (ours, its sampler's, its processors').

@@ -199,6 +199,12 @@ def test_a_request_without_an_end_cannot_be_marked(model):
         Sampler(generator, filled((lc.Params(), PROMPT)), lc.Chain(on_invalid="mark"))
 
 
+def test_a_batch_of_another_size_is_refused(model):
+    requests = [(EVERYTHING, PROMPT)] * 3
+    with pytest.raises(ValueError, match="batch must have 2 rows, not 3"):
+        Sampler(start(model, [PROMPT] * 2), filled(*requests)).generate_next_token()
+
+
 @pytest.mark.parametrize("k", [0, 1, 10])
 def test_what_comes_after_a_rewind_is_what_came_before(model, k):
     generator = start(model, [PROMPT])

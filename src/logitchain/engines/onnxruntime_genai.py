@@ -43,9 +43,11 @@ class Sampler:
 
         Raises ValueError before the generator moves, if a row is not fit and is not to be marked.
         """
+        logits = self.generator.get_logits()  # (rows, 1, vocab), a copy that is ours
+        if len(logits) != len(self.batch):  # the engine's process dies of a row that is not there
+            raise ValueError(f"batch must have {len(logits)} rows, not {len(self.batch)}")
         for r, row in enumerate(self.batch.rows):
             self.batch.follow(row, self.generator.get_sequence(r)[self._start :])
-        logits = self.generator.get_logits()  # (rows, 1, vocab), a copy that is ours
         tokens = self.chain.sample(logits[:, -1], self.batch)
         for r in np.flatnonzero(tokens < 0).tolist():
             tokens[r] = self.batch.params(self.batch.rows[r]).eos_token[0]
