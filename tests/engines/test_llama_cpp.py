@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 from numpy.testing import assert_allclose, assert_array_equal
+from smollm2 import Model, model_path
 
 import logitchain as lc
 from logitchain.engines.llama_cpp import NEUTRAL, LogitsProcessor, sampling
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs/examples"))
-
-from smollm2 import Model, model_path
 
 VOCAB = 49_152
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

@@ -1,25 +1,19 @@
 """The adapter for transformers: the engine's tokens against the chain on the engine's logits."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import torch
 import transformers
+from smollm2 import model_path
 
 import logitchain as lc
 from logitchain.engines.transformers import ContinuousSampler, LogitsProcessor, Sampler
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs/examples"))
-
-from smollm2 import model_path
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the engine warns of is its own
 
