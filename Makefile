@@ -30,8 +30,9 @@ test: .venv/.test  ## the tests of the library itself
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	.venv-peers/bin/python -m pytest tests/peers
 
-test-engines: .venv-peers/.engines  ## the adapters against the engines themselves
-	.venv-peers/bin/python -m pytest tests/engines
+test-engines: .venv-peers/.engines  ## the adapters, each in a process with its engine
+	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
+		$(WITH_BLAS) .venv-peers/bin/python -m pytest $$test; done
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
