@@ -13,7 +13,7 @@ FOR ?= 180
 SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
 
-.PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench clean
+.PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -60,6 +60,12 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 	@mkdir -p build
 	.venv-peers/bin/python -m pytest bench --benchmark-only --benchmark-disable-gc \
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
+	.venv-peers/bin/python bench/report.py build/bench.json
+
+bench-engines: .venv-peers/.bench .venv-peers/.engines  ## the same of generations in the engines
+	@mkdir -p build/engines
+	@set -e; for script in bench/engines/*.py; do echo "$$script"; $(WITH_BLAS) \
+		.venv-peers/bin/python $$script | tee build/engines/$$(basename $$script .py).jsonl; done
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
