@@ -14,7 +14,7 @@ from ..chain import Chain
 from ..params import FIELDS, Params
 
 #: Fields that no control acts on: the engine reads its own, which stand beside ours.
-NOT_OURS = ("n", "seed", "max_tokens", "stop", "logprobs", "top_logprobs")
+NOT_OURS = ("n", "max_tokens", "stop", "logprobs", "top_logprobs")
 
 #: Fields whose controls look at what was said, not only at how much.
 READS_HISTORY = (
@@ -29,7 +29,7 @@ class Request:
     asked     fields of `Params` on which a control acts, and `draw`, whether the token is ours to
               pick; a mapping, or its JSON text
     dialect   whose spellings they may have
-    seed      the engine's own field
+    seed      the engine's own field, for a request that names none among ours
 
     Raises ValueError or TypeError that names the field.
 
@@ -48,7 +48,9 @@ class Request:
         for name in NOT_OURS:
             if getattr(params, name) != FIELDS[name].off:
                 raise ValueError(f"{name} must be given as the engine's own field, not among ours")
-        self.params = replace(params, seed=seed)
+        #: Whether its seed is among ours: then all that the engine makes of it draw alike.
+        self.has_seed = params.seed is not None
+        self.params = params if self.has_seed else replace(params, seed=seed)
         self.reads_history = any(
             getattr(self.params, name) != FIELDS[name].off for name in READS_HISTORY
         )

@@ -52,7 +52,9 @@ class Processor:
     def validate_params(cls, sampling_params: Any) -> None:
         """Raise ValueError for a request whose fields are no good; vLLM answers with it."""
         try:
-            cls._request(sampling_params)
+            request = cls._request(sampling_params)
+            if request is not None and request.has_seed and sampling_params.n > 1:
+                raise ValueError("seed must be vLLM's own field if n is more than 1")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{cls.field}: {error}") from None
 
@@ -219,4 +221,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     modules = [sys.modules[path] for path in INTERFACES if path in sys.modules]
     found = [getattr(module, "LogitsProcessor", None) for module in modules]
-    return _made(tuple(kind for kind in found if isinstance(kind, type)))
+    return _made(tuple(dict.fromkeys(kind for kind in found if isinstance(kind, type))))
