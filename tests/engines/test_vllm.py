@@ -20,6 +20,8 @@ import torch
 
 import logitchain as lc
 
+pytestmark = pytest.mark.filterwarnings("default")  # vLLM's own are not ours to mend
+
 VOCAB = 512
 HERE = Path(__file__).parent
 RUNNERS = ("v1", "v2", "v2 with drafts")

@@ -1,5 +1,6 @@
 """A request in an engine that lets us at its logits and goes on by itself: vLLM and SGLang."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ class Request:
     asked     fields of `Params` on which a control acts, and `draw`, whether the token is ours to
               pick; a mapping, or its JSON text
     dialect   whose spellings they may have
-    seed      the engine's own field, for a request that names none among ours
+    seed      for a request that names none among ours
 
     Raises ValueError or TypeError that names the field.
 
@@ -40,7 +41,7 @@ class Request:
     array([-inf,   0., -inf], dtype=float32)
     """
 
-    def __init__(self, asked: Any, *, dialect: str, seed: int | None = None) -> None:
+    def __init__(self, asked: Any, *, dialect: str, seed: int) -> None:
         """A request that has not been started."""
         fields = _read(asked)
         self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))
@@ -89,6 +90,11 @@ class Request:
             self._batch.append([token])
         else:
             logits[:] = chain(logits, self._batch, on_invalid="raise")
+
+
+def seed_of(name: str) -> int:
+    """A seed on which all agree who know the name: the processes of an engine must draw alike."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "little")
 
 
 def _read(asked: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
+from .. import rng
 from ..chain import Chain
-from .request import Request
+from .request import Request, seed_of
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Processor:
 
     def __init__(self, vllm_config: Any, *given: Any) -> None:
         """As either runner makes it: the V2 runner gives its requests' tokens."""
+        self._seed, self._count = seed_of(str(getattr(vllm_config, "instance_id", ""))), 0
         self._states: Any = given[0] if len(given) == 1 else None
         self._slots: dict[int, tuple[Request, Sequence[int], Sequence[int]]] = {}
 
@@ -52,27 +54,29 @@ class Processor:
     def validate_params(cls, sampling_params: Any) -> None:
         """Raise ValueError for a request whose fields are no good; vLLM answers with it."""
         try:
-            request = cls._request(sampling_params)
+            request = cls._request(sampling_params, 0)
             if request is not None and request.has_seed and sampling_params.n > 1:
                 raise ValueError("seed must be vLLM's own field if n is more than 1")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{cls.field}: {error}") from None
 
     @classmethod
-    def _request(cls, sampling_params: Any) -> Request | None:
-        """What the request asks of us, if anything."""
+    def _request(cls, sampling_params: Any, seed: int) -> Request | None:
+        """What the request asks of us, if anything; `seed` is for one that names none at all."""
         asked = (sampling_params.extra_args or {}).get(cls.field)
         if asked is None:
             return None
-        return Request(asked, dialect="vllm", seed=sampling_params.seed)
+        given = sampling_params.seed
+        return Request(asked, dialect="vllm", seed=seed if given is None else given)
 
     def _add(
         self, slot: int, params: Any, prompt: Sequence[int] | None, output: Sequence[int]
     ) -> bool:
         """A request has come to a slot; whether it is ours."""
         self._slots.pop(slot, None)
+        self._count += 1
         try:
-            request = self._request(params)
+            request = self._request(params, rng.child_seed(self._seed, self._count))
         except (TypeError, ValueError) as error:  # vLLM has let it in without asking us
             log.warning("a request is left to vLLM: %s: %s", self.field, error)
             return False
