@@ -8,12 +8,14 @@ logits are random, the draw after them is the best of what is left.
 import importlib.machinery
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import types
 from array import array
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -28,6 +30,7 @@ from logitchain.engines.sglang import STATE, LogitProcessor
 
 pytestmark = pytest.mark.filterwarnings("default")  # SGLang's own are not ours to mend
 
+DOCUMENT = Path(__file__).parents[2] / "docs/engines/sglang.md"
 VOCAB = 512
 STEPS = 8
 EVERY: dict[str, Any] = {
@@ -81,6 +84,7 @@ def sglang() -> Iterator[Any]:
             Info=SamplingBatchInfo,
             Params=SamplingParams,
             schedule=runtime_context.get_schedule(),
+            spec=runtime_context.get_spec(),
         )
 
 
@@ -214,11 +218,28 @@ def test_an_error_ends_its_request_and_no_other(sglang: Any, ours: Any, message:
     assert good.output_ids.tolist() == by_chain("b", EVERY, 1, drawn=True)[:1]
 
 
-def test_a_server_that_schedules_ahead_is_refused(sglang: Any) -> None:
-    one = req(sglang, "a", {"draw": True})
+def test_a_server_that_hides_tokens_is_refused(sglang: Any) -> None:
+    one, other = (req(sglang, rid, {"draw": True}) for rid in ("a", "b"))
     with sglang.schedule.override(disable_overlap_schedule=False):
         generate(sglang, [one], steps=1)
+    with sglang.spec.override(speculative_algorithm="EAGLE"):
+        generate(sglang, [other], steps=1)
     assert "--disable-overlap-schedule" in one.to_finish.message
+    assert "without speculative decoding" in other.to_finish.message
+
+
+def test_the_documentations_request_runs(sglang: Any) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    body = json.loads(told.stdout)
+    params = sglang.Params(**{**body["sampling_params"], "max_new_tokens": STEPS})
+    params.normalize(None)
+    name = body["custom_logit_processor"]
+    one = sglang.Req("a", "", array("q", [1, 2, 3]), params, custom_logit_processor=name)
+    generate(sglang, [one])
+    ours = dict(body["sampling_params"]["custom_params"]["logitchain"])
+    assert ours.pop("draw")
+    assert one.output_ids.tolist() == by_chain("a", ours, 7, drawn=True)
 
 
 def test_importing_it_imports_neither_sglang_nor_torch() -> None:

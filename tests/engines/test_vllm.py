@@ -4,8 +4,10 @@ The model is tiny and random. What a request draws is held against the chain on 
 vLLM says it computed.
 """
 
+import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 import types
@@ -17,13 +19,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import vllm_engine
 
 import logitchain as lc
+from logitchain.engines import vllm
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM's own are not ours to mend
 
 VOCAB = 512
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs/engines/vllm.md"
 RUNNERS = ("v1", "v2", "v2 with drafts")
 MOVES = 300
 
@@ -279,15 +284,33 @@ def test_slots_are_those_of_vllms_batch(vllm_loaders: Any) -> None:
         assert {r: "{} {}".format(*row[1]) for r, row in made._slots.items()} == expected
 
 
-def processor(ours: Any, output: list[int]) -> Any:
+def test_the_documentations_own_class_is_loaded(
+    vllm_loaders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```\n(# mine.py.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    v1, v2 = vllm_loaders
+    (kind,) = v1._load_logitsprocs_by_fqcns(["mine:LlamaCpp"])
+    assert v2._load_v2_logitsprocs_by_fqcns(["mine:LlamaCpp"]) == [kind]
+    made = processor({"min_p": 0.5}, [], kind, field="llama_cpp")
+    logits = rows_of(0)
+    made.apply(logits)
+    batch = lc.Batch(VOCAB)
+    batch.add(lc.Params(min_p=0.5))
+    assert (logits[:1].numpy() == lc.Chain.preset("llama_cpp")(rows_of(0)[:1], batch)).all()
+    assert (logits[1] == rows_of(0)[1]).all()
+
+
+def processor(
+    ours: Any, output: list[int], kind: Any = vllm.Processor, field: str = "logitchain"
+) -> Any:
     """One for the V1 runner with a request in slot 0, and with another's in slot 1."""
     from vllm import SamplingParams
     from vllm.v1.sample.logits_processor import BatchUpdate
 
-    from logitchain.engines.vllm import Processor
-
-    made = Processor(None, torch.device("cpu"), False)
-    asked = SamplingParams(seed=7, extra_args={"logitchain": ours})
+    made = kind(None, torch.device("cpu"), False)
+    asked = SamplingParams(seed=7, extra_args={field: ours})
     added = [(0, asked, [1], output), (1, SamplingParams(), [2], [])]
     made.update_state(BatchUpdate(2, removed=[], added=added, moved=[]))
     return made
@@ -346,8 +369,6 @@ class Interface(ABC):
 
 @pytest.fixture(params=[Interface, None], ids=["another interface", "no interface"])
 def strange(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from logitchain.engines import vllm
-
     for path in vllm.INTERFACES:
         monkeypatch.setitem(sys.modules, path, types.SimpleNamespace(LogitsProcessor=request.param))
     return vllm
@@ -373,3 +394,16 @@ def test_importing_it_imports_neither_vllm_nor_torch() -> None:
         "assert not {'vllm', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_documentations_snippet_runs(tmp_path: Path) -> None:
+    """With the model of that name as a folder, made of what a package carries."""
+    make = HERE.parents[1] / "docs/examples/smollm2_folder.py"
+    subprocess.run([sys.executable, make, tmp_path], check=True)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    code = code.replace("HuggingFaceTB/SmolLM2-135M-Instruct", str(tmp_path))
+    environment = {**os.environ, **vllm_engine.ENVIRONMENT}
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert len(told.stdout.splitlines()) >= 2

@@ -55,7 +55,7 @@ class LogitProcessor:
         engine = params["__req__"]
         try:
             if STATE not in params:
-                _check_schedule()
+                _check_server()
                 params[STATE] = Request(params[self.field], dialect="sglang", seed=_seed(engine))
             prompt, output = engine.origin_input_ids, engine.output_ids
             params[STATE].apply(self.chain, row, prompt, output)
@@ -69,11 +69,13 @@ def _seed(engine: Any) -> int:
     return seed_of(engine.rid) if asked is None else int(asked)
 
 
-def _check_schedule() -> None:
-    """Raise ValueError if SGLang samples before a request's last token is in its output."""
+def _check_server() -> None:
+    """Raise ValueError where a request's output lacks tokens that were said before a row of it."""
     context = sys.modules["sglang.srt.runtime_context"]
     if not context.get_schedule().disable_overlap_schedule:
         raise ValueError("SGLang must run with --disable-overlap-schedule")
+    if context.get_spec().speculative_algorithm:
+        raise ValueError("SGLang must run without speculative decoding")
 
 
 def _end(engine: Any, message: str) -> None:
