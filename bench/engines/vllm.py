@@ -23,7 +23,7 @@ sys.path[0] = str(Path(__file__).parents[2] / "docs/examples")
 import vllm
 from smollm2_folder import write
 
-PROMPT, TOKENS, RUNS = "Tell me about whales. They are", 32, 7
+PROMPT, TOKENS, RUNS = "Tell me about whales. They are", 32, 5
 CONTROLS: dict[str, dict[str, Any]] = {
     "temperature": {"temperature": 0.8},
     "top_p": {"temperature": 0.8, "top_p": 0.95},
@@ -52,7 +52,7 @@ def main() -> None:
                 rates["own"].append(rate(engine, own, sequences))
                 rates["ours"].append(rate(engine, ours, sequences))
             row = {key: round(median(values), 1) for key, values in rates.items()}
-            what = {"engine": "vllm", "controls": f"{name}; {sequences} sequences", **row}
+            what = {"engine": "vllm", "controls": f"{name}; batch of {sequences}", **row}
             print(json.dumps({**what, "unit": "tokens/s", "n": RUNS}), flush=True)
 
 
