@@ -5,6 +5,7 @@ the loading of the processor, `Req`, `SamplingBatchInfo` and `apply_custom_logit
 logits are random, the draw after them is the best of what is left.
 """
 
+import gc
 import importlib.machinery
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import types
+import weakref
 from array import array
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -190,12 +192,16 @@ def test_without_a_seed_every_process_draws_alike_and_every_request_its_own(sgla
 
 
 def test_its_state_goes_with_the_request(sglang: Any) -> None:
-    """It lies among the request's parameters; those that the client sent are not touched."""
+    """It lies among the request's parameters; the processor outlives it."""
     one, other = (req(sglang, rid, {"draw": True}) for rid in ("a", "b"))
-    generate(sglang, [one, other])
-    states = [r.sampling_params.custom_params[STATE] for r in (one, other)]
-    assert states[0] is not states[1]
-    assert vars(sglang.Processor.from_str(LogitProcessor.to_str())) == {}
+    info = sglang.Info.from_schedule_batch(Batch([one, other]), VOCAB)
+    step(sglang, [one, other], info)
+    gone, kept = (weakref.ref(r.sampling_params.custom_params[STATE]) for r in (one, other))
+    info.filter_batch([1], torch.tensor([1]))
+    del one
+    gc.collect()
+    assert gone() is None
+    assert kept() is not None
 
 
 @pytest.mark.parametrize(

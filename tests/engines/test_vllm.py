@@ -320,15 +320,15 @@ def rows_of(seed: int) -> Any:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, VOCAB)).astype("f4"))
 
 
-@pytest.mark.parametrize(("ours", "drawn"), [(EVERY, True), (XTC, False)])
+@pytest.mark.parametrize(("ours", "drawn"), [({**EVERY, "temperature": 0.3}, True), (XTC, False)])
 def test_tokens_that_are_not_read_back_are_known_or_counted(ours: Any, drawn: bool) -> None:
     """As vLLM schedules ahead: a token is -1 until something other than us wants it."""
     output: list[int] = []
     made = processor({**ours, "draw": drawn}, output)
     batch, chain = lc.Batch(VOCAB), lc.Chain()
     batch.add(lc.Params(**ours, seed=7), [1])
-    for step in range(6):
-        logits = rows_of(step)
+    for _ in range(12):
+        logits = rows_of(0)
         expected = chain(logits[:1].numpy(), batch)
         token = int(chain.sample(logits[:1].numpy(), batch)[0])
         made.update_state(None)
@@ -355,6 +355,24 @@ def test_rows_of_others_keep_their_bits() -> None:
         assert processor(ours, []).apply(logits) is logits
         assert (logits[1] == rows_of(0)[1]).all()
         assert (logits[0] != rows_of(0)[0]).any()
+
+
+def test_a_slot_of_the_v2_runner_has_its_last_request_only(vllm_loaders: Any) -> None:
+    from vllm import SamplingParams
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState
+
+    rows = torch.tensor([0, 1])
+    tokens, sizes = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([3, 3])
+    on_device, on_host = (types.SimpleNamespace(gpu=x, np=x.numpy()) for x in (tokens, sizes))
+    states = LogitsProcRequestState(rows.device, 2, VOCAB, on_device, on_host, on_host, on_host)
+    ctx = LogitsContext(rows, rows, rows.numpy(), rows * 0, rows, rows, rows.numpy())
+    made, logits = vllm.Processor(None, states), rows_of(0)
+    ours = SamplingParams(extra_args={"logitchain": {"min_p": 0.5}})
+    assert [made.add_request(slot, ours) for slot in (0, 1)] == [True, True]
+    assert not made.add_request(0, SamplingParams())
+    made.apply(logits, ctx)
+    assert (logits[0] == rows_of(0)[0]).all()
+    assert (logits[1] != rows_of(0)[1]).any()
 
 
 class Interface(ABC):
