@@ -85,7 +85,7 @@ REFUSED = {
     "not a JSON object": "{",
 }
 #: Their seeds are among ours: on a CPU the V1 runner fails if a part of a seeded prompt is read.
-CROWD = [ask([i], draws({**EVERY, "seed": i}), tokens=90) for i in range(6)]
+CROWD = [ask([i], draws({**EVERY, "seed": i}), tokens=70) for i in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def run(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: Any) -> di
     engine = {
         **{"model": str(tiny), "skip_tokenizer_init": True, "dtype": "float32"},
         **{"enforce_eager": True, "max_model_len": 160, "max_num_batched_tokens": 64},
-        **{"max_num_seqs": 8, "block_size": 32, "num_gpu_blocks_override": 13},
+        **{"max_num_seqs": 8, "block_size": 32, "num_gpu_blocks_override": 8},
         **{"logprobs_mode": "raw_logits", "max_logprobs": -1, "disable_log_stats": False},
     }
     if "drafts" in request.param:
@@ -380,6 +380,12 @@ class Interface(ABC):
 
     @abstractmethod
     def __init__(self, config: Any, other: Any, third: Any, fourth: Any) -> None: ...
+
+    @abstractmethod
+    def apply(self, logits: Any, more: Any) -> Any: ...
+
+    @abstractmethod
+    def update_state(self, update: Any) -> None: ...
 
     @abstractmethod
     def adjust(self, logits: Any) -> bool: ...

@@ -213,10 +213,10 @@ def _no(*given: Any, **named: Any) -> bool:
 def _made(interfaces: tuple[type, ...]) -> type:
     """The class that vLLM asks for, derived from what it checks for."""
     kind = type("LogitsProcessor", (Processor, *interfaces), {"__module__": __name__})
-    missing: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
-    if interfaces and not missing:
+    if interfaces and not getattr(kind, "__abstractmethods__", ()):
         return kind
-    names = {"__module__": __name__, **dict.fromkeys(missing, _no)}
+    wanted = {name for base in interfaces for name in getattr(base, "__abstractmethods__", ())}
+    names = {"__module__": __name__, **dict.fromkeys(wanted - set(vars(Idle)), _no)}
     return type("LogitsProcessor", (Idle, *interfaces), names)
 
 
