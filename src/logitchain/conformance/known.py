@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cases import Row
-from .compare import Difference, log_softmax
+from .compare import Difference, left, log_softmax
 
 Condition = Callable[[Difference, str], bool]  # of a difference, and the control it may be due to
 
@@ -44,10 +44,13 @@ def where(holds: Callable[[Difference], bool]) -> Condition:
 
 
 def tied(difference: Difference, control: str) -> bool:
-    """The tokens are equals as they come to the control."""
+    """The tokens are equals as they come to the control, and each side leaves one of these."""
     if difference.kind != "tokens":
         return False
-    return bool(np.ptp(difference.reaching(control)[difference.tokens]) == 0)
+    row = difference.reaching(control)
+    equals = row == row[difference.tokens[0]]
+    sides = (difference.here, difference.there)
+    return bool(equals[difference.tokens].all()) and all(left(x)[equals].any() for x in sides)
 
 
 def within(tolerance: float) -> Condition:

@@ -129,13 +129,13 @@ def _asked(case: Case) -> str:
 def _some(value: Any) -> str:
     if isinstance(value, Sequence) and len(value) > SHOWN:
         return f"of {len(value):,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _row(row: Row) -> str:
     if row.size > SHOWN:
         return f"{row.size:,} logits"
-    return f"logits [{', '.join(f'{x:.4g}' for x in row.tolist())}]"
+    return f"logits [{', '.join(map(str, row))}]"
 
 
 def _told(difference: Difference) -> Iterator[str]:
@@ -147,6 +147,6 @@ def _told(difference: Difference) -> Iterator[str]:
         return
     tokens = difference.tokens if difference.tokens.size else unlike(here, there)
     for token in tokens[:SHOWN].tolist():
-        yield f"token {token:,}: {here[token]:.7g} here, {there[token]:.7g} there"
+        yield f"token {token:,}: {here[token]} here, {there[token]} there"
     if tokens.size > SHOWN:
         yield f"and {tokens.size - SHOWN:,} more tokens"
