@@ -1,5 +1,7 @@
 """Two results for one case: whether they agree, and what can be said of a difference."""
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,16 +14,21 @@ from ..chain import Chain
 from ..params import Params
 from .cases import Case, Row
 
-#: How far log-probabilities may be apart, in parts of the largest logit: a few roundings of float32.
+#: How far log-probabilities may be apart, in parts of the largest logit: a few roundings.
 ROUNDING = 2.0**-20
+
+#: Log-probabilities below this are not compared: such probabilities are no normal float32.
+LEAST = math.log(2.0**-126)
 
 Result = Row | str  # processed logits, or the error
 
 
 def attempt(process: Callable[[Case], Row], case: Case) -> Result:
-    """What `process` makes of a case."""
+    """What `process` makes of a case; what it warns of is not compared."""
     try:
-        return process(case)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return process(case)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -73,7 +80,7 @@ class Difference:
 
 def left(row: Row) -> NDArray[np.bool_]:
     """Which tokens are not removed; a NaN is not."""
-    return ~(row == -np.inf)
+    return np.asarray(row != -np.inf)
 
 
 def compare(preset: str, case: Case, here: Result, there: Result) -> Difference | None:
@@ -88,13 +95,15 @@ def compare(preset: str, case: Case, here: Result, there: Result) -> Difference 
 def unlike(here: Row, there: Row) -> NDArray[np.int64]:
     """The tokens left on both sides whose log-probabilities differ."""
     both = np.flatnonzero(left(here) & left(there))
-    a, b = here[both].astype(np.float64), there[both].astype(np.float64)
-    largest = max(1.0, np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
+    largest = max(1.0, np.abs([here[both], there[both]]).max(initial=0.0))
+    a, b = log_softmax(here[both]), log_softmax(there[both])
     with np.errstate(invalid="ignore"):
-        near = np.abs(log_softmax(a) - log_softmax(b)) <= ROUNDING * largest
-    return both[~near]
+        near = (np.abs(a - b) <= ROUNDING * largest) | ((a < LEAST) & (b < LEAST))
+    return np.asarray(both[~near])
 
 
-def log_softmax(row: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = row - row.max(initial=-np.inf)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+def log_softmax(row: Row) -> NDArray[np.float64]:
+    """The log-probabilities of a row in float64; NaN if it is not fit to use."""
+    with np.errstate(all="ignore"):
+        shifted = row.astype(np.float64) - row.max(initial=-np.inf)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum()))

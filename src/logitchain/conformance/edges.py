@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Case, Row
+from .cases import Case, Fields, Row
 
 GONE, NAN, HUGE = -np.inf, np.nan, np.inf
 
@@ -59,10 +59,14 @@ EDGES: list[tuple[Any, ...]] = [
     ("below 0", PLAIN, {"temperature": -1.0}),
     ("an integer", PLAIN, {"temperature": 2}),
     ("above 2", PLAIN, {"temperature": 3.0}),
-    ("below a hundredth", PLAIN, {"temperature": 0.005}),
+    ("below a hundredth", (1, 1.01, 0.9), {"temperature": 0.005}),
     ("below 1e-5", (1, 2, 2 - 2.0**-22), {"temperature": 5e-6}),
     ("so small that quotients overflow", PLAIN, {"temperature": 1e-39}),
-    ("greedy, before XTC", PLAIN, {"temperature": 0.0, "xtc_probability": 1.0, "xtc_threshold": 0.1}),
+    (
+        "greedy, before XTC",
+        PLAIN,
+        {"temperature": 0.0, "xtc_probability": 1.0, "xtc_threshold": 0.1},
+    ),
     ("hot, then a nucleus", PLAIN, {"temperature": 2.5, "top_p": 0.8}),
     ("a nucleus of the best three", PLAIN, {"top_k": 3, "top_p": 0.75}),
     ("a nucleus and min_p", PLAIN, {"top_p": 0.9, "min_p": 0.05}),
@@ -97,12 +101,7 @@ EDGES: list[tuple[Any, ...]] = [
 ]
 
 #: One request for each filter, asked on rows that are not fit to use.
-FILTERS = {
-    "top_k": {"top_k": 2},
-    "top_p": {"top_p": 0.9},
-    "min_p": {"min_p": 0.1},
-    "temperature": {"temperature": 0.5},
-}
+FILTERS: tuple[Fields, ...] = ({"top_k": 2}, {"top_p": 0.9}, {"min_p": 0.1}, {"temperature": 0.5})
 UNFIT = {
     "a NaN": (1, NAN, 0, 2),
     "+inf": (1, HUGE, 0, 2),
@@ -115,5 +114,5 @@ def edge_cases() -> Iterator[Case]:
     for about, row, fields, *history in EDGES:
         yield Case(f"edge: {about}", np.asarray(row, np.float32), fields, *history)
     for about, row in UNFIT.items():
-        for fields in FILTERS.values():
+        for fields in FILTERS:
             yield Case(f"edge: {about}", np.asarray(row, np.float32), fields)

@@ -4,17 +4,15 @@ import ctypes
 from collections.abc import Callable, Iterator
 from ctypes import POINTER, c_bool, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
-from importlib import import_module
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..numerics import SLACK
 from .cases import Case, Row
-from .known import ANY, Known, refused_here, tied, where, within
+from .known import OURS, Known, refused_here, tied, where, within
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
@@ -22,30 +20,40 @@ CONTROLS = (
 )
 
 KNOWN = (
-    Known("logit_bias", refused_here("not 6"), "and ignored in llama.cpp and exllamav3"),
+    *OURS,
     Known(
-        "logit_bias", refused_here("nan"), "An id outside the vocabulary, NaN and +inf are errors"
+        "logit_bias",
+        refused_here("not 6"),
+        "An id outside the vocabulary is an error in vLLM, SGLang and transformers, ignored in "
+        "llama.cpp and exllamav3",
     ),
     Known("frequency_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
     Known("presence_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
     Known("top_k", tied, "Exactly k: llama.cpp and mlx-lm (of equals an arbitrary one)"),
-    Known("top_k", refused_here("not -1"), "Off: <= 0 in llama.cpp"),
-    Known("top_k", refused_here("top_k"), 'k > V is "all" in llama.cpp, transformers and vLLM'),
     Known(
-        "top_p",
-        where(lambda d: d.case.get("top_p") > 1 - SLACK),
-        "a tail lighter than 2**-20 goes whenever the control is on",
+        "top_k",
+        refused_here("not -1"),
+        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+    ),
+    Known(
+        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
     ),
     Known("top_p", tied, "| llama.cpp | above < p | an arbitrary one |"),
-    Known("top_p", within(4.3e-5), "within 4.3e-5 of p (llama.cpp, mlx-lm)"),
-    Known("top_p", refused_here("not 0.0"), "keeps one token in llama.cpp and transformers"),
-    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm"),
-    Known("min_p", refused_here("min_p"), "llama.cpp checks no range (above 1 the best stays)"),
     Known(
-        "min_p",
-        where(lambda d: d.case.get("min_p") == 1),
-        "At min_p = 1 all within about 2**-20 nats of the best stay.",
+        "top_p",
+        within(4.3e-5),
+        "`top_p` differed only where the mass before a token lay within 4.3e-5 of p (llama.cpp, "
+        "mlx-lm)",
+        rounding=True,
     ),
+    Known(
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
+    ),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    Known("min_p", refused_here("[0, 1]"), "llama.cpp checks no range (above 1 the best stays)"),
     Known("xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "its threshold 0 is off"),
     Known("xtc", tied, "| llama.cpp | q >= t | u <= p | last of the sort | none |"),
     Known("temperature", refused_here("not -1"), "greedy in llama.cpp (also T < 0)"),
@@ -53,9 +61,8 @@ KNOWN = (
         "temperature",
         where(lambda d: d.case.get("temperature") < 1e-38),
         "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
-        "overflow to NaN",
+        "overflow to NaN.",
     ),
-    Known(ANY, refused_here("logits: row 0"), "Engines leave this case undefined"),
 )
 
 #: The wheels that bring the library, and where in them it is.
@@ -130,7 +137,7 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
 
 def version() -> str:
     """Whose library it is, and its version."""
-    wheel = _wheel()
+    wheel, _ = _wheel()
     return f"llama.cpp of {wheel} {metadata.version(wheel)}"
 
 
@@ -165,19 +172,20 @@ def _samplers(call: dict[str, Any], case: Case) -> Iterator[Any]:
             yield call[function](*arguments(case))
 
 
-def _wheel() -> str:
+def _wheel() -> tuple[str, Path]:
+    """The wheel that is installed, and where."""
     for wheel in WHEELS:
-        if find_spec(wheel):
-            return wheel
+        spec = find_spec(wheel)
+        if spec and spec.origin:
+            return wheel, Path(spec.origin).parent
     raise ModuleNotFoundError(f"one of {', '.join(WHEELS)} must be installed")
 
 
 @cache
 def _library() -> dict[str, Any]:
     """The functions of the library, by name."""
-    wheel = _wheel()
-    places = find_spec(wheel).submodule_search_locations
-    (path,) = Path(places[0]).glob(WHEELS[wheel])
+    wheel, folder = _wheel()
+    (path,) = folder.glob(WHEELS[wheel])
     library = ctypes.CDLL(str(path))
     functions = {}
     for name, (result, *arguments) in SIGNATURES.items():
@@ -189,6 +197,6 @@ def _library() -> dict[str, Any]:
 @cache
 def _order() -> list[str]:
     """The default order, asked of the library where there is somebody to ask."""
-    if _wheel() == "xllamacpp":
-        return import_module("xllamacpp").CommonParams().sampling.samplers.split(";")
+    if _wheel()[0] == "xllamacpp":
+        return str(import_module("xllamacpp").CommonParams().sampling.samplers).split(";")
     return ORDER.split(";")

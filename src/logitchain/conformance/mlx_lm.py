@@ -9,19 +9,78 @@ from unittest.mock import patch
 import numpy as np
 
 from .cases import Case, Row
-from .known import ANY, Known, refused_here, refused_there, tied, where, within
+from .known import OURS, Known, at_threshold, refused_here, refused_there, tied, where, within
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "presence_penalty", "frequency_penalty"),
     *("top_p", "min_p", "xtc", "top_k", "temperature"),
 )
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (
+    *OURS,
+    Known(
+        "frequency_penalty",
+        refused_here("[-2, 2]"),
+        "unchecked in mlx-lm and text-generation-webui",
+    ),
+    Known(
+        "presence_penalty",
+        refused_here("[-2, 2]"),
+        "unchecked in mlx-lm and text-generation-webui",
+    ),
+    Known(
+        "top_p",
+        within(4.3e-5),
+        "`top_p` differed only where the mass before a token lay within 4.3e-5 of p (llama.cpp, "
+        "mlx-lm)",
+        rounding=True,
+    ),
+    Known(
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
+    ),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    Known(
+        "xtc",
+        where(lambda d: d.case.get("temperature") == 0),
+        "at temperature 0, its default, no filter runs, so XTC cannot remove the best token there",
+    ),
+    Known(
+        "xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "In a request threshold 0 is off"
+    ),
+    Known("xtc", tied, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
+    Known("xtc", at_threshold, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
+    Known(
+        "xtc",
+        refused_there("[0, 0.5]"),
+        "Threshold above 0.5: no effect in llama.cpp and koboldcpp, an error in mlx-lm.",
+    ),
+    Known("top_k", refused_there("top_k"), "k >= V is an error in mlx-lm"),
+    Known(
+        "top_k",
+        refused_here("not -1"),
+        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+    ),
+    Known("temperature", refused_here("not -1"), "unchecked in llama.cpp and mlx-lm"),
+    Known(
+        "temperature",
+        where(lambda d: d.case.get("temperature") < 1e-38),
+        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
+        "overflow to NaN.",
+    ),
+)
 
 
 def version() -> str:
     """Its version, and that of mlx."""
     return f"mlx-lm {metadata.version('mlx-lm')}, mlx {metadata.version('mlx')}"
+
+
+def runs(case: Case) -> bool:
+    """Not with a bias outside the vocabulary, which would write outside the row."""
+    return all(token < case.row.size for token in case.get("logit_bias"))
 
 
 def process(case: Case) -> Row:

@@ -27,8 +27,8 @@ class Report:
 
     @property
     def unseen(self) -> list[Known]:
-        """Known differences that were not seen."""
-        return [known for known, seen in self.explained.items() if not seen]
+        """Known differences that were not seen; without those that hang on last bits."""
+        return [known for known, seen in self.explained.items() if not seen and not known.rounding]
 
     @property
     def ok(self) -> bool:

@@ -28,7 +28,8 @@ def run(engine: str, rows: int = 64) -> Report:
     version = its.version()
     count = whole_number("rows", rows, "[0, inf)")
     found = (*golden_cases(), *edge_cases(), *drawn_cases(its.CONTROLS, count))
-    cases = [case for case in found if set(case.controls) <= set(its.CONTROLS)]
+    runs = getattr(its, "runs", lambda case: True)
+    cases = [case for case in found if set(case.controls) <= set(its.CONTROLS) and runs(case)]
     report = Report(engine, version, cases, {known: [] for known in its.KNOWN}, [])
     for difference in differences(engine, its.process, cases):
         known = next((known for known in its.KNOWN if known.explains(difference)), None)

@@ -4,9 +4,10 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from ..numerics import SLACK
+import numpy as np
+
 from .cases import Case, Row
-from .known import ANY, Known, refused_here, refused_there, tied, where, within
+from .known import OURS, Known, refused_here, refused_there, tied, where, within
 
 CONTROLS = (
     *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
@@ -14,6 +15,25 @@ CONTROLS = (
 )
 
 KNOWN = (
+    *OURS,
+    Known(
+        "banned_tokens", refused_here("not 6"), "an id outside the vocabulary bans nothing there"
+    ),
+    Known(
+        "no_repeat_ngram",
+        where(lambda d: d.case.get("no_repeat_ngram") == 1),
+        "1 is off in a request, as FriendliAI's API documents it",
+    ),
+    Known(
+        "bad_words",
+        where(lambda d: set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
+        "Bad words are not exempt from ending a text.",
+    ),
+    Known(
+        "repetition_penalty",
+        refused_there("has to be a strictly positive float"),
+        "a float > 0 in transformers (integers are errors)",
+    ),
     Known(
         "temperature",
         refused_there("(=0.0) has to be a strictly positive float"),
@@ -28,45 +48,25 @@ KNOWN = (
         "temperature",
         where(lambda d: d.case.get("temperature") < 1e-38),
         "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
-        "overflow to NaN",
+        "overflow to NaN.",
     ),
-    Known("top_k", refused_here("top_k"), 'k > V is "all" in llama.cpp, transformers and vLLM'),
     Known(
-        "top_p",
-        where(lambda d: d.case.get("top_p") > 1 - SLACK),
-        "a tail lighter than 2**-20 goes whenever the control is on",
+        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
     ),
     Known("top_p", tied, "| transformers | above < p | highest ids stay |"),
-    Known("top_p", within(7.2e-7), "or 7.2e-7 (transformers, and vLLM's and SGLang's PyTorch"),
-    Known("top_p", refused_here("not 0.0"), "keeps one token in llama.cpp and transformers"),
-    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm"),
     Known(
-        "min_p",
-        where(lambda d: d.case.get("min_p") == 1),
-        "At min_p = 1 all within about 2**-20 nats of the best stay.",
+        "top_p",
+        within(5e-6),
+        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
+        rounding=True,
     ),
     Known(
-        "repetition_penalty",
-        refused_there("has to be a strictly positive float"),
-        "a float > 0 in transformers (integers are errors)",
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
     ),
-    Known(
-        "logit_bias", refused_here("nan"), "An id outside the vocabulary, NaN and +inf are errors"
-    ),
-    Known(
-        "no_repeat_ngram",
-        where(lambda d: d.case.get("no_repeat_ngram") == 1),
-        "1 is off in a request",
-    ),
-    Known(
-        "bad_words",
-        where(lambda d: set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
-        "Bad words are not exempt from ending a text.",
-    ),
-    Known(
-        "banned_tokens", refused_here("not 6"), "there an id outside the vocabulary bans nothing"
-    ),
-    Known(ANY, refused_here("logits: row 0"), "Engines leave this case undefined"),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
 )
 
 
@@ -95,7 +95,7 @@ def process(case: Case) -> Row:
     )
     ids = torch.tensor([[*case.prompt, *case.output]], dtype=torch.long)
     scores = torch.from_numpy(case.row.copy())[None]
-    return processors(ids, scores)[0].numpy()
+    return np.asarray(processors(ids, scores)[0].numpy())
 
 
 def _config(case: Case) -> dict[str, Any]:

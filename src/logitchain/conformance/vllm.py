@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import Known
+from .known import OURS, Known, refused_here, refused_there, tied, where, within
 
 CONTROLS = (
     *("allowed_tokens", "min_tokens", "bad_words", "logit_bias"),
@@ -15,7 +15,30 @@ CONTROLS = (
     *("temperature", "min_p", "top_k", "top_p"),
 )
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (
+    *OURS,
+    Known("temperature", refused_there("[0, 2]"), "Range: [0, 2] in vLLM"),
+    Known(
+        "temperature",
+        where(lambda d: 0 < d.case.get("temperature") < 0.01),
+        "vLLM takes T below 0.01 as 0.01, with a warning.",
+    ),
+    Known(
+        "top_k",
+        refused_here("not -1"),
+        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+    ),
+    Known(
+        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
+    ),
+    Known("top_p", tied, "| vLLM | above < p | sort order; Triton: lowest id |"),
+    Known(
+        "top_p",
+        within(5e-6),
+        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
+        rounding=True,
+    ),
+)
 
 
 def version() -> str:
