@@ -28,9 +28,10 @@ def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
     """For each control, and for several together, a case on each of `count` random rows."""
     rng = np.random.default_rng(SEED)
     for number, row in enumerate(random_rows(rng, count)):
-        few = rng.permutation(row.size)[:8]  # a text says few tokens often
-        said = rng.choice(few, 90).tolist()
-        history = said[:50], said[50:]  # longer together than any preset's window
+        ids = rng.permutation(row.size).tolist()
+        # Some tokens that no preset's window reaches back to, and then few of them often.
+        said = [*ids[8:28], *rng.choice(ids[:8], 70).tolist()]
+        history = said[:50], said[50:]
         asked = {name: _fields(name, rng, row.size, history[1]) for name in controls}
         for fields in asked.values():
             yield Case(f"random row {number}", row, fields, *history)

@@ -63,6 +63,15 @@ def at_threshold(difference: Difference, control: str) -> bool:
     return bool(np.isclose(q, difference.case.get("xtc_threshold"), rtol=1e-6, atol=0).any())
 
 
+def at_ratio(difference: Difference, control: str) -> bool:
+    """The tokens are as likely as min_p asks, but for rounding, as they come to the control."""
+    if not difference.tokens.size:
+        return False
+    logprobs = log_softmax(difference.reaching(control))
+    ratios = np.exp(logprobs[difference.tokens] - logprobs.max())
+    return bool(np.allclose(ratios, difference.case.get("min_p"), rtol=1e-5, atol=0))
+
+
 def underflown(difference: Difference, _: str) -> bool:
     """The engine has no such small probabilities as the tokens have here."""
     if isinstance(difference.here, str) or not difference.tokens.size:
@@ -103,6 +112,12 @@ OURS = (
         "min_p",
         where(lambda d: d.case.get("min_p") == 1),
         "At min_p = 1 all within about 2**-20 nats of the best stay.",
+    ),
+    Known(
+        "min_p",
+        at_ratio,
+        "all keep equality; they differ in rounding and in place",
+        rounding=True,
     ),
     Known(
         "logit_bias",

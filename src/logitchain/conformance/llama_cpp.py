@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import OURS, Known, refused_here, tied, where, within
+from .known import OURS, Known, at_threshold, refused_here, tied, where, within
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
@@ -41,8 +41,8 @@ KNOWN = (
     Known("top_p", tied, "| llama.cpp | above < p | an arbitrary one |"),
     Known(
         "top_p",
-        within(4.3e-5),
-        "`top_p` differed only where the mass before a token lay within 4.3e-5 of p (llama.cpp, "
+        within(1e-4),
+        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
         "mlx-lm)",
         rounding=True,
     ),
@@ -56,6 +56,7 @@ KNOWN = (
     Known("min_p", refused_here("[0, 1]"), "llama.cpp checks no range (above 1 the best stays)"),
     Known("xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "its threshold 0 is off"),
     Known("xtc", tied, "| llama.cpp | q >= t | u <= p | last of the sort | none |"),
+    Known("xtc", at_threshold, "a value filter keeps `q >= threshold * (1 - e)`", rounding=True),
     Known("temperature", refused_here("not -1"), "greedy in llama.cpp (also T < 0)"),
     Known(
         "temperature",
@@ -67,6 +68,9 @@ KNOWN = (
 
 #: The wheels that bring the library, and where in them it is.
 WHEELS = {"xllamacpp": "xllamacpp*.so", "llama_cpp": "lib/libllama.*"}
+
+#: What a wheel is called where that is not the name of its package.
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
 
 #: The default order, by the samplers' own names, and how many tokens the penalties look back.
 ORDER = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature"
@@ -138,7 +142,7 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
 def version() -> str:
     """Whose library it is, and its version."""
     wheel, _ = _wheel()
-    return f"llama.cpp of {wheel} {metadata.version(wheel)}"
+    return f"llama.cpp of {wheel} {metadata.version(DISTRIBUTIONS.get(wheel, wheel))}"
 
 
 def process(case: Case) -> Row:
@@ -185,8 +189,7 @@ def _wheel() -> tuple[str, Path]:
 def _library() -> dict[str, Any]:
     """The functions of the library, by name."""
     wheel, folder = _wheel()
-    (path,) = folder.glob(WHEELS[wheel])
-    library = ctypes.CDLL(str(path))
+    library = ctypes.CDLL(str(min(folder.glob(WHEELS[wheel]))))
     functions = {}
     for name, (result, *arguments) in SIGNATURES.items():
         functions[name] = library[f"llama_sampler_{name}"]

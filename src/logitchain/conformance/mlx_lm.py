@@ -30,8 +30,8 @@ KNOWN = (
     ),
     Known(
         "top_p",
-        within(4.3e-5),
-        "`top_p` differed only where the mass before a token lay within 4.3e-5 of p (llama.cpp, "
+        within(1e-4),
+        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
         "mlx-lm)",
         rounding=True,
     ),
