@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from logitchain.__main__ import main
+from logitchain.chain import PRESETS
 from logitchain.conformance import ENGINES, Report, run
 from logitchain.conformance.cases import Case
 from logitchain.conformance.compare import compare, ours
 from logitchain.conformance.drawn import drawn_cases
 from logitchain.conformance.edges import edge_cases
 from logitchain.conformance.golden import golden_cases
-from logitchain.conformance.known import Known, tied, within
+from logitchain.conformance.known import ANY, Known, tied, unfit, within
 from logitchain.conformance.run import differences
 
 CONTROLS_MD = (Path(__file__).parent.parent / "docs/controls.md").read_text()
@@ -54,6 +55,10 @@ def test_an_engine_has_no_controls_that_its_preset_lacks(module):
 
 def _name(module):
     return module.__name__.rpartition(".")[2]
+
+
+def test_every_preset_can_be_asked():
+    assert list(ENGINES) == list(PRESETS)
 
 
 def test_the_kit_imports_no_engine_before_it_is_run():
@@ -125,6 +130,16 @@ def test_tokens_at_the_edge_of_a_nucleus():
     assert within(1e-6)(difference, "top_p")
     case = case._replace(fields={"top_p": 0.75})
     assert not within(1e-6)(compare("vllm", case, ours("vllm", case), row), "top_p")
+
+
+def test_a_fit_row_that_is_refused_is_no_row_that_is_not_fit():
+    left, none = ROW, np.full(4, -np.inf, np.float32)
+    refused = "ValueError: logits: row 0, no finite logit is left"
+    assert not unfit(compare("vllm", CASE, refused, left), ANY)
+    assert unfit(compare("vllm", CASE, refused, none), ANY)
+    nan = CASE._replace(row=changed(t1=np.nan))
+    assert unfit(compare("vllm", nan, refused, left), ANY)
+    assert not unfit(compare("vllm", nan, "TypeError: no", left), ANY)
 
 
 def test_what_a_report_makes_of_differences():

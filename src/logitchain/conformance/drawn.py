@@ -32,7 +32,7 @@ def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
         # Some tokens that no preset's window reaches back to, and then few of them often.
         said = [*ids[8:28], *rng.choice(ids[:8], 70).tolist()]
         history = said[:50], said[50:]
-        asked = {name: _fields(name, rng, row.size, history[1]) for name in controls}
+        asked = {name: _fields(name, rng, ids, history[1]) for name in controls}
         for fields in asked.values():
             yield Case(f"random row {number}", row, fields, *history)
         some = [fields for fields in asked.values() if rng.random() < 0.7]
@@ -55,12 +55,11 @@ def random_rows(rng: Generator, count: int) -> Iterator[Row]:
         yield row
 
 
-def _fields(control: str, rng: Generator, vocab: int, output: list[int]) -> dict[str, Any]:
-    """What a request says that asks for one control."""
-    ids = rng.permutation(vocab).tolist()
+def _fields(control: str, rng: Generator, ids: list[int], output: list[int]) -> dict[str, Any]:
+    """What a request says that asks for one control, of the vocabulary's ids in some order."""
     a, b, c = ids[:3]
     if control == "allowed_tokens":
-        return {control: ids[: vocab // 2]}
+        return {control: ids[::2]}
     if control == "banned_tokens":
         return {control: ids[-3:]}
     if control == "min_tokens":
@@ -71,7 +70,7 @@ def _fields(control: str, rng: Generator, vocab: int, output: list[int]) -> dict
         return {control: {a: 3.5, b: -7.25}}
     value = VALUES[control][rng.integers(len(VALUES[control]))]
     if control == "top_k":
-        return {control: min(value, vocab - 1)}
+        return {control: min(value, len(ids) - 1)}
     if control == "xtc":
         return {"xtc_probability": 1.0, "xtc_threshold": value}
     return {control: value}

@@ -7,7 +7,7 @@ from typing import Any
 from ..chain import Chain
 from .cases import Case, Row
 from .compare import Difference, unlike
-from .known import Known
+from .known import ANY, Known
 
 COLUMNS = ("cases", "agree", "explained", "unexplained")
 
@@ -77,7 +77,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _table(report.counts())
     if any(report.explained.values()):
         yield "\nExplained by docs/controls.md, with one case of each:"
-    for known, seen in report.explained.items():
+    place = [*report.counts(), ANY].index
+    for known, seen in sorted(report.explained.items(), key=lambda item: place(item[0].control)):
         if seen:
             yield f"\n{known.control}, {_cases(len(seen))}: {known.because}"
             yield from _example(seen[0])

@@ -26,7 +26,7 @@ KNOWN = (
     ),
     Known(
         "bad_words",
-        where(lambda d: set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
+        where(lambda d: set() < set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
         "Bad words are not exempt from ending a text.",
     ),
     Known(
