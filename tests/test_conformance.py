@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from logitchain.__main__ import main
-from logitchain.chain import PRESETS
-from logitchain.conformance import ENGINES, Report, run
+from logitchain.conformance import ENGINES, Report, check
 from logitchain.conformance.cases import Case
 from logitchain.conformance.compare import compare, ours
 from logitchain.conformance.drawn import drawn_cases
@@ -27,9 +26,11 @@ ROW = np.array([1.0, 3.0, -2.0, 2.0], np.float32)
 CASE = Case("made here", ROW, {"temperature": 0.5})
 
 
-def cases(controls, rows=4):
+def cases(controls, rows=2):
+    """Those on small rows, which interpreted kernels are quick enough for."""
     found = (*golden_cases(), *edge_cases(), *drawn_cases(controls, rows))
-    return [case for case in found if set(case.controls) <= set(controls)]
+    small = [case for case in found if case.row.size <= 200]
+    return [case for case in small if set(case.controls) <= set(controls)]
 
 
 def changed(**tokens):
@@ -55,10 +56,6 @@ def test_an_engine_has_no_controls_that_its_preset_lacks(module):
 
 def _name(module):
     return module.__name__.rpartition(".")[2]
-
-
-def test_every_preset_can_be_asked():
-    assert list(ENGINES) == list(PRESETS)
 
 
 def test_the_kit_imports_no_engine_before_it_is_run():
@@ -185,11 +182,12 @@ def test_an_engine_that_is_not_there(monkeypatch, capsys):
 
 def test_names_and_numbers_that_are_refused():
     with pytest.raises(ValueError, match="engine must be one of llama_cpp, transformers"):
-        run("ollama")
+        check("ollama")
 
 
 def test_the_command_line_prints_what_a_run_gives(monkeypatch, capsys):
     module = MODULES[0]
+    monkeypatch.setattr("logitchain.conformance.run.golden_cases", lambda: [])
     monkeypatch.setattr(module, "version", lambda: "llama.cpp of today")
     monkeypatch.setattr(module, "process", lambda case: ours("llama_cpp", case))
     assert main(["conformance", "llama_cpp", "--rows", "1", "--json"]) == 1  # no known one is seen

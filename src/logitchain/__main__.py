@@ -83,10 +83,10 @@ def warmup() -> None:
 
 def conformance(engine: str, rows: int, as_json: bool) -> int:
     """Print how an engine compares; 1 if it does otherwise than we know, 2 if it is not there."""
-    from .conformance import run  # its modules are of no use to others
+    from .conformance import check  # its modules are of no use to others
 
     try:
-        report = run(engine, rows)
+        report = check(engine, rows)
     except ModuleNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

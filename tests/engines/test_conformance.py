@@ -11,7 +11,7 @@ import pytest
 
 from logitchain import chain
 from logitchain.__main__ import main
-from logitchain.conformance import ENGINES, run
+from logitchain.conformance import ENGINES, check
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the engines warn of is theirs
 
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 def report(engine, rows):
     """The report on an engine; the test is skipped if it is not installed."""
     try:
-        return run(engine, rows)
+        return check(engine, rows)
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 
 from ..arrays import one_of
+from ..chain import PRESETS
 from ..params import whole_number
 from .cases import Case, Row
 from .compare import Difference, attempt, compare, ours
@@ -13,10 +14,10 @@ from .golden import golden_cases
 from .report import Report
 
 #: The engines that can be run, by the names of their presets.
-ENGINES = ("llama_cpp", "transformers", "mlx_lm", "vllm", "sglang")
+ENGINES = tuple(PRESETS)
 
 
-def run(engine: str, rows: int = 64) -> Report:
+def check(engine: str, rows: int = 64) -> Report:
     """Run all cases that ask for controls that an engine has.
 
     engine   one of `ENGINES`, which must be installed
