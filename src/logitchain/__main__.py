@@ -37,7 +37,7 @@ from . import (
     verify,
     xtc,
 )
-from .chain import PRESETS
+from .presets import PRESETS
 
 
 def kernels() -> dict[str, Callable[[], Any]]:

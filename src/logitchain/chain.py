@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -12,17 +12,13 @@ from numpy.typing import NDArray
 
 from .arrays import listed, one_of, show
 from .batch import Batch
-from .controls import xtc
 from .explain import Explanation, explain
 from .logprobs import token_logprobs, top_logprobs
 from .params import whole_number
 from .plan import (
-    MASKS,
-    NAMES,
     NO_ROWS,
     PROCESSED,
     RAW,
-    SCOPES,
     Drawn,
     Requests,
     Steps,
@@ -30,89 +26,18 @@ from .plan import (
     drawn_with_logprobs,
     scratch,
 )
-from .rows import FLOAT32, Stored, keeps_all_ties, lies_across, stored, why_unfit, writeable
+from .presets import DEFAULT, PRESETS, Part, arrange, as_step
+from .rows import FLOAT32, Stored, lies_across, stored, why_unfit, writeable
 from .speculative import verify_rows
 from .survivors import run
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
-Call = Callable[[Rows, Batch], Any]
-
 #: How many logits a thread takes at a time: to take some costs 10 us, to wake a thread 60.
 _SHARE = 2**20
 
-#: The order of the named controls where nothing else is asked for.
-DEFAULT = NAMES
 POLICIES = ("raise", "mark")
 LOGPROBS = {"raw": RAW, "processed": PROCESSED}
-
-#: What a named control can be told, and what it does without.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "no_repeat_ngram": {"scope": "all"},
-    "bad_words": {"scope": "output"},
-    "repetition_penalty": {"scope": "all", "window": None},
-    "frequency_penalty": {"scope": "output", "window": None},
-    "presence_penalty": {"scope": "output", "window": None},
-    "top_k": {"ties": "first"},
-    "top_p": {"ties": "first"},
-    "xtc": {"protected_ids": (), "protected": "skip"},
-}
-
-
-def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [(name, options) for name in names.split()]
-
-
-_PENALTIES = "repetition_penalty frequency_penalty presence_penalty"
-
-#: Other engines' orders, with what else they mean by a control. docs/controls.md says where each
-#: still differs.
-PRESETS: dict[str, Sequence[Any]] = {
-    "llama_cpp": [
-        *(*MASKS, "logit_bias"),
-        *_with(_PENALTIES, scope="all", window=64),
-        *("top_k", "top_p", "min_p", "xtc", "temperature"),
-    ],
-    "transformers": [
-        *MASKS[:5],
-        *_with("bad_words", scope="all"),
-        *("logit_bias", "repetition_penalty", "temperature"),
-        *_with("top_k", ties="all"),
-        *("top_p", "min_p"),
-    ],
-    "vllm": [
-        *(*MASKS, "logit_bias", *_PENALTIES.split(), "temperature", "min_p"),
-        *_with("top_k", ties="all"),
-        "top_p",
-    ],
-    # top_p before top_k is top_k and top_p jointly: two prefixes of one order, one mass.
-    "sglang": [
-        *(*MASKS, "frequency_penalty", "presence_penalty"),
-        *_with("repetition_penalty", scope="output"),
-        *("logit_bias", "temperature", "top_p", "top_k", "min_p"),
-    ],
-    "mlx_lm": [
-        *(*MASKS, "logit_bias"),
-        *_with("repetition_penalty presence_penalty frequency_penalty", scope="all", window=20),
-        *_with("top_p", ties="all"),
-        *("min_p", "xtc", "top_k", "temperature"),
-    ],
-}
-
-
-class Step(NamedTuple):
-    """One place in a chain: a named control with its options, or a callable."""
-
-    name: str
-    options: Mapping[str, Any]
-    call: Call | None
-
-
-class Part(NamedTuple):
-    """Named controls that follow each other, as arrays, and the callable after them."""
-
-    steps: Steps
-    call: Call | None
 
 
 class Sampled(NamedTuple):
@@ -154,7 +79,7 @@ class Chain:
         self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise", threads: int = 1
     ) -> None:
         """A chain of the controls in `order`."""
-        self.steps = tuple(map(_step, listed("order", order, "a sequence of controls")))
+        self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
         self._parts: dict[tuple[int, int, int], list[Part]] = {}
@@ -402,73 +327,10 @@ class Chain:
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
         """The steps first .. last, those between two callables as arrays."""
         key = batch.vocab_size, first, last
-        parts = self._parts.get(key)
-        if parts is None:
-            parts = self._parts[key] = _parts(self.steps[first:last], batch.vocab_size)
-        return parts
-
-
-def _step(entry: Any) -> Step:
-    if callable(entry):
-        return Step(getattr(entry, "__name__", repr(entry)), {}, entry)
-    pair = entry if isinstance(entry, tuple) else (entry, {})
-    if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] not in NAMES:
-        names = ", ".join(NAMES)
-        raise ValueError(f"a control must be one of {names}, or a callable, not {show(entry)}")
-    name, options = pair
-    if not isinstance(options, Mapping):
-        raise TypeError(f"the options of {name} must be a mapping, not {show(options)}")
-    known = OPTIONS.get(name, {})
-    for option, value in options.items():
-        if option not in known:
-            can = ", ".join(known) or "none"
-            raise TypeError(f"the options of {name} are {can}; there is no {show(option)}")
-        if option == "ties":
-            keeps_all_ties(value)
-        elif option == "scope":
-            one_of("scope", value, SCOPES)
-        elif option == "window" and value is not None:
-            whole_number("window", value, "[0, inf)")
-        elif option == "protected":
-            one_of("protected", value, xtc.PROTECTIONS)
-    return Step(name, {**known, **options}, None)
-
-
-def _parts(steps: Sequence[Step], vocab: int) -> list[Part]:
-    parts: list[Part] = []
-    named: list[Step] = []
-    for step in steps:
-        if step.call is None:
-            named.append(step)
-        else:
-            parts.append(_part(named, vocab, step.call))
-            named = []
-    return [*parts, _part(named, vocab, None)]
-
-
-def _part(steps: list[Step], vocab: int, call: Call | None) -> Part:
-    table: list[tuple[int, int, int]] = []
-    marks: list[NDArray[np.bool_]] = []
-    for step in steps:
-        option, detail = 0, -1
-        if "ties" in step.options:
-            option = int(keeps_all_ties(step.options["ties"]))
-        elif "scope" in step.options:
-            option = SCOPES.index(step.options["scope"])
-            window = step.options.get("window")
-            detail = -1 if window is None else min(window, 2**62)
-        elif "protected" in step.options:
-            ids, protected = step.options["protected_ids"], step.options["protected"]
-            mask, option = xtc.protection(ids, protected, vocab)
-            if mask.size:
-                detail = len(marks)
-                marks.append(mask)
-        table.append((NAMES.index(step.name), option, detail))
-    arrays = Steps(
-        table=np.array(table, np.int64).reshape(len(steps), 3),
-        marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
-    )
-    return Part(arrays, call)
+        known = self._parts.get(key)
+        if known is None:
+            known = self._parts[key] = arrange(self.steps[first:last], batch.vocab_size)
+        return known
 
 
 def _check_batch(batch: Any) -> None:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,12 +36,11 @@ def spliced(function: F) -> F:
     return _compiled(function, inline="always")
 
 
-def borrowed(array: Any) -> Any:
-    """The same array for the time of a kernel, in which numba does not count references to it.
-
-    Who calls the kernel keeps the array alive. Counting took 2 us of a call for one row.
+def instructions(emitted: Any) -> Callable[[Callable[..., Any]], Any]:
+    """For a function that kernels get as these instructions: its body is for where numba does not
+    compile. An overload that numba inlines would say the same, and take longer to compile.
     """
-    return array
+    return lambda function: function if INTERPRETED else emitted
 
 
 @intrinsic
@@ -55,9 +54,37 @@ def _uncounted(typingctx: Any, array: Any) -> Any:
     return array(array), codegen
 
 
-@overload(borrowed, inline="always")
-def _compiled_borrowed(array):  # type: ignore[no-untyped-def]
-    return lambda array: _uncounted(array)  # type: ignore[call-arg]
+@instructions(_uncounted)
+def borrowed(array: Any) -> Any:
+    """The same array for the time of a kernel, in which numba does not count references to it.
+
+    Who calls the kernel keeps the array alive. Counting took 2 us of a call for one row.
+    """
+    return array
+
+
+@intrinsic
+def _part(typingctx: Any, memory: Any, first: Any, size: Any, kind: Any) -> Any:
+    result = types.Array(kind.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        parts = context.make_array(result)(context, builder)  # all zeros: it owns no memory
+        number = context.get_data_type(result.dtype)
+        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(number))
+        parts.data = builder.bitcast(builder.gep(data, [args[1]]), number.as_pointer())
+        parts.nitems, parts.itemsize = args[2], itemsize
+        parts.shape = cgutils.pack_array(builder, [args[2]])  # type: ignore[no-untyped-call]
+        parts.strides = cgutils.pack_array(builder, [itemsize])  # type: ignore[no-untyped-call]
+        return parts._getvalue()
+
+    return result(memory, types.intp, types.intp, kind), codegen
+
+
+@instructions(_part)
+def part(memory: Any, first: Any, size: Any, kind: Any) -> Any:
+    """`size` numbers of a kind, in place, from the place `first` of a borrowed 1-D array on."""
+    return memory[first : first + size * np.dtype(kind).itemsize // memory.itemsize].view(kind)
 
 
 def _compiled(function: F, **options: Any) -> F:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
+from .jit import instructions
 from .numerics import F32, I64, U64, Row
 
 #: How many logits a block has.
@@ -18,37 +19,6 @@ LANES = 64
 
 _I32 = ir.IntType(32)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
-
-
-def peak(row: Row, start: I64) -> tuple[F32, bool]:
-    """(the largest of the 64 logits from `start` on, whether a NaN is among them).
-
-    With a NaN the largest is any of them.
-    """
-    block = row[start : start + LANES]
-    return block.max(), bool(np.isnan(block).any())
-
-
-def reaching(row: Row, start: I64, floor: F32) -> U64:
-    """Which of the 64 logits from `start` on are at least `floor`: bit j for the j-th."""
-    bits = np.packbits(row[start : start + LANES] >= floor, bitorder="little")
-    return bits.view(np.uint64)[0]
-
-
-def move(row: Row, start: I64, target: Row, to: I64) -> None:
-    """Copy the 64 logits from `start` on to the place `to` of another row."""
-    target[to : to + LANES] = row[start : start + LANES]
-
-
-def remove(row: Row, start: I64, word: U64) -> None:
-    """Remove those of the 64 logits from `start` on whose bit in the word is 0."""
-    bits = np.unpackbits(np.array([word], "<u8").view(np.uint8), bitorder="little")
-    row[start : start + LANES][bits == 0] = -np.inf
-
-
-def lowest_bit(bits: U64) -> I64:
-    """The place of the lowest 1 in a number that has one."""
-    return (int(bits) & -int(bits)).bit_length() - 1
 
 
 def _place(context: Any, builder: Any, row_type: Any, row: Any, start: Any) -> Any:
@@ -86,6 +56,16 @@ def _llvm_peak(typingctx: Any, row: Any, start: Any) -> Any:
     return pair(row, start), codegen
 
 
+@instructions(_llvm_peak)
+def peak(row: Row, start: I64) -> tuple[F32, bool]:
+    """(the largest of the 64 logits from `start` on, whether a NaN is among them).
+
+    With a NaN the largest is any of them.
+    """
+    block = row[start : start + LANES]
+    return block.max(), bool(np.isnan(block).any())
+
+
 @intrinsic
 def _llvm_reaching(typingctx: Any, row: Any, start: Any, floor: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -98,6 +78,13 @@ def _llvm_reaching(typingctx: Any, row: Any, start: Any, floor: Any) -> Any:
     return types.uint64(row, start, types.float32), codegen
 
 
+@instructions(_llvm_reaching)
+def reaching(row: Row, start: I64, floor: F32) -> U64:
+    """Which of the 64 logits from `start` on are at least `floor`: bit j for the j-th."""
+    bits = np.packbits(row[start : start + LANES] >= floor, bitorder="little")
+    return bits.view(np.uint64)[0]
+
+
 @intrinsic
 def _llvm_move(typingctx: Any, row: Any, start: Any, target: Any, to: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -106,6 +93,12 @@ def _llvm_move(typingctx: Any, row: Any, start: Any, target: Any, to: Any) -> An
         return context.get_dummy_value()
 
     return types.none(row, start, target, to), codegen
+
+
+@instructions(_llvm_move)
+def move(row: Row, start: I64, target: Row, to: I64) -> None:
+    """Copy the 64 logits from `start` on to the place `to` of another row."""
+    target[to : to + LANES] = row[start : start + LANES]
 
 
 @intrinsic
@@ -121,6 +114,13 @@ def _llvm_remove(typingctx: Any, row: Any, start: Any, word: Any) -> Any:
     return types.none(row, start, types.uint64), codegen
 
 
+@instructions(_llvm_remove)
+def remove(row: Row, start: I64, word: U64) -> None:
+    """Remove those of the 64 logits from `start` on whose bit in the word is 0."""
+    bits = np.unpackbits(np.array([word], "<u8").view(np.uint8), bitorder="little")
+    row[start : start + LANES][bits == 0] = -np.inf
+
+
 @intrinsic
 def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -129,26 +129,7 @@ def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-@overload(peak, inline="always")
-def _compiled_peak(row, start):  # type: ignore[no-untyped-def]
-    return lambda row, start: _llvm_peak(row, start)  # type: ignore[call-arg]
-
-
-@overload(reaching, inline="always")
-def _compiled_reaching(row, start, floor):  # type: ignore[no-untyped-def]
-    return lambda row, start, floor: _llvm_reaching(row, start, floor)  # type: ignore[call-arg]
-
-
-@overload(move, inline="always")
-def _compiled_move(row, start, target, to):  # type: ignore[no-untyped-def]
-    return lambda row, start, target, to: _llvm_move(row, start, target, to)  # type: ignore[call-arg]
-
-
-@overload(remove, inline="always")
-def _compiled_remove(row, start, word):  # type: ignore[no-untyped-def]
-    return lambda row, start, word: _llvm_remove(row, start, word)  # type: ignore[call-arg]
-
-
-@overload(lowest_bit, inline="always")
-def _compiled_lowest_bit(bits):  # type: ignore[no-untyped-def]
-    return lambda bits: _llvm_lowest_bit(bits)  # type: ignore[call-arg]
+@instructions(_llvm_lowest_bit)
+def lowest_bit(bits: U64) -> I64:
+    """The place of the lowest 1 in a number that has one."""
+    return (int(bits) & -int(bits)).bit_length() - 1

@@ -83,7 +83,7 @@ def weigh(
 @kernel
 def truncate_by_mass(blocks: Blocks, task: Task, s: I64, heat: F64, best: F32, row: Row) -> None:
     """top_p on survivors, where others are left that have a part in the row's mass."""
-    p, all_ties, masses = task.asked[TOP_P], task.table[s, 1] != 0, task.longs[2]
+    p, all_ties, masses = task.asked[TOP_P], task.table[s, 1] != 0, task.here.masses
     tops = blocks.peaks.copy()
     temperature.scale_below(tops, heat, best)
     own = top_p.weigh(row, masses)

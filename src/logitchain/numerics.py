@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from .jit import inlined, kernel
+from .jit import inlined, instructions, kernel
 
 Row = NDArray[np.float32]  # (vocab,), C-contiguous
 
@@ -44,9 +44,12 @@ def _llvm_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fma(*args)
 
-    return a(a, a, a), codegen
+    if isinstance(a, types.Float) and a == b == c:
+        return a(a, a, a), codegen
+    return None
 
 
+@instructions(_llvm_fma)
 def fma(a: Any, b: Any, c: Any) -> Any:
     """`a * b + c` with one rounding, for three numbers of one type, float32 or float64.
 
@@ -57,13 +60,6 @@ def fma(a: Any, b: Any, c: Any) -> Any:
             return a * b + c
         exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
         return type(a)(float(exact))
-
-
-@overload(fma, inline="always")
-def _compiled_fma(a, b, c):  # type: ignore[no-untyped-def]
-    if isinstance(a, types.Float) and a == b == c:
-        return lambda a, b, c: _llvm_fma(a, b, c)  # type: ignore[call-arg]
-    return None
 
 
 # ---- exp, in float32: masses ------------------------------------------------------------------

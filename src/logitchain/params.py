@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +134,7 @@ def _stop(name: str, value: Any) -> tuple[str, ...]:
 def _ids(name: str, value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
-    shape, ids = items(name, value)
+    shape, ids = items(name, list(value) if isinstance(value, (Set, range)) else value)
     if len(shape) > 1:
         raise TypeError(f"{name} must be a token id or a list of them, not {show(value)}")
     return tuple(whole_number(name, token, ID_INTERVAL) for token in ids)

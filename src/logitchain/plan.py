@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Ids, block_count
-from .jit import spliced
+from .jit import part, spliced
 from .lanes import LANES
 from .numerics import I64, Row
 
@@ -89,16 +89,22 @@ def columns(table: NDArray[np.int64]) -> Columns:
 
 
 @spliced
-def columns_of(row: NDArray[np.int64]) -> Columns:
-    """The same of one row (WIDTH,)."""
-    spans = row[_A + 2 :].reshape(KINDS, 2)
-    return Columns(row[:_A].view(np.float64), row[_A : _A + 2].view(np.uint64), spans)
+def columns_of(table: NDArray[np.int64], r: I64) -> Columns:
+    """The same of one row, its spans one after the other."""
+    row = table[r]
+    return Columns(
+        part(row, 0, _A, np.float64),
+        part(row, _A, 2, np.uint64),
+        part(row, _A + 2, 2 * KINDS, np.int64),
+    )
 
 
 class Scratch(NamedTuple):
     """Memory for one row, used again for the next."""
 
-    longs: NDArray[np.int64]  # (3, blocks * 64) places and counts of named tokens; masses
+    places: NDArray[np.int64]  # (blocks * 64,) where named tokens are
+    counts: NDArray[np.int64]  # (blocks * 64,) how often each occurs, or its bias
+    masses: NDArray[np.int64]  # (blocks * 64,)
     own: Row  # (blocks * 64,) blocks that had to be changed
     values: Row  # (vocab,) the survivors' logits
     ids: Ids  # (vocab,) which tokens survive, ascending
@@ -119,19 +125,18 @@ def lay_out(memory: NDArray[np.uint8], vocab: I64) -> Scratch:
     """What is where in there."""
     number = (vocab + LANES - 1) // LANES
     whole = number * LANES
-    longs, rest = memory[: 24 * whole], memory[24 * whole :]
-    own, values, ids = rest[: 4 * whole], rest[4 * whole :], rest[8 * whole :]
-    words, peaks, rest = rest[12 * whole :], rest[12 * whole + 8 * number :], rest[12 * whole :]
-    buffer, is_own = rest[12 * number :], rest[12 * number + 4 * LANES :]
+    rest = 36 * whole
     return Scratch(
-        longs.view(np.int64).reshape(3, whole),
-        own.view(np.float32),
-        values[: 4 * vocab].view(np.float32),
-        ids[: 4 * vocab].view(np.int32),
-        words[: 8 * number].view(np.uint64),
-        peaks[: 4 * number].view(np.float32),
-        buffer[: 4 * LANES].view(np.float32),
-        is_own[:number].view(np.bool_),
+        part(memory, 0, whole, np.int64),
+        part(memory, 8 * whole, whole, np.int64),
+        part(memory, 16 * whole, whole, np.int64),
+        part(memory, 24 * whole, whole, np.float32),
+        part(memory, 28 * whole, vocab, np.float32),
+        part(memory, 32 * whole, vocab, np.int32),
+        part(memory, rest, number, np.uint64),
+        part(memory, rest + 8 * number, number, np.float32),
+        part(memory, rest + 12 * number, LANES, np.float32),
+        part(memory, rest + 12 * number + 4 * LANES, number, np.bool_),
     )
 
 
@@ -176,8 +181,7 @@ class Task(NamedTuple):
     said: NDArray[np.int64]
     given_words: NDArray[np.uint64]  # (2, blocks), or nothing
     marks: NDArray[np.bool_]
-    words: NDArray[np.uint64]  # scratch
-    longs: NDArray[np.int64]  # scratch
+    here: Scratch
 
 
 class Floor(NamedTuple):

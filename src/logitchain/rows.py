@@ -76,6 +76,8 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
     """
     if dtype is not None:
         one_of("dtype", dtype, ["bfloat16"])
+    elif type(logits) is np.ndarray and logits.dtype == _FLOAT32:  # 2 us sooner
+        return logits
     torch = sys.modules.get("torch")  # never imported for a caller who has not
     if torch is not None and isinstance(logits, torch.Tensor):
         logits = logits.detach()
@@ -111,9 +113,10 @@ def writeable(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
-    if a is None or (a.shape, a.strides, a.dtype) != (b.shape, b.strides, b.dtype):
-        return False
-    return a is b or bool(a.ctypes.data == b.ctypes.data)
+    if a is None or a is b:
+        return a is b
+    is_alike = (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype)
+    return is_alike and bool(a.ctypes.data == b.ctypes.data)
 
 
 def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:
@@ -149,7 +152,7 @@ class Stored(NamedTuple):
 
 def stored(logits: Any, dtype: str | None = None) -> Stored:
     """The caller's rows, checked for their shape; where they are, if kernels can read them."""
-    as_usual = dtype is None and type(logits) is np.ndarray and logits.dtype is _FLOAT32
+    as_usual = dtype is None and type(logits) is np.ndarray and logits.dtype == _FLOAT32
     if as_usual and logits.ndim == 2 and logits.flags.carray:  # 1 us sooner
         shape = logits.shape
         if 1 <= shape[1] <= MAX_VOCAB:

@@ -72,12 +72,12 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
     control, option, source = task.table[s]
     asked = task.asked[control]
     if control < BIAS:
-        task.words[:] = token_bitmask.ALL
+        task.here.words[:] = token_bitmask.ALL
         limit(task, s)
-        token_bitmask.apply(row, ids, task.words)
+        token_bitmask.apply(row, ids, task.here.words)
     elif control < TEMPERATURE:
         n = find(task, s, ids)
-        places, counts = task.longs[0, :n], task.longs[1, :n]
+        places, counts = task.here.places[:n], task.here.counts[:n]
         if control == BIAS:
             values = np.empty(n)
             for j in range(n):
@@ -94,7 +94,7 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
     elif control == TOP_K:
         top_k.truncate(row, np.int64(asked), option != 0)
     elif control == TOP_P:
-        top_p.truncate(row, asked, option != 0, task.longs[2])
+        top_p.truncate(row, asked, option != 0, task.here.masses)
     elif control == MIN_P:
         min_p.truncate(row, asked)
     else:
@@ -110,34 +110,35 @@ def apply(task: Task, s: I64, row: Row, ids: Ids) -> None:
 def limit(task: Task, s: I64) -> None:
     """Clear the bits of the tokens that a step's control removes."""
     control, scope, _ = task.table[s]
-    words = task.words
+    words = task.here.words
     if control == TOKEN_BITMASK:
         words &= task.given_words[0]
     elif control == ALLOWED:
         words &= task.given_words[1]
     elif control == BANNED:
-        bans.ban(words, listed(task, BANS, 0))
+        bans.ban(words, listed(task, BANS)[0])
     elif control == MIN_TOKENS:
         if said(task, OUTPUT_ONLY).size < task.asked[MIN_TOKENS]:
-            bans.ban(words, listed(task, ENDS, 0))
+            bans.ban(words, listed(task, ENDS)[0])
     elif control == NO_REPEAT:
         bans.ban_repeats(words, said(task, scope), np.int64(task.asked[NO_REPEAT]))
     else:
-        bad, sizes = listed(task, BAD, 0), listed(task, BAD, 1)
-        bans.ban_phrases(words, bad, sizes, said(task, scope))
+        bad = listed(task, BAD)
+        bans.ban_phrases(words, bad[0], bad[1], said(task, scope))
 
 
 @spliced
-def listed(task: Task, kind: I64, number: I64) -> Any:
-    """Tokens that a row names, or one of the numbers of each."""
-    return task.named[number][task.spans[kind, 0] : task.spans[kind, 1]]
+def listed(task: Task, kind: I64) -> NDArray[np.int64]:
+    """(3, n) tokens that a row names, and two numbers of each."""
+    return task.named[:, task.spans[2 * kind] : task.spans[2 * kind + 1]]
 
 
 @spliced
 def said(task: Task, scope: I64) -> NDArray[np.int64]:
     """The tokens of a scope, in order."""
-    first = task.spans[OUTPUT if scope == OUTPUT_ONLY else PROMPT, 0]
-    return task.said[first : task.spans[PROMPT if scope == PROMPT_ONLY else OUTPUT, 1]]
+    first = task.spans[2 * (OUTPUT if scope == OUTPUT_ONLY else PROMPT)]
+    last = task.spans[2 * (PROMPT if scope == PROMPT_ONLY else OUTPUT) + 1]
+    return task.said[first:last]
 
 
 @spliced
@@ -151,7 +152,7 @@ def last_said(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
 def named_by(task: Task, s: I64) -> Any:
     """The tokens that a bias or a penalty may change."""
     control, scope, window = task.table[s]
-    tokens = listed(task, BIASES if control == BIAS else COUNTS, 0)
+    tokens = listed(task, BIASES if control == BIAS else COUNTS)[0]
     if window >= 0:
         tokens = last_said(task, scope, window)
     return tokens
@@ -170,30 +171,42 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     many.
     """
     control, scope, window = task.table[s]
-    places, counts = task.longs[0], task.longs[1]
+    places, counts = task.here.places, task.here.counts
     if window >= 0:
-        n = count(last_said(task, scope, window), places, counts, task.longs[2])
+        n = count(last_said(task, scope, window), places, counts, task.here.masses)
     else:
-        kind = BIASES if control == BIAS else COUNTS
-        named, first, second = listed(task, kind, 0), listed(task, kind, 1), listed(task, kind, 2)
+        named = listed(task, BIASES if control == BIAS else COUNTS)
         n = 0
-        for j in range(named.size):
-            number = first[j]
+        for j in range(named.shape[1]):
+            number = named[1, j]
             if control != BIAS:
-                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * second[j]
+                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * named[2, j]
                 if number == 0:
                     continue
-            places[n], counts[n] = named[j], number
+            places[n], counts[n] = named[0, j], number
             n += 1
     if not ids.size:
         return n
     left = 0
     for j in range(n):
-        place = np.searchsorted(ids, places[j])
+        place = place_of(places[j], ids)
         if place < ids.size and ids[place] == places[j]:
             places[left], counts[left] = place, counts[j]
             left += 1
     return left
+
+
+@kernel
+def place_of(token: I64, ids: Ids) -> I64:
+    """The place of the first id that is not below a token."""
+    low, high = 0, ids.size
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel

@@ -51,7 +51,7 @@ from .plan import (
 )
 from .rows import FLOAT32, Rows, Stored
 from .sample import EVERY, race
-from .steps import apply, choose, limit, named_by, names_the_same
+from .steps import apply, choose, limit, named_by, names_the_same, place_of
 
 Longs = NDArray[np.int64]
 
@@ -119,7 +119,7 @@ class Given(NamedTuple):
     narrow: NDArray[np.uint16]
 
 
-@kernel
+@spliced
 def run_row(
     r: I64,
     given: Given,
@@ -138,39 +138,37 @@ def run_row(
     else:
         blocks = Blocks(here.own[:0], here.own, here.is_own, here.peaks, here.buffer)
         is_fit = convert_and_look(given.kind, given.narrow[r], blocks)
-    if not is_fit:
-        drawn.tokens[r, 0] = -1
-        return False
-    values, ids = here.values, here.ids
-    normaliser = list_best_as_given(blocks, here, drawn, r) if drawn.of == RAW else 0.0
-    draws = out.shape[0] == 0
-    whole = values if draws else out[r]
-    n, token = survive(blocks, task, values, ids, whole, draws and drawn.of != PROCESSED)
-    left = ids[:n] if 0 <= n < ids.size else ids[:0]
-    if draws and n > 0:
-        token = race(whole[:n], left, task.seed, task.position)
+    token = -1
+    if is_fit:
+        normaliser = list_best_as_given(blocks, here, drawn, r) if drawn.of == RAW else 0.0
+        draws = out.shape[0] == 0
+        whole = here.values if draws else out[r]
+        n, token = survive(blocks, task, whole, draws and drawn.of != PROCESSED)
+        left = here.ids[:n] if 0 <= n < here.ids.size else here.ids[:0]
+        if draws and n > 0:
+            token = race(whole[:n], left, task.seed, task.position)
+        if drawn.of != NOTHING and token >= 0:
+            if drawn.of == PROCESSED:
+                normaliser = log_normaliser(whole[:n])
+                list_best(whole[:n], left, normaliser, drawn, r)
+                logit = whole[place_of(token, left) if left.size else token]
+            elif given.kind == FLOAT32:
+                logit = given.wide[r, token]
+            else:
+                logit = from_bits(given.kind, given.narrow[r, token])
+            drawn.logprobs[r, 0] = np.float64(logit) - normaliser
+        if left.size and not draws:
+            whole[:] = -np.inf
+            for i in range(n):
+                whole[left[i]] = here.values[i]
     drawn.tokens[r, 0] = token
-    if drawn.of != NOTHING and token >= 0:
-        if drawn.of == PROCESSED:
-            normaliser = log_normaliser(whole[:n])
-            list_best(whole[:n], left, normaliser, drawn, r)
-            logit = whole[np.searchsorted(left, token) if left.size else token]
-        elif given.kind == FLOAT32:
-            logit = given.wide[r, token]
-        else:
-            logit = from_bits(given.kind, given.narrow[r, token])
-        drawn.logprobs[r, 0] = np.float64(logit) - normaliser
-    if not draws and 0 < n < ids.size:
-        whole[:] = -np.inf
-        for i in range(n):
-            whole[left[i]] = values[i]
     return token >= 0
 
 
 @spliced
 def prepare(r: I64, steps: Steps, requests: Requests, here: Scratch, todo: Longs) -> Task:
     """A row's work: the steps that do something to it, and what they read."""
-    asked, key, spans = columns_of(requests.columns[r])
+    asked, key, spans = columns_of(requests.columns, r)
     n = choose(steps.table, asked, key, todo)
     given_words = requests.words[r] if requests.words.shape[0] else requests.words[:, 0]
     return Task(
@@ -183,8 +181,7 @@ def prepare(r: I64, steps: Steps, requests: Requests, here: Scratch, todo: Longs
         requests.said,
         given_words,
         steps.marks,
-        here.words,
-        here.longs,
+        here,
     )
 
 
@@ -217,43 +214,48 @@ def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> F
     return normaliser
 
 
-@kernel
-def survive(
-    blocks: Blocks, task: Task, values: Row, ids: Ids, whole: Row, draws: bool
-) -> tuple[int, int]:
-    """(how many tokens are left to consider, 0): they are in `values` and `ids`, or if it is all of
-    them in `whole`; (0, -1) if none is left; (-1, token) if the draw is decided without them.
+@spliced
+def survive(blocks: Blocks, task: Task, whole: Row, draws: bool) -> tuple[int, int]:
+    """(how many tokens are left to consider, 0): they are in the scratch, or if it is all of them
+    in `whole`; (0, -1) if none is left; (-1, token) if the draw is decided without them.
 
     Of those to consider, the removed ones have -inf.
     """
     lead = change_order(blocks, task)
     best = largest(blocks.peaks)
-    if best == -np.inf:
-        return 0, -1
-    steps = task.table.shape[0]
-    floor = highest_floor(task, lead, blocks.peaks, best, ids.size)
-    if floor.is_loose and draws:
-        return -1, draw_first(blocks, task, floor, best)
+    n, token = 0, -1
+    if best > -np.inf:
+        floor = highest_floor(task, lead, blocks.peaks, best, whole.size)
+        if floor.is_loose and draws:
+            n, token = -1, draw_first(blocks, task, floor, best)
+        else:
+            n = truncate(blocks, task, whole, lead, floor, best)
+            token = 0 if n > 0 else -1
+    return n, token
+
+
+@spliced
+def truncate(blocks: Blocks, task: Task, whole: Row, lead: I64, floor: Floor, best: F32) -> I64:
+    """Gather what reaches the floor, and apply the steps from `lead` on; how many tokens that are,
+    or 0 if all are removed.
+    """
+    values, ids, n = task.here.values, task.here.ids, whole.size
     if floor.logit > NO_CUT:
         n = gather(blocks, at_least(floor.logit), values, ids)
-    else:
-        n = ids.size
-        copy(blocks, whole)
-    if n < ids.size:
+    if n < whole.size:
         row, left = values[:n], ids[:n]
     else:
         row, left = whole, EVERY
-        if floor.logit > NO_CUT:
-            for i in range(n):
-                whole[i] = values[i]
-    for s in range(lead, steps):
-        if s == floor.weighs and n < ids.size:
+        copy(blocks, whole)
+    for s in range(lead, task.table.shape[0]):
+        if s == floor.weighs and n < whole.size:
             truncate_by_mass(blocks, task, s, floor.heat_before, best, row)
         else:
             apply(task, s, row, left)
         if task.table[s, 0] <= BIAS and largest(row) == -np.inf:
-            return 0, -1
-    return n, 0
+            n = 0
+            break
+    return n
 
 
 # ---- controls that mask, or change the order
@@ -265,11 +267,11 @@ def change_order(blocks: Blocks, task: Task) -> I64:
     lead, is_changed = np.int64(0), False  # of a literal numba compiles every callee once more
     while lead < task.table.shape[0] and task.table[lead, 0] < TEMPERATURE:
         if task.table[lead, 0] < BIAS:
-            task.words[:] = token_bitmask.ALL
+            task.here.words[:] = token_bitmask.ALL
             while lead < task.table.shape[0] and task.table[lead, 0] < BIAS:
                 limit(task, lead)
                 lead += 1
-            mask(blocks, task.words)
+            mask(blocks, task.here.words)
         else:
             if lead == 0 or not names_the_same(task, lead, lead - 1):
                 make_own(blocks, named_by(task, lead))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 
 from ..arrays import one_of
-from ..chain import PRESETS
 from ..params import whole_number
+from ..presets import PRESETS
 from .cases import Case, Row
 from .compare import Difference, attempt, compare, ours
 from .drawn import drawn_cases

@@ -69,7 +69,12 @@ def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
     bits, used = 32 * given.shape[-1], -(-vocab // 32)
     if bits < vocab and tail == "error":
         raise ValueError(f"mask must have a bit for each of {vocab} tokens, not {bits}")
-    masks = np.atleast_2d(given)[:, :used]
+    masks = given[None] if given.ndim == 1 else given
+    if given.flags.carray and masks.shape[1] == 2 * block_count(vocab):
+        words = masks.view("<u8")
+        if words.flags.aligned:  # 2 us sooner than a copy
+            return words.astype(np.uint64, copy=False)
+    masks = masks[:, :used]
     halves = np.zeros((len(masks), 2 * block_count(vocab)), np.uint32)
     halves[:, : masks.shape[1]] = masks.view(np.uint32) if masks.size else 0
     if tail == "keep":
@@ -90,8 +95,8 @@ def apply_and_check(row: Row, words: Words) -> bool:
             return False
         if words[b] != ALL:
             remove(row, b * LANES, words[b])
-            largest, _ = peak(row, b * LANES)
-        best = max(best, largest)
+        if best == -np.inf:  # one finite logit is enough
+            best = peak(row, b * LANES)[0]
     for i in range(row.size // LANES * LANES, row.size):
         if not row[i] < np.inf:
             return False

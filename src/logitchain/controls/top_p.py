@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import kernel
+from ..jit import kernel, spliced
 from ..lanes import LANES
 from ..numerics import F32, F64, I64, ROUND, SLACK, U64, Row, fma, join, log, mass, mass_halves
 from ..order import NO_CUT, keep_first, largest, mass_crossing
@@ -58,7 +58,7 @@ def target(total: I64, p: F64) -> I64:
     return max(math.ceil(total * (p - SLACK)), 1)
 
 
-@kernel
+@spliced
 def keep(row: Row, masses: Masses, own: I64, mass: I64, all_ties: bool) -> None:
     """Keep tokens until their masses, whose sum is `own`, reach a target."""
     if mass <= own:
@@ -66,13 +66,14 @@ def keep(row: Row, masses: Masses, own: I64, mass: I64, all_ties: bool) -> None:
         keep_first(row, value, row.size if all_ties else equals)
 
 
-@kernel
+@spliced
 def agree(row: Row, masses: Masses, own: I64, low: I64, high: I64) -> bool:
     """Whether two targets keep the same tokens."""
-    if high > own:
-        return bool(low > own)
-    some = masses[: row.size]
-    return bool(mass_crossing(row, some, low) == mass_crossing(row, some, high))
+    does = low > own
+    if high <= own:
+        some = masses[: row.size]
+        does = mass_crossing(row, some, low) == mass_crossing(row, some, high)
+    return bool(does)
 
 
 @kernel

@@ -1,0 +1,298 @@
+"""Hugging Face transformers: the chain as a logits processor, or as what draws."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import listed
+from ..batch import Batch
+from ..chain import Chain
+from ..params import Params
+
+#: What to tell `generate` beside a logits processor: its own controls change nothing. A model's
+#: `generation_config.json` may switch them on, and top_k = 50 is on by itself.
+NEUTRAL = {
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "sequence_bias": None,
+    "exponential_decay_length_penalty": None,
+}
+
+#: The same of the controls that it has where it draws; elsewhere it warns of them.
+NEUTRAL_DRAW = {
+    "temperature": 1.0,
+    "top_h": None,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
+
+
+class LogitsProcessor:
+    """The controls of some requests, for `model.generate(**inputs, **processor.arguments)`.
+
+    model    a model that generates: its vocabulary's size and its end tokens are looked up
+    inputs   what `generate` gets: of `input_ids` (prompts, length) what `attention_mask` does not
+             mask is history; none of an encoder's input is
+    params   for each prompt its request; one alone for a single prompt
+    chain    the controls in order; the default order if None
+
+    The engine draws; of a seed only XTC makes use. A row ends at its `max_tokens`, at a token of
+    its `eos_token`, or at an end token of the model. With `Chain(on_invalid="mark")` a row that is
+    not fit to use ends there, with its first end token, and `errors` says why; without one it
+    raises.
+
+    Raises ValueError or TypeError for a request that does not go with the model.
+    """
+
+    supports_continuous_batching = False  # `ContinuousSampler` is for it
+    _draws = False
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        params: Params | Sequence[Params],
+        chain: Chain | None = None,
+    ) -> None:
+        """A batch of the requests' rows: n for each, in the order of the prompts."""
+        self.chain = chain or Chain()
+        self.batch = Batch(_vocab_size(model))
+        #: Of a row that was marked, by its handle, why.
+        self.errors: dict[int, str] = {}
+        self._width: int | None = None  # of the prompts, padding included
+        requests = [params] if isinstance(params, Params) else listed("params", params, "requests")
+        prompts = _prompts(model, inputs, len(requests))
+        if len(prompts) != len(requests):
+            raise ValueError(f"params must be one per prompt ({len(prompts)}), not {len(requests)}")
+        for request, prompt in zip(requests, prompts, strict=True):
+            self.batch.add(_with_ends(request, model), prompt)
+        self._ended = [False] * len(self.batch)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What to call `generate` with, beside its inputs.
+
+        To add a processor or a criterion of your own, put it into the list, before this one or
+        after. There is no `max_new_tokens` if a request has no `max_tokens`. Raises ValueError if
+        requests differ in n, as `generate` has one `num_return_sequences`.
+        """
+        requests = [self.batch.params(row) for row in self.batch.rows]
+        counts = {request.n for request in requests}
+        if len(counts) != 1:
+            raise ValueError(f"n must be one for all prompts, not {sorted(counts)}")
+        several, lengths = max(counts) > 1, [request.max_tokens for request in requests]
+        sampled = several or not self._draws  # without do_sample it refuses several
+        return {
+            "logits_processor": [self],
+            "stopping_criteria": [self.ended],
+            "num_return_sequences": max(counts),
+            "do_sample": sampled,
+            **NEUTRAL,
+            **(NEUTRAL_DRAW if sampled else {}),
+            **({"max_new_tokens": max(filter(None, lengths))} if all(lengths) else {}),
+        }
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """The scores (rows, vocab) of the next tokens, in a new tensor.
+
+        Read where they are if they are on the CPU; from another device they are copied, and back.
+        """
+        self._follow(input_ids)
+        out = scores.new_empty(scores.shape, device="cpu").float()
+        self._process(scores.cpu(), out)
+        for r, status in enumerate(self.batch.status):
+            if status != "ok":
+                self._give_up(r, status, out.numpy())
+        return out.to(scores)
+
+    def ended(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """As a stopping criterion: (rows,) which rows have ended."""
+        self._follow(input_ids)
+        return input_ids.new_tensor(self._ended).bool()
+
+    def _process(self, scores: Any, out: Any) -> None:
+        self.chain(scores, self.batch, on_invalid="mark", out=out)
+
+    def _follow(self, input_ids: Any) -> None:
+        """Keep the histories in step with the engine's; see which rows have ended."""
+        ids = input_ids.cpu().numpy()
+        if len(ids) != len(self.batch):
+            raise ValueError(f"input_ids must have {len(self.batch)} rows, not {len(ids)}")
+        if self._width in (None, ids.shape[1]):  # the first step of a call of generate
+            self._width, self.errors = ids.shape[1], {}
+        for r, row in enumerate(self.batch.rows):
+            if row not in self.errors:
+                said = ids[r, self._width :]
+                own = _length(self.batch.params(row), said)
+                self._ended[r] = own is not None
+                self.batch.follow(row, said[:own])
+
+    def _give_up(self, r: int, status: str, rows: NDArray[np.float32]) -> None:
+        """A row without a token: if it goes on, an error, or its end token alone."""
+        row = self.batch.rows[r]
+        ends = self.batch.params(row).eos_token
+        if not self._ended[r]:
+            if self.chain.on_invalid == "raise" or not ends:
+                raise ValueError(f"logits: row {r}, {status}")
+            self.errors[row], self._ended[r] = status, True
+        _only(rows[r], ends)
+
+
+class Sampler(LogitsProcessor):
+    """The same with the draw ours: of each row the token that the chain draws is left.
+
+    Its score is its log-probability of the processed logits. Whether `generate` draws or takes the
+    best, it is this token; so all that goes with `generate` goes with it. `batch.seed(row)` gives
+    the row's tokens again, and `batch.output(row)` is what it said, without padding.
+    """
+
+    _draws = True
+
+    def _process(self, scores: Any, out: Any) -> None:
+        _draw(self.chain, scores, self.batch, out.numpy())
+
+
+class ContinuousSampler:
+    """The chain as what draws for a manager of continuous batching.
+
+    manager   what `model.init_continuous_batching` gives, not started; without asynchronous batches
+              (the chain needs a token before the next is drawn), CUDA graphs and compiled steps
+    chain     the controls in order; the default order if None
+
+    What the generation config says of sampling is not looked at. A row that is not fit to use ends
+    there, with its first end token, and its result's `error` says why; the other rows go on.
+    """
+
+    def __init__(self, manager: Any, chain: Chain | None = None) -> None:
+        """Put the chain in the place of the manager's logits processors."""
+        config = manager.continuous_batching_config
+        compiled = config.varlen_compile_config, config.decode_compile_config
+        if manager.batch_processor is not None or manager.num_return_sequences != 1:
+            raise ValueError("manager must not have started, and have num_return_sequences = 1")
+        if config.use_async_batching or any(config.cuda_graph_booleans) or any(compiled):
+            raise ValueError("manager must be without async batching, CUDA graphs and compiling")
+        self.chain = chain or Chain()
+        self.manager, self.batch = manager, Batch(_vocab_size(manager.model))
+        self.supported_kwargs, self.ignored_kwargs = {"params": Params}, ()
+        self._rows: dict[str, int] = {}
+        self._states: list[Any] = []
+        processors = type(manager.logit_processor)
+        engine: Any = sys.modules[processors.__module__]
+        engine.ContinuousBatchingLogitsProcessor.register(ContinuousSampler)
+        manager.logit_processor = processors(type(manager.logit_processor.logits_processor)([self]))
+        manager.logit_processor.tensors_required = 1  # or it asks nobody for arguments
+
+    def add(self, prompt_tokens: Sequence[int], params: Params, **options: Any) -> dict[str, int]:
+        """Add the n rows of a request; for each the manager's request id, and its seed.
+
+        options   further arguments of the manager's `add_request`, such as `streaming`
+
+        Raises ValueError or TypeError for a request that does not go with the model, or that has no
+        end token.
+        """
+        params = _with_ends(params, self.manager)
+        if not params.eos_token:
+            raise ValueError("eos_token must have a token: a row that is not fit ends with it")
+        trial = Batch(self.batch.vocab_size)
+        return {
+            self.manager.add_request(
+                trial.prompt(row),
+                params=replace(params, n=1, seed=trial.seed(row)),
+                max_new_tokens=params.max_tokens,
+                eos_token_id=list(params.eos_token),
+                **options,
+            ): trial.seed(row)
+            for row in trial.add(params, prompt_tokens)
+        }
+
+    def fill_defaults(self, int32_tensor: Any) -> None:
+        """The engine's call for default arguments: there are none."""
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Any:
+        """The engine's call before a step, with its requests in the order of their logits."""
+        self._states = [request.state for request in requests_with_new_token]
+        rows = {state.request_id: self._row(state) for state in self._states}
+        self.batch.remove([row for name, row in self._rows.items() if name not in rows])
+        self.batch.reorder(list(rows.values()))
+        self._rows = rows
+        return sys.modules["torch"].zeros(len(rows), dtype=sys.modules["torch"].int32)
+
+    def __call__(self, scores: Any, tensor_arg: Any) -> Any:
+        """The scores (rows, vocab) with the drawn tokens alone; of further rows nothing counts."""
+        count = len(self.batch)
+        out = scores.new_zeros(scores.shape, device="cpu")
+        rows = out.numpy()[:count]
+        _draw(self.chain, scores[:count].cpu(), self.batch, rows)
+        for r, status in enumerate(self.batch.status):
+            if status != "ok":
+                self._states[r].error = status
+                _only(rows[r], self.batch.params(self.batch.rows[r]).eos_token)
+        return out.to(scores)
+
+    def _row(self, state: Any) -> int:
+        """The row of a request, new or in step with what it has said."""
+        said = state.to_generation_output()
+        row = self._rows.get(state.request_id)
+        if row is None:
+            params = state.logit_processor_kwargs.get("params", Params())
+            return self.batch.add(params, said.prompt_ids, said.generated_tokens)[0]
+        self.batch.follow(row, said.generated_tokens)
+        return row
+
+
+def _vocab_size(model: Any) -> int:
+    return int(model.config.get_text_config(decoder=True).vocab_size)
+
+
+def _prompts(model: Any, inputs: Mapping[str, Any], count: int) -> list[Any]:
+    """Each prompt's tokens, without its padding; none where the decoder gets no tokens."""
+    prefix = "decoder_" if model.config.is_encoder_decoder else ""
+    ids = inputs.get(f"{prefix}input_ids")
+    if ids is None:
+        return [()] * count
+    ids, mask = ids.cpu().numpy(), inputs.get(f"{prefix}attention_mask")
+    if mask is None:
+        return list(ids)
+    own = mask.cpu().numpy()[:, mask.shape[1] - ids.shape[1] :] != 0  # a cache may come before
+    return [row[mine] for row, mine in zip(ids, own, strict=True)]
+
+
+def _with_ends(params: Params, owner: Any) -> Params:
+    """The request with the end tokens of the engine as well: these end a row in any case."""
+    if not isinstance(params, Params):
+        raise TypeError(f"params must be Params, not {params!r}")
+    given = owner.generation_config.eos_token_id
+    ends = [int(token) for token in np.ravel([] if given is None else given) if token >= 0]
+    return replace(params, eos_token=tuple(dict.fromkeys((*params.eos_token, *ends))))
+
+
+def _length(params: Params, said: NDArray[np.int64]) -> int | None:
+    """How many of these tokens are the row's own, if it has ended."""
+    ends = np.flatnonzero(np.isin(said, params.eos_token))[:1] + 1
+    full = [] if params.max_tokens is None else [params.max_tokens]
+    return min((size for size in [*ends.tolist(), *full] if size <= said.size), default=None)
+
+
+def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:
+    """Of each row the drawn token's log-probability, and -inf; of one not fit -inf alone."""
+    drawn = chain.sample_with_logprobs(scores, batch, of="processed", on_invalid="mark")
+    out[...] = -np.inf
+    out[np.arange(len(batch)), drawn.tokens] = drawn.logprobs
+
+
+def _only(row: NDArray[np.float32], ends: Sequence[int]) -> None:
+    """The row's end token alone is left; if it has none, one that nobody looks at."""
+    row[...] = -np.inf
+    row[ends[0] if ends else 0] = 0.0
