@@ -58,7 +58,7 @@ def test_a_window_of_the_penalties_is_seen(monkeypatch):
 BROKEN = [
     ("temperature.py", "top = np.float64(best)\n", "top = np.float64(best)\n    t *= 1.001\n"),
     ("xtc.py", "row[i] <= row[last]", "row[i] >= row[last]"),
-    ("penalties.py", "x * penalty)", "x / penalty)"),
+    ("penalties.py", "if x > 0.0 else (penalty, 1.0)", "if x >= 1.0 else (penalty, 1.0)"),
 ]
 
 
