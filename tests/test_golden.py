@@ -1,10 +1,10 @@
-"""Cases restated from other engines' own tests (`tests/golden.json` names each source), run through
+"""Cases restated from other engines' own tests (`golden.json` names each source), run through
 the public functions. Where an engine means something else, `DIFFERENT` says what we mean and why.
 """
 
 import json
 import re
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 
-CASES = json.loads(Path(__file__).with_name("golden.json").read_text())["cases"]
+GOLDEN = files("logitchain.conformance") / "golden.json"
+CASES = json.loads(GOLDEN.read_text())["cases"]
 BY_ID = {case["id"]: case for case in CASES}
 
 SIGN_AWARE = "OpenVINO adds the penalty to negative logits; here it is always subtracted"

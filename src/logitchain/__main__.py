@@ -1,6 +1,9 @@
-"""`python -m logitchain warmup` compiles every kernel ahead of the first request."""
+"""`python -m logitchain warmup` compiles every kernel ahead of the first request;
+`python -m logitchain conformance ENGINE` holds an installed engine's samplers against its preset.
+"""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -34,6 +37,7 @@ from . import (
     verify,
     xtc,
 )
+from .presets import PRESETS
 
 
 def kernels() -> dict[str, Callable[[], Any]]:
@@ -77,12 +81,31 @@ def warmup() -> None:
     print(f"all kernels are ready after {time.perf_counter() - started:.1f} s")
 
 
+def conformance(engine: str, rows: int, as_json: bool) -> int:
+    """Print how an engine compares; 1 if it does otherwise than we know, 2 if it is not there."""
+    from .conformance import check  # its modules are of no use to others
+
+    try:
+        report = check(engine, rows)
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(report.as_dict(), indent=1) if as_json else report)
+    return 0 if report.ok else 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m logitchain", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("warmup", help="compile every kernel into the cache")
-    parser.parse_args(arguments)
+    against = commands.add_parser("conformance", help="hold an engine against its preset")
+    against.add_argument("engine", help="one that is installed", choices=PRESETS)
+    against.add_argument("--rows", type=int, default=64, help="random rows for each control")
+    against.add_argument("--json", action="store_true", help="all differences, as JSON")
+    asked = parser.parse_args(arguments)
+    if asked.command == "conformance":
+        return conformance(asked.engine, asked.rows, asked.json)
     warmup()
     return 0
 

@@ -1,0 +1,109 @@
+"""Two results for one case: whether they agree, and what can be said of a difference."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch import Batch
+from ..chain import Chain
+from ..params import Params
+from .cases import Case, Row
+
+#: How far log-probabilities may be apart, in parts of the largest logit: a few roundings.
+ROUNDING = 2.0**-20
+
+#: Log-probabilities below this are not compared: such probabilities are no normal float32.
+LEAST = math.log(2.0**-126)
+
+Result = Row | str  # processed logits, or the error
+
+
+def attempt(process: Callable[[Case], Row], case: Case) -> Result:
+    """What `process` makes of a case; what it warns of is not compared."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return process(case)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def ours(preset: str, case: Case, before: str | None = None) -> Row:
+    """The row under the preset's chain, or under the one control that the case is about.
+
+    before   the control to stop in front of
+    """
+    steps = Chain.preset(preset).steps
+    if before is not None:
+        steps = steps[: [step.name for step in steps].index(before)]
+    if case.control != "chain":
+        steps = tuple(step for step in steps if step.name == case.control)
+    batch = Batch(case.row.size)
+    batch.add(Params(seed=0, **case.fields), case.prompt, case.output)
+    return Chain([(step.name, step.options) for step in steps])(case.row, batch)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A case on which an engine and its preset do not agree."""
+
+    preset: str
+    case: Case
+    here: Result
+    there: Result
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int64]:
+        """The tokens that one side leaves and the other removes; none if a side has an error."""
+        if isinstance(self.here, str) or isinstance(self.there, str):
+            return np.empty(0, np.int64)
+        return np.flatnonzero(left(self.here) != left(self.there))
+
+    @property
+    def kind(self) -> str:
+        """What differs: "error here", "error there", "tokens" or "logits"."""
+        if isinstance(self.here, str):
+            return "error here"
+        if isinstance(self.there, str):
+            return "error there"
+        return "tokens" if self.tokens.size else "logits"
+
+    def reaching(self, control: str) -> Row:
+        """The row as it comes to a control."""
+        return ours(self.preset, self.case, before=control)
+
+
+def left(row: Row) -> NDArray[np.bool_]:
+    """Which tokens are not removed; a NaN is not."""
+    return np.asarray(row != -np.inf)
+
+
+def compare(preset: str, case: Case, here: Result, there: Result) -> Difference | None:
+    """What differs, or None: the same tokens are left, with the same log-probabilities."""
+    difference = Difference(preset, case, here, there)
+    if isinstance(here, str) or isinstance(there, str):
+        return None if isinstance(here, str) and isinstance(there, str) else difference
+    same = not difference.tokens.size and not unlike(here, there).size
+    return None if same else difference
+
+
+def unlike(here: Row, there: Row) -> NDArray[np.int64]:
+    """The tokens left on both sides whose log-probabilities differ."""
+    both = np.flatnonzero(left(here) & left(there))
+    largest = max(1.0, np.abs([here[both], there[both]]).max(initial=0.0))
+    a, b = log_softmax(here[both]), log_softmax(there[both])
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(a - b) <= ROUNDING * largest) | ((a < LEAST) & (b < LEAST))
+    return np.asarray(both[~near])
+
+
+def log_softmax(row: Row) -> NDArray[np.float64]:
+    """The log-probabilities of a row in float64; NaN if it is not fit to use."""
+    with np.errstate(all="ignore"):
+        shifted = row.astype(np.float64) - row.max(initial=-np.inf)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum()))

@@ -1,0 +1,205 @@
+"""llama.cpp: its samplers, in the library that the wheel `xllamacpp` or `llama_cpp` brings."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from ctypes import POINTER, c_bool, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cases import Case, Row
+from .known import OURS, Known, at_threshold, refused_here, tied, where, within
+
+CONTROLS = (
+    *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
+    *("top_k", "top_p", "min_p", "xtc", "temperature"),
+)
+
+KNOWN = (
+    *OURS,
+    Known(
+        "logit_bias",
+        refused_here("not 6"),
+        "An id outside the vocabulary is an error in vLLM, SGLang and transformers, ignored in "
+        "llama.cpp and exllamav3",
+    ),
+    Known("frequency_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
+    Known("presence_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
+    Known("top_k", tied, "Exactly k: llama.cpp and mlx-lm (of equals an arbitrary one)"),
+    Known(
+        "top_k",
+        refused_here("not -1"),
+        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+    ),
+    Known(
+        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
+    ),
+    Known("top_p", tied, "| llama.cpp | above < p | an arbitrary one |"),
+    Known(
+        "top_p",
+        within(1e-4),
+        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
+        "mlx-lm)",
+        rounding=True,
+    ),
+    Known(
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
+    ),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    Known("min_p", refused_here("[0, 1]"), "llama.cpp checks no range (above 1 the best stays)"),
+    Known("xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "its threshold 0 is off"),
+    Known("xtc", tied, "| llama.cpp | q >= t | u <= p | last of the sort | none |"),
+    Known("xtc", at_threshold, "a value filter keeps `q >= threshold * (1 - e)`", rounding=True),
+    Known("temperature", refused_here("not -1"), "greedy in llama.cpp (also T < 0)"),
+    Known(
+        "temperature",
+        where(lambda d: d.case.get("temperature") < 1e-38),
+        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
+        "overflow to NaN.",
+    ),
+)
+
+#: The wheels that bring the library, and where in them it is.
+WHEELS = {"xllamacpp": "xllamacpp*.so", "llama_cpp": "lib/libllama.*"}
+
+#: What a wheel is called where that is not the name of its package.
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
+
+#: The default order, by the samplers' own names, and how many tokens the penalties look back.
+ORDER = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature"
+LAST = 64
+
+
+class TokenArray(ctypes.Structure):
+    """llama_token_data_array."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("size", c_size_t),
+        ("selected", c_int64),
+        ("is_sorted", c_bool),
+    )
+
+
+class LogitBias(ctypes.Structure):
+    """llama_logit_bias."""
+
+    _fields_ = (("token", c_int32), ("bias", c_float))
+
+
+class ChainParams(ctypes.Structure):
+    """llama_sampler_chain_params."""
+
+    _fields_ = (("no_perf", c_bool),)
+
+
+#: llama_token_data
+RECORD = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+#: What the functions llama_sampler_... return and take.
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "chain_init": (c_void_p, ChainParams),
+    "chain_add": (None, c_void_p, c_void_p),
+    "accept": (None, c_void_p, c_int32),
+    "apply": (None, c_void_p, POINTER(TokenArray)),
+    "free": (None, c_void_p),
+    "init_logit_bias": (c_void_p, c_int32, c_int32, POINTER(LogitBias)),
+    "init_penalties": (c_void_p, c_int32, c_int32, c_float, c_float, c_float),
+    "init_top_k": (c_void_p, c_int32),
+    "init_top_p": (c_void_p, c_float, c_size_t),
+    "init_min_p": (c_void_p, c_float, c_size_t),
+    "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
+    "init_temp": (c_void_p, c_float),
+}
+
+#: What makes the sampler of a name: the function, and its arguments for a case.
+SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
+    "penalties": (
+        "init_penalties",
+        lambda case: (
+            *(case.row.size, LAST, case.get("repetition_penalty")),
+            *(case.get("frequency_penalty"), case.get("presence_penalty")),
+        ),
+    ),
+    "top_k": ("init_top_k", lambda case: (case.get("top_k"),)),
+    "top_p": ("init_top_p", lambda case: (case.get("top_p"), 0)),
+    "min_p": ("init_min_p", lambda case: (case.get("min_p"), 0)),
+    "xtc": (
+        "init_xtc",
+        lambda case: (case.get("xtc_probability"), case.get("xtc_threshold"), 0, 0),
+    ),
+    "temperature": ("init_temp", lambda case: (case.get("temperature"),)),
+}
+
+
+def version() -> str:
+    """Whose library it is, and its version."""
+    wheel, _ = _wheel()
+    return f"llama.cpp of {wheel} {metadata.version(DISTRIBUTIONS.get(wheel, wheel))}"
+
+
+def process(case: Case) -> Row:
+    """The row as llama.cpp's chain of samplers leaves it to the draw."""
+    call = _library()
+    chain = call["chain_init"](ChainParams(True))
+    for sampler in _samplers(call, case):
+        call["chain_add"](chain, sampler)
+    for token in (*case.prompt, *case.output):
+        call["accept"](chain, token)
+    records = np.zeros(case.row.size, RECORD)
+    records["id"], records["logit"] = np.arange(case.row.size), case.row
+    array = TokenArray(records.ctypes.data, case.row.size, -1, False)
+    call["apply"](chain, ctypes.byref(array))
+    call["free"](chain)
+    start = (array.data - records.ctypes.data) // RECORD.itemsize  # XTC moves the pointer
+    survivors = records[start : start + array.size]
+    out = np.full(case.row.size, -np.inf, np.float32)
+    out[survivors["id"]] = survivors["logit"]
+    return out
+
+
+def _samplers(call: dict[str, Any], case: Case) -> Iterator[Any]:
+    bias = [LogitBias(*entry) for entry in case.get("logit_bias").items()]
+    if bias:
+        entries = (LogitBias * len(bias))(*bias)
+        yield call["init_logit_bias"](case.row.size, len(bias), entries)
+    for name in _order():
+        if name in SAMPLERS:
+            function, arguments = SAMPLERS[name]
+            yield call[function](*arguments(case))
+
+
+def _wheel() -> tuple[str, Path]:
+    """The wheel that is installed, and where."""
+    for wheel in WHEELS:
+        spec = find_spec(wheel)
+        if spec and spec.origin:
+            return wheel, Path(spec.origin).parent
+    raise ModuleNotFoundError(f"one of {', '.join(WHEELS)} must be installed")
+
+
+@cache
+def _library() -> dict[str, Any]:
+    """The functions of the library, by name."""
+    wheel, folder = _wheel()
+    library = ctypes.CDLL(str(min(folder.glob(WHEELS[wheel]))))
+    functions = {}
+    for name, (result, *arguments) in SIGNATURES.items():
+        functions[name] = library[f"llama_sampler_{name}"]
+        functions[name].restype, functions[name].argtypes = result, arguments
+    return functions
+
+
+@cache
+def _order() -> list[str]:
+    """The default order, asked of the library where there is somebody to ask."""
+    if _wheel()[0] == "xllamacpp":
+        return str(import_module("xllamacpp").CommonParams().sampling.samplers).split(";")
+    return ORDER.split(";")

@@ -1,0 +1,117 @@
+"""mlx-lm: its logits processors and its sampler, up to the draw, as `generate_step` calls them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from .cases import Case, Row
+from .known import OURS, Known, at_threshold, refused_here, refused_there, tied, where, within
+
+CONTROLS = (
+    *("logit_bias", "repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("top_p", "min_p", "xtc", "top_k", "temperature"),
+)
+
+KNOWN = (
+    *OURS,
+    Known(
+        "frequency_penalty",
+        refused_here("[-2, 2]"),
+        "unchecked in mlx-lm and text-generation-webui",
+    ),
+    Known(
+        "presence_penalty",
+        refused_here("[-2, 2]"),
+        "unchecked in mlx-lm and text-generation-webui",
+    ),
+    Known(
+        "top_p",
+        within(1e-4),
+        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
+        "mlx-lm)",
+        rounding=True,
+    ),
+    Known(
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
+    ),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    Known(
+        "xtc",
+        where(lambda d: d.case.get("temperature") == 0),
+        "at temperature 0, its default, no filter runs, so XTC cannot remove the best token there",
+    ),
+    Known(
+        "xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "In a request threshold 0 is off"
+    ),
+    Known("xtc", tied, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
+    Known("xtc", at_threshold, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
+    Known(
+        "xtc",
+        refused_there("[0, 0.5]"),
+        "Threshold above 0.5: no effect in llama.cpp and koboldcpp, an error in mlx-lm.",
+    ),
+    Known("top_k", refused_there("top_k"), "k >= V is an error in mlx-lm"),
+    Known(
+        "top_k",
+        refused_here("not -1"),
+        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+    ),
+    Known("temperature", refused_here("not -1"), "unchecked in llama.cpp and mlx-lm"),
+    Known(
+        "temperature",
+        where(lambda d: d.case.get("temperature") < 1e-38),
+        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
+        "overflow to NaN.",
+    ),
+)
+
+
+def version() -> str:
+    """Its version, and that of mlx."""
+    return f"mlx-lm {metadata.version('mlx-lm')}, mlx {metadata.version('mlx')}"
+
+
+def runs(case: Case) -> bool:
+    """Not with a bias outside the vocabulary, which would write outside the row."""
+    return all(token < case.row.size for token in case.get("logit_bias"))
+
+
+def process(case: Case) -> Row:
+    """The row as mlx-lm draws from it."""
+    mx, utils = import_module("mlx.core"), import_module("mlx_lm.sample_utils")
+    penalties = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+    filters = ("top_p", "min_p", "top_k", "xtc_probability", "xtc_threshold")
+    logits, tokens = mx.array(case.row)[None], mx.array([*case.prompt, *case.output])
+    said = {name: case.get(name) for name in penalties if name in case.fields}
+    for processor in utils.make_logits_processors(case.get("logit_bias"), **said):
+        logits = processor(tokens, logits)
+    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    said = {name: case.get(name) for name in filters}
+    sampler = utils.make_sampler(case.get("temperature"), **said)
+    with _no_draw(mx) as drawn_from:
+        token = int(sampler(logprobs))
+    if drawn_from:
+        return np.array(drawn_from[0][0])
+    return np.where(np.arange(case.row.size) == token, case.row, -np.inf)  # it took the best
+
+
+@contextmanager
+def _no_draw(mx: Any) -> Iterator[list[Any]]:
+    """See what a draw would be from, in functions that are not compiled, so that none remembers."""
+    seen: list[Any] = []
+
+    def categorical(logits: Any) -> Any:
+        seen.append(logits)
+        return mx.argmax(logits, axis=-1)
+
+    mx.disable_compile()
+    with patch.object(mx.random, "categorical", categorical):
+        yield seen
+    mx.enable_compile()

@@ -1,0 +1,119 @@
+"""transformers: the processors that `generate` makes of a generation config, in its order."""
+
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .cases import Case, Row
+from .known import OURS, Known, refused_here, refused_there, tied, where, within
+
+CONTROLS = (
+    *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
+    *("logit_bias", "repetition_penalty", "temperature", "top_k", "top_p", "min_p"),
+)
+
+KNOWN = (
+    *OURS,
+    Known(
+        "banned_tokens", refused_here("not 6"), "an id outside the vocabulary bans nothing there"
+    ),
+    Known(
+        "no_repeat_ngram",
+        where(lambda d: d.case.get("no_repeat_ngram") == 1),
+        "1 is off in a request, as FriendliAI's API documents it",
+    ),
+    Known(
+        "bad_words",
+        where(lambda d: set() < set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
+        "Bad words are not exempt from ending a text.",
+    ),
+    Known(
+        "repetition_penalty",
+        refused_there("has to be a strictly positive float"),
+        "a float > 0 in transformers (integers are errors)",
+    ),
+    Known(
+        "temperature",
+        refused_there("(=0.0) has to be a strictly positive float"),
+        "An error in transformers and OpenVINO GenAI.",
+    ),
+    Known(
+        "temperature",
+        refused_there("(=2) has to be a strictly positive float"),
+        "a float > 0 in transformers (the integer 1 is an error)",
+    ),
+    Known(
+        "temperature",
+        where(lambda d: d.case.get("temperature") < 1e-38),
+        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
+        "overflow to NaN.",
+    ),
+    Known(
+        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
+    ),
+    Known("top_p", tied, "| transformers | above < p | highest ids stay |"),
+    Known(
+        "top_p",
+        within(5e-6),
+        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
+        rounding=True,
+    ),
+    Known(
+        "top_p",
+        refused_here("not 0.0"),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+        "in llama.cpp and transformers.",
+    ),
+    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+)
+
+
+def version() -> str:
+    """Its version, and that of torch."""
+    transformers, torch = import_module("transformers"), import_module("torch")
+    return f"transformers {transformers.__version__}, torch {torch.__version__}"
+
+
+def process(case: Case) -> Row:
+    """The row as `generate` leaves it to the draw."""
+    torch = import_module("torch")
+    generation = import_module("transformers.generation")
+    config = generation.GenerationConfig(do_sample=True, num_beams=1, **_config(case))
+    ends = case.get("eos_token")
+    config._eos_token_tensor = torch.tensor(ends) if len(ends) else None
+    model = SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=False))
+    model._merge_criteria_processor_list = lambda default, custom: default
+    allowed = case.get("allowed_tokens")
+    processors = generation.GenerationMixin._get_logits_processor(
+        model,
+        generation_config=config,
+        input_ids_seq_length=len(case.prompt),
+        prefix_allowed_tokens_fn=(lambda *_: list(allowed)) if len(allowed) else None,
+        device="cpu",
+    )
+    ids = torch.tensor([[*case.prompt, *case.output]], dtype=torch.long)
+    scores = torch.from_numpy(case.row.copy())[None]
+    return np.asarray(processors(ids, scores)[0].numpy())
+
+
+def _config(case: Case) -> dict[str, Any]:
+    """The request in transformers' own words; what it leaves off it does not say."""
+    said = {
+        "temperature": case.get("temperature"),
+        "top_k": case.get("top_k"),
+        "top_p": case.get("top_p"),
+        "repetition_penalty": case.get("repetition_penalty"),
+        "no_repeat_ngram_size": case.get("no_repeat_ngram"),
+        "min_p": case.fields.get("min_p"),
+        "min_new_tokens": case.fields.get("min_tokens"),
+    }
+    bias, bad, banned = case.get("logit_bias"), case.get("bad_words"), case.get("banned_tokens")
+    if bias:
+        said["sequence_bias"] = [[[token], value] for token, value in bias.items()]
+    if bad:
+        said["bad_words_ids"] = [list(phrase) for phrase in bad]
+    if banned:
+        said["suppress_tokens"] = list(banned)
+    return said

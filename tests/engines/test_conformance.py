@@ -1,0 +1,95 @@
+"""Every engine that is installed against its preset, and kernels that are broken on purpose."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from logitchain import chain
+from logitchain.__main__ import main
+from logitchain.conformance import ENGINES, check
+
+pytestmark = pytest.mark.filterwarnings("default")  # what the engines warn of is theirs
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def report(engine, rows):
+    """The report on an engine; the test is skipped if it is not installed."""
+    try:
+        return check(engine, rows)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_differs_where_we_know_and_nowhere_else(engine):
+    found = report(engine, 24)
+    assert found.ok, str(found)
+    counts = found.counts()
+    assert counts["chain"]["cases"] >= 24
+    assert all(line["agree"] > 0.7 * line["cases"] for line in counts.values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_fixed_cases_alone_show_every_known_difference(engine):
+    assert not report(engine, 0).unseen
+
+
+@pytest.mark.parametrize("engine", ["llama_cpp", "mlx_lm"])
+def test_a_preset_in_another_order_is_seen(engine, monkeypatch):
+    preset = chain.PRESETS[engine]
+    monkeypatch.setitem(chain.PRESETS, engine, ["temperature", *preset[:-1]])
+    found = report(engine, 8)
+    assert {difference.case.control for difference in found.unexplained} == {"chain"}
+
+
+def test_a_window_of_the_penalties_is_seen(monkeypatch):
+    monkeypatch.setitem(chain.PRESETS, "llama_cpp", [("repetition_penalty", {"scope": "all"})])
+    monkeypatch.setattr("logitchain.conformance.llama_cpp.CONTROLS", ("repetition_penalty",))
+    assert report("llama_cpp", 8).unexplained
+
+
+#: A kernel's file, what is replaced in it, and by what; the control in which it shows.
+BROKEN = [
+    ("temperature.py", "top = np.float64(best)\n", "top = np.float64(best)\n    t *= 1.001\n"),
+    ("xtc.py", "row[i] <= row[last]", "row[i] >= row[last]"),
+    ("penalties.py", "if x > 0.0 else (penalty, 1.0)", "if x >= 1.0 else (penalty, 1.0)"),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new"), BROKEN, ids=[file for file, *_ in BROKEN])
+def test_a_broken_kernel_is_reported(file, old, new, tmp_path):
+    pytest.importorskip("xllamacpp")
+    copy = tmp_path / "src"
+    shutil.copytree(SOURCE, copy)
+    kernel = copy / "logitchain/controls" / file
+    text = kernel.read_text()
+    assert text.count(old) == 1
+    kernel.write_text(text.replace(old, new))
+    environment = {**os.environ, "PYTHONPATH": str(copy), "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "logitchain", "conformance", "llama_cpp"]
+    done = subprocess.run(
+        [*command, "--rows", "0", "--json"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    control = "repetition_penalty" if file == "penalties.py" else file.removesuffix(".py")
+    assert control in {found["control"] for found in told["unexplained"]}
+
+
+def test_the_command_line_on_an_engine(capsys):
+    report("llama_cpp", 0)
+    assert main(["conformance", "llama_cpp", "--rows", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "Explained by docs/controls.md" in printed
+    assert "Not explained" not in printed
