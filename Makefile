@@ -36,6 +36,7 @@ test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and
 test-engines: .venv-peers/.engines .venv-vllm/.engines  ## the adapters, each with its engine
 	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
 		$(WITH_BLAS) $(call venv_of,$$test) -m pytest $$test; done
+	$(WITH_BLAS) .venv-vllm/bin/python -m pytest tests/engines/test_conformance.py
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server

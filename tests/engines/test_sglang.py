@@ -6,8 +6,6 @@ logits are random, the draw after them is the best of what is left.
 """
 
 import gc
-import importlib.machinery
-import importlib.util
 import json
 import re
 import subprocess
@@ -19,13 +17,11 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
-import transformers.image_utils
-import transformers.processing_utils  # noqa: F401  before torchvision seems to be there
+import without_torchvision
 
 import logitchain as lc
 from logitchain.engines.sglang import STATE, LogitProcessor
@@ -49,26 +45,10 @@ EVERY: dict[str, Any] = {
 XTC = {"xtc_probability": 1.0, "xtc_threshold": 0.01, "repetition_penalty": 1.5}
 
 
-class Torchvision:
-    """Stands for torchvision, which SGLang imports for images and whose wheels need CUDA."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        ours = name.split(".")[0] == "torchvision"
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if ours else None
-
-    def create_module(self, spec: Any) -> types.ModuleType:
-        module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: MagicMock()  # type: ignore[method-assign]
-        return module
-
-    def exec_module(self, module: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def sglang() -> Iterator[Any]:
     """SGLang's own parts, set up as a server with the two flags would set them up."""
-    if importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.append(Torchvision())
+    without_torchvision.stand_in()
     from sglang.srt import runtime_context
     from sglang.srt.layers.sampler import apply_custom_logit_processor
     from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req

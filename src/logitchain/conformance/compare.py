@@ -29,6 +29,8 @@ def attempt(process: Callable[[Case], Row], case: Case) -> Result:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return process(case)
+    except ModuleNotFoundError:
+        raise
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
