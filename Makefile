@@ -62,7 +62,7 @@ format: .venv/.lint  ## put the code into its format
 
 bench: .venv-peers/.bench  ## time everything beside its peers and write docs/benchmarks.md
 	@mkdir -p build
-	.venv-peers/bin/python -m pytest bench --benchmark-only --benchmark-disable-gc \
+	.venv-peers/bin/python -m pytest bench --ignore=bench/engines --benchmark-only --benchmark-disable-gc \
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
 	.venv-peers/bin/python bench/report.py build/bench.json
 

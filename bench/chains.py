@@ -55,7 +55,7 @@ def ours(vocab: int, request: dict[str, Any], said: Sequence[int] = (), **option
 
 def llama_cpp(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> Sampler:
     """llama.cpp's samplers in their usual order; their structs are filled in each time."""
-    import llama_cpp as peer
+    import llama_samplers as peer
 
     samplers = []
     if "repetition_penalty" in request:

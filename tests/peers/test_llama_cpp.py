@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("xllamacpp")
 
-import llama_cpp as peer
+import llama_samplers as peer
 from rows import assert_same_kept, mass_above, random_rows
 
 import logitchain as lc
