@@ -46,7 +46,7 @@ soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180),
 
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
 	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py \
-		tests/test_masks.py tests/test_text.py tests/test_choice.py tests/test_speculative.py
+		tests/test_masks.py tests/test_text.py tests/test_choice.py
 
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
 	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
