@@ -69,7 +69,7 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 bench-engines: .venv-peers/.bench .venv-peers/.engines .venv-vllm/.engines  ## the same in the engines
 	@mkdir -p build/engines
 	@set -e; for script in bench/engines/*.py; do echo "$$script"; $(WITH_BLAS) \
-		$(call venv_of,$$script) $$script > build/engines/$$(basename $$script .py).jsonl; done
+		$(call venv_of,$$script) $$script | tee build/engines/$$(basename $$script .py).jsonl; done
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left

@@ -151,12 +151,13 @@ def engines(folder: Path) -> str:
     """Generations with an engine's own sampler and with ours, as `bench/engines` timed them."""
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
-        for line in map(json.loads, path.read_text().splitlines()):
-            model = line.get("model", "SmolLM2") + (
-                f", {line['rows']} rows" if "rows" in line else ""
-            )
-            what = f"`{line['engine']}`, {model}: {line['controls']}"
-            rows.append([what, line["unit"], number(line["own"]), number(line["ours"])])
+        for text in path.read_text().splitlines():
+            if text.startswith('{"engine"'):  # vLLM logs to the same place
+                line = json.loads(text)
+                model = [line.get("model", "SmolLM2"), f"{line.get('rows', 1)} rows"]
+                what = f"`{line['engine']}`, {', '.join(model[: 1 + ('rows' in line)])}"
+                figures = number(line["own"]), number(line["ours"])
+                rows.append([f"{what}: {line['controls']}", line["unit"], *figures])
     return table(["generation", "unit", "own sampler", "logitchain"], rows)
 
 
