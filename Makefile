@@ -31,7 +31,7 @@ test: .venv/.test  ## the tests of the library itself
 	.venv/bin/python -m pytest
 
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
-	.venv-peers/bin/python -m pytest tests/peers
+	$(WITH_BLAS) .venv-peers/bin/python -m pytest tests/peers
 
 test-engines: .venv-peers/.engines .venv-vllm/.engines  ## the adapters, each with its engine
 	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
