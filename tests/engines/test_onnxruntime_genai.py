@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime_genai as og
 import pytest
+from asked import EVERYTHING, LONGER, VOCAB
 from smollm2_folder import write_folder
 
 import logitchain as lc
@@ -18,27 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the engine warns of is its own
 
-VOCAB = 49_152
 PROMPT = [1, 9690, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198]
-LONGER = [1, 4093, 198, *range(300, 320)]
-EVERYTHING = lc.Params(
-    temperature=0.9,
-    top_k=300,
-    top_p=0.97,
-    min_p=0.01,
-    xtc_probability=0.5,
-    xtc_threshold=0.1,
-    repetition_penalty=1.3,
-    frequency_penalty=0.4,
-    presence_penalty=0.3,
-    banned_tokens=[28, 30],
-    no_repeat_ngram=3,
-    bad_words=[[284, 216]],
-    logit_bias={365: 2.0, 260: -1.5},
-    eos_token=[2, 0],
-    min_tokens=5,
-    seed=1,
-)
 
 
 @pytest.fixture(scope="module")

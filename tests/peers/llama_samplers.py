@@ -5,77 +5,21 @@ order over one row and frees them.
 """
 
 import ctypes
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from ctypes import (
-    POINTER,
-    Structure,
-    c_bool,
-    c_float,
-    c_int32,
-    c_int64,
-    c_size_t,
-    c_uint32,
-    c_void_p,
-)
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from logitchain.conformance.llama_cpp import RECORD, LogitBias, TokenArray, library
+
 Row = NDArray[np.float32]
 
-#: llama_token_data
-RECORD = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-
-
-class TokenArray(Structure):
-    """llama_token_data_array"""
-
-    _fields_ = (
-        ("data", c_void_p),
-        ("size", c_size_t),
-        ("selected", c_int64),
-        ("is_sorted", c_bool),
-    )
-
-
-class LogitBias(Structure):
-    """llama_logit_bias"""
-
-    _fields_ = (("token", c_int32), ("bias", c_float))
-
-
-def _load() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("xllamacpp")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    (extension,) = Path(spec.submodule_search_locations[0]).glob("xllamacpp*.so")
-    return ctypes.CDLL(str(extension))
-
-
-LIBRARY = _load()
-
-
-def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-    function = LIBRARY[f"llama_sampler_{name}"]
-    function.restype, function.argtypes = result, arguments
-    return function
-
-
-_apply = _function("apply", None, c_void_p, POINTER(TokenArray))
-_accept = _function("accept", None, c_void_p, c_int32)
-_free = _function("free", None, c_void_p)
-
-top_k = _function("init_top_k", c_void_p, c_int32)
-temperature = _function("init_temp", c_void_p, c_float)
-dist = _function("init_dist", c_void_p, c_uint32)
-_top_p = _function("init_top_p", c_void_p, c_float, c_size_t)
-_min_p = _function("init_min_p", c_void_p, c_float, c_size_t)
-_xtc = _function("init_xtc", c_void_p, c_float, c_float, c_size_t, c_uint32)
-_penalties = _function("init_penalties", c_void_p, c_int32, c_int32, c_float, c_float, c_float)
-_logit_bias = _function("init_logit_bias", c_void_p, c_int32, c_int32, POINTER(LogitBias))
+_of = library()
+_apply, _accept, _free = _of["apply"], _of["accept"], _of["free"]
+top_k, temperature, dist = _of["init_top_k"], _of["init_temp"], _of["init_dist"]
+_top_p, _min_p, _xtc = _of["init_top_p"], _of["init_min_p"], _of["init_xtc"]
+_penalties, _logit_bias = _of["init_penalties"], _of["init_logit_bias"]
 
 
 def top_p(p: float) -> int:

@@ -5,33 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from logitchain.conformance import drawn
+from logitchain.conformance.known import mass_above as mass_above
+
 Row = NDArray[np.float32]
 
 
 def random_rows(count: int, vocabs: tuple[int, ...] = (8, 200, 5000, 32000)) -> Iterator[Row]:
-    """Rows without ties: normal ones of three widths and peaked ones, over several vocabularies."""
-    rng = np.random.default_rng(20261123)
-    for number in range(count):
-        vocab = vocabs[number % len(vocabs)]
-        sigma = (1, 3, 8)[number // len(vocabs) % 3]
-        row = rng.normal(0, sigma, vocab)
-        if number % 2:  # as a model is sure of a few tokens
-            row[rng.integers(vocab, size=3)] += rng.uniform(4, 12, 3) + row.max()
-        row = row.astype(np.float32)
-        _, first = np.unique(row, return_index=True)
-        tied = np.setdiff1d(np.arange(vocab), first)
-        row[tied] = -40 - np.arange(tied.size)  # far below, each for itself
-        yield row
-
-
-def mass_above(row: Row) -> NDArray[np.float64]:
-    """For each token the mass of those before it in the order."""
-    weights = np.exp(row.astype(np.float64) - row.max())
-    q = weights / weights.sum()
-    order = np.argsort(-row, kind="stable")
-    above = np.empty_like(q)
-    above[order] = np.cumsum(q[order]) - q[order]
-    return above
+    """The conformance kit's rows, from a seed and over vocabularies of these tests' own."""
+    return drawn.random_rows(np.random.default_rng(20261123), count, vocabs)
 
 
 def assert_same_kept(

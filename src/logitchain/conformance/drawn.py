@@ -1,6 +1,6 @@
 """Random cases: for each control, and for all of them together, random rows."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,13 @@ def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
             yield Case(f"random row {number}", row, together, *history)
 
 
-def random_rows(rng: Generator, count: int) -> Iterator[Row]:
+def random_rows(
+    rng: Generator, count: int, vocabs: Sequence[int] = (32, 200, 5000, 32000)
+) -> Iterator[Row]:
     """Rows without ties, flat ones and peaked ones, over several vocabularies."""
     for number in range(count):
-        vocab = (32, 200, 5000, 32000)[number % 4]
-        drawn = rng.normal(0, (1, 3, 8)[number // 4 % 3], vocab)
+        vocab = vocabs[number % len(vocabs)]
+        drawn = rng.normal(0, (1, 3, 8)[number // len(vocabs) % 3], vocab)
         if number % 2:  # as a model is sure of a few tokens
             drawn[rng.integers(vocab, size=3)] += rng.uniform(4, 12, 3) + drawn.max()
         row = drawn.astype(np.float32)

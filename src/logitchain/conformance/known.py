@@ -133,3 +133,40 @@ OURS = (
     ),
     Known(ANY, unfit, "Engines leave this case undefined"),
 )
+
+#: What several engines do alike.
+TOO_COLD = Known(
+    "temperature",
+    where(lambda d: d.case.get("temperature") < 1e-38),
+    "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
+    "overflow to NaN.",
+)
+K_OF_MINUS_ONE = Known(
+    "top_k",
+    refused_here("not -1"),
+    "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
+)
+K_BEYOND = Known(
+    "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
+)
+P_OF_ZERO = Known(
+    "top_p",
+    refused_here("not 0.0"),
+    "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
+    "in llama.cpp and transformers.",
+)
+P_ABOVE_ONE = Known(
+    "top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."
+)
+P_IN_FLOAT32 = Known(
+    "top_p",
+    within(1e-4),
+    "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, mlx-lm)",
+    rounding=True,
+)
+P_IN_TORCH = Known(
+    "top_p",
+    within(5e-6),
+    "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
+    rounding=True,
+)

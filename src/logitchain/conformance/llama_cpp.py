@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import OURS, Known, at_threshold, refused_here, tied, where, within
+from .known import (
+    K_BEYOND,
+    K_OF_MINUS_ONE,
+    OURS,
+    P_ABOVE_ONE,
+    P_IN_FLOAT32,
+    P_OF_ZERO,
+    TOO_COLD,
+    Known,
+    at_threshold,
+    refused_here,
+    tied,
+    where,
+)
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
@@ -30,40 +43,18 @@ KNOWN = (
     Known("frequency_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
     Known("presence_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
     Known("top_k", tied, "Exactly k: llama.cpp and mlx-lm (of equals an arbitrary one)"),
-    Known(
-        "top_k",
-        refused_here("not -1"),
-        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
-    ),
-    Known(
-        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
-    ),
+    K_OF_MINUS_ONE,
+    K_BEYOND,
     Known("top_p", tied, "| llama.cpp | above < p | an arbitrary one |"),
-    Known(
-        "top_p",
-        within(1e-4),
-        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
-        "mlx-lm)",
-        rounding=True,
-    ),
-    Known(
-        "top_p",
-        refused_here("not 0.0"),
-        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
-        "in llama.cpp and transformers.",
-    ),
-    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    P_IN_FLOAT32,
+    P_OF_ZERO,
+    P_ABOVE_ONE,
     Known("min_p", refused_here("[0, 1]"), "llama.cpp checks no range (above 1 the best stays)"),
     Known("xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "its threshold 0 is off"),
     Known("xtc", tied, "| llama.cpp | q >= t | u <= p | last of the sort | none |"),
     Known("xtc", at_threshold, "a value filter keeps `q >= threshold * (1 - e)`", rounding=True),
     Known("temperature", refused_here("not -1"), "greedy in llama.cpp (also T < 0)"),
-    Known(
-        "temperature",
-        where(lambda d: d.case.get("temperature") < 1e-38),
-        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
-        "overflow to NaN.",
-    ),
+    TOO_COLD,
 )
 
 #: The wheels that bring the library, and where in them it is.
@@ -117,6 +108,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "init_min_p": (c_void_p, c_float, c_size_t),
     "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
     "init_temp": (c_void_p, c_float),
+    "init_dist": (c_void_p, c_uint32),
 }
 
 #: What makes the sampler of a name: the function, and its arguments for a case.
@@ -147,7 +139,7 @@ def version() -> str:
 
 def process(case: Case) -> Row:
     """The row as llama.cpp's chain of samplers leaves it to the draw."""
-    call = _library()
+    call = library()
     chain = call["chain_init"](ChainParams(True))
     for sampler in _samplers(call, case):
         call["chain_add"](chain, sampler)
@@ -186,7 +178,7 @@ def _wheel() -> tuple[str, Path]:
 
 
 @cache
-def _library() -> dict[str, Any]:
+def library() -> dict[str, Any]:
     """The functions of the library, by name."""
     wheel, folder = _wheel()
     library = ctypes.CDLL(str(min(folder.glob(WHEELS[wheel]))))

@@ -9,7 +9,20 @@ from unittest.mock import patch
 import numpy as np
 
 from .cases import Case, Row
-from .known import OURS, Known, at_threshold, refused_here, refused_there, tied, where, within
+from .known import (
+    K_OF_MINUS_ONE,
+    OURS,
+    P_ABOVE_ONE,
+    P_IN_FLOAT32,
+    P_OF_ZERO,
+    TOO_COLD,
+    Known,
+    at_threshold,
+    refused_here,
+    refused_there,
+    tied,
+    where,
+)
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "presence_penalty", "frequency_penalty"),
@@ -28,20 +41,9 @@ KNOWN = (
         refused_here("[-2, 2]"),
         "unchecked in mlx-lm and text-generation-webui",
     ),
-    Known(
-        "top_p",
-        within(1e-4),
-        "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, "
-        "mlx-lm)",
-        rounding=True,
-    ),
-    Known(
-        "top_p",
-        refused_here("not 0.0"),
-        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
-        "in llama.cpp and transformers.",
-    ),
-    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    P_IN_FLOAT32,
+    P_OF_ZERO,
+    P_ABOVE_ONE,
     Known(
         "xtc",
         where(lambda d: d.case.get("temperature") == 0),
@@ -58,18 +60,9 @@ KNOWN = (
         "Threshold above 0.5: no effect in llama.cpp and koboldcpp, an error in mlx-lm.",
     ),
     Known("top_k", refused_there("top_k"), "k >= V is an error in mlx-lm"),
-    Known(
-        "top_k",
-        refused_here("not -1"),
-        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
-    ),
+    K_OF_MINUS_ONE,
     Known("temperature", refused_here("not -1"), "unchecked in llama.cpp and mlx-lm"),
-    Known(
-        "temperature",
-        where(lambda d: d.case.get("temperature") < 1e-38),
-        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
-        "overflow to NaN.",
-    ),
+    TOO_COLD,
 )
 
 

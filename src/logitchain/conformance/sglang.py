@@ -9,7 +9,18 @@ from unittest.mock import patch
 import numpy as np
 
 from .cases import Case, Row
-from .known import ANY, OURS, Known, refused_here, refused_there, underflown, where, within
+from .known import (
+    ANY,
+    K_BEYOND,
+    K_OF_MINUS_ONE,
+    OURS,
+    P_IN_TORCH,
+    Known,
+    refused_there,
+    underflown,
+    where,
+    within,
+)
 
 CONTROLS = (
     *("min_tokens", "frequency_penalty", "presence_penalty", "repetition_penalty"),
@@ -29,21 +40,10 @@ KNOWN = (
         refused_there("at least 1, got 0"),
         "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
     ),
-    Known(
-        "top_k",
-        refused_here("not -1"),
-        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
-    ),
-    Known(
-        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
-    ),
+    K_OF_MINUS_ONE,
+    K_BEYOND,
     Known("top_p", within(2.0**-23), "| SGLang, PyTorch | above <= p: one more at equality |"),
-    Known(
-        "top_p",
-        within(5e-6),
-        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
-        rounding=True,
-    ),
+    P_IN_TORCH,
     Known(
         "top_k",
         within(5e-6),

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import OURS, Known, refused_here, refused_there, tied, where, within
+from .known import (
+    K_BEYOND,
+    OURS,
+    P_ABOVE_ONE,
+    P_IN_TORCH,
+    P_OF_ZERO,
+    TOO_COLD,
+    Known,
+    refused_here,
+    refused_there,
+    tied,
+    where,
+)
 
 CONTROLS = (
     *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
@@ -44,29 +56,12 @@ KNOWN = (
         refused_there("(=2) has to be a strictly positive float"),
         "a float > 0 in transformers (the integer 1 is an error)",
     ),
-    Known(
-        "temperature",
-        where(lambda d: d.case.get("temperature") < 1e-38),
-        "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
-        "overflow to NaN.",
-    ),
-    Known(
-        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
-    ),
+    TOO_COLD,
+    K_BEYOND,
     Known("top_p", tied, "| transformers | above < p | highest ids stay |"),
-    Known(
-        "top_p",
-        within(5e-6),
-        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
-        rounding=True,
-    ),
-    Known(
-        "top_p",
-        refused_here("not 0.0"),
-        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
-        "in llama.cpp and transformers.",
-    ),
-    Known("top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."),
+    P_IN_TORCH,
+    P_OF_ZERO,
+    P_ABOVE_ONE,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import OURS, Known, refused_here, refused_there, tied, where, within
+from .known import K_BEYOND, K_OF_MINUS_ONE, OURS, P_IN_TORCH, Known, refused_there, tied, where
 
 CONTROLS = (
     *("allowed_tokens", "min_tokens", "bad_words", "logit_bias"),
@@ -23,21 +23,10 @@ KNOWN = (
         where(lambda d: 0 < d.case.get("temperature") < 0.01),
         "vLLM takes T below 0.01 as 0.01, with a warning.",
     ),
-    Known(
-        "top_k",
-        refused_here("not -1"),
-        "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
-    ),
-    Known(
-        "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
-    ),
+    K_OF_MINUS_ONE,
+    K_BEYOND,
     Known("top_p", tied, "| vLLM | above < p | sort order; Triton: lowest id |"),
-    Known(
-        "top_p",
-        within(5e-6),
-        "or 5e-6 (transformers, and vLLM's and SGLang's PyTorch samplers)",
-        rounding=True,
-    ),
+    P_IN_TORCH,
 )
 
 
