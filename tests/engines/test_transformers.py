@@ -312,7 +312,7 @@ def test_a_cache_goes_on(model):
     prompts = [result.sequences[0].tolist()]
     inputs = padded(prompts)
     sampler = Sampler(model, inputs, lc.Params(seed=2, max_tokens=8, **EVERY_CONTROL))
-    again = generate(model, sampler, inputs, past_key_values=result.past_key_values)
+    again = generate(model, sampler, inputs, cache=result.cache)
     assert_drawn_by(sampler, again, prompts)
     assert len(sampler.batch.output(sampler.batch.rows[0])) == 8
 
@@ -322,12 +322,12 @@ def test_a_cache_goes_on_with_new_tokens_alone(model):
     inputs = padded(PROMPTS)
     first = Sampler(model, inputs, [lc.Params(seed=s, max_tokens=4) for s in (1, 2, 3)])
     result = generate(model, first, inputs)
-    more, seen = padded(([70, 71, 72], [80, 80, 81], [90, 91])), result.past_key_values
+    more, seen = padded(([70, 71, 72], [80, 80, 81], [90, 91])), result.cache
     before = torch.ones(3, seen.get_seq_length(), dtype=torch.int64)
     before[:, :5] = inputs["attention_mask"]
     more["attention_mask"] = torch.cat([before, more["attention_mask"]], 1)
     sampler = Sampler(model, more, REQUESTS)
-    again = generate(model, sampler, more, past_key_values=seen)
+    again = generate(model, sampler, more, cache=seen)
     assert_drawn_by(sampler, again, ([70, 71, 72], [80, 80, 81], [90, 91]))
 
 

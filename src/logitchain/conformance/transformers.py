@@ -75,7 +75,9 @@ def process(case: Case) -> Row:
     """The row as `generate` leaves it to the draw."""
     torch = import_module("torch")
     generation = import_module("transformers.generation")
-    config = generation.GenerationConfig(do_sample=True, num_beams=1, **_config(case))
+    config = generation.GenerationConfig(
+        do_sample=True, num_beams=1, num_return_sequences=1, **_config(case)
+    )
     ends = case.get("eos_token")
     config._eos_token_tensor = torch.tensor(ends) if len(ends) else None
     model = SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=False))
