@@ -588,6 +588,17 @@ def test_continuous_batching_of_n_samples(manager):
     assert [tuple(result.generated_tokens) for result in results(manager, again)] == said
 
 
+def test_continuous_batching_of_an_id_that_comes_again(manager):
+    """The second request is its own, though no step came between the two."""
+    sampler = ContinuousSampler(manager)
+    manager.start()
+    said = []
+    for name, seed in (("a", 1), ("a", 2), ("b", 2)):
+        sampler.add([50], lc.Params(seed=seed, max_tokens=6), request_id=name)
+        said += [result.generated_tokens for result in results(manager, [name])]
+    assert said[0] != said[1] == said[2]
+
+
 def test_continuous_batching_ends_a_row_not_fit_to_use(manager):
     def spoil(rows, batch):
         for r in np.flatnonzero((batch.seeds == 1) & (batch.positions == 2)):

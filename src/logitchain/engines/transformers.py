@@ -185,8 +185,8 @@ class ContinuousSampler:
         self.chain = chain or Chain()
         self.manager, self.batch = manager, Batch(_vocab_size(manager.model))
         self.supported_kwargs, self.ignored_kwargs = {"params": Params}, ()
-        self._rows: dict[str, int] = {}
         self._states: list[Any] = []
+        self._rows: dict[int, int] = {}  # by the id of a state: a request's id may come again
         processors = type(manager.logit_processor)
         engine: Any = sys.modules[processors.__module__]
         engine.ContinuousBatchingLogitsProcessor.register(ContinuousSampler)
@@ -222,11 +222,11 @@ class ContinuousSampler:
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Any:
         """The engine's call before a step, with its requests in the order of their logits."""
-        self._states = [request.state for request in requests_with_new_token]
-        rows = {state.request_id: self._row(state) for state in self._states}
-        self.batch.remove([row for name, row in self._rows.items() if name not in rows])
+        states = [request.state for request in requests_with_new_token]
+        rows = {id(state): self._row(state) for state in states}
+        self.batch.remove([row for key, row in self._rows.items() if key not in rows])
         self.batch.reorder(list(rows.values()))
-        self._rows = rows
+        self._states, self._rows = states, rows
         return sys.modules["torch"].zeros(len(rows), dtype=sys.modules["torch"].int32)
 
     def __call__(self, scores: Any, tensor_arg: Any) -> Any:
@@ -244,7 +244,7 @@ class ContinuousSampler:
     def _row(self, state: Any) -> int:
         """The row of a request, new or in step with what it has said."""
         said = state.to_generation_output()
-        row = self._rows.get(state.request_id)
+        row = self._rows.get(id(state))
         if row is None:
             params = state.logit_processor_kwargs.get("params", Params())
             return self.batch.add(params, said.prompt_ids, said.generated_tokens)[0]
