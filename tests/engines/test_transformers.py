@@ -620,6 +620,10 @@ def test_continuous_batching_refuses_a_request_where_it_is_asked(manager):
     manager.start()
     with pytest.raises(ValueError, match=r"top_k must be in \[0, 300\], not 999"):
         sampler.add([50], lc.Params(top_k=999))
+    with pytest.raises(ValueError, match="prompt_tokens must have a token"):
+        sampler.add([], lc.Params())
+    with pytest.raises(ValueError, match="n must be 1 for a request_id, not 2"):
+        sampler.add([50], lc.Params(n=2), request_id="a")
     (name,) = sampler.add([50], lc.Params(seed=1, max_tokens=2))
     assert len(results(manager, [name])[0].generated_tokens) == 2
     with pytest.raises(ValueError, match="manager must not have started"):

@@ -196,14 +196,19 @@ class ContinuousSampler:
     def add(self, prompt_tokens: Sequence[int], params: Params, **options: Any) -> dict[str, int]:
         """Add the n rows of a request; for each the manager's request id, and its seed.
 
-        options   further arguments of the manager's `add_request`, such as `streaming`
+        options   further arguments of the manager's `add_request`, such as `streaming`, or for one
+                  sample `request_id`
 
         Raises ValueError or TypeError for a request that does not go with the model, or that has no
-        end token.
+        end token or no prompt.
         """
         params = _with_ends(params, self.manager)
         if not params.eos_token:
             raise ValueError("eos_token must have a token: a row that is not fit ends with it")
+        if not len(prompt_tokens):  # either would take all the manager's requests down
+            raise ValueError("prompt_tokens must have a token")
+        if params.n > 1 and options.get("request_id") is not None:
+            raise ValueError(f"n must be 1 for a request_id, not {params.n}")
         trial = Batch(self.batch.vocab_size)
         return {
             self.manager.add_request(
