@@ -275,6 +275,12 @@ def test_the_models_own_end_ends_a_row_and_min_tokens_holds_it_back(model):
     assert sequence == [*PROMPTS[0], *said]
 
 
+def test_an_end_token_outside_the_vocabulary_is_none(opinionated):
+    opinionated.generation_config.eos_token_id = [50256, EOS]
+    sampler = Sampler(opinionated, padded(PROMPTS[:1]), lc.Params(eos_token=7))
+    assert sampler.batch.params(0).eos_token == (7, EOS)
+
+
 class Streamer:
     def __init__(self):
         self.parts, self.at_end = [], False
@@ -478,6 +484,8 @@ def test_a_request_that_does_not_go_with_the_model_is_refused(model):
         Sampler(model, inputs, [lc.Params()] * 2)
     with pytest.raises(TypeError, match="params must be Params, not"):
         Sampler(model, inputs, [{"top_k": 3}] * 3)
+    with pytest.raises(TypeError, match="inputs must be a mapping with input_ids, not tensor"):
+        Sampler(model, inputs["input_ids"], [lc.Params()] * 3)
     sampler = Sampler(model, inputs, [lc.Params(), lc.Params(n=2), lc.Params()])
     with pytest.raises(ValueError, match=r"n must be one for all prompts, not \[1, 2\]"):
         generate(model, sampler, inputs)
@@ -633,14 +641,15 @@ def test_continuous_batching_refuses_a_request_where_it_is_asked(manager):
         sampler.add([50], lc.Params())
 
 
-def test_continuous_batching_without_the_last_token_is_refused(model):
+@pytest.mark.parametrize("option", ["use_async_batching", "return_logprobs"])
+def test_a_manager_that_a_chain_cannot_serve_is_refused(model, option):
     config = transformers.ContinuousBatchingConfig(num_blocks=32, page_size=16)
     settings = transformers.GenerationConfig(eos_token_id=EOS)
     manager = model.init_continuous_batching(
         generation_config=settings, continuous_batching_config=config
     )
-    manager.continuous_batching_config.use_async_batching = True
-    with pytest.raises(ValueError, match="manager must be without async batching"):
+    setattr(manager.continuous_batching_config, option, True)
+    with pytest.raises(ValueError, match=r"without async batching|return_logprobs must be False"):
         ContinuousSampler(manager)
     manager.destroy()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import listed
+from ..arrays import listed, show
 from ..batch import Batch
 from ..chain import Chain
 from ..params import Params
@@ -76,7 +76,7 @@ class LogitsProcessor:
         if len(prompts) != len(requests):
             raise ValueError(f"params must be one per prompt ({len(prompts)}), not {len(requests)}")
         for request, prompt in zip(requests, prompts, strict=True):
-            self.batch.add(_with_ends(request, model), prompt)
+            self.batch.add(_with_ends(request, model, self.batch.vocab_size), prompt)
         self._ended = [False] * len(self.batch)
 
     @property
@@ -182,6 +182,8 @@ class ContinuousSampler:
             raise ValueError("manager must not have started, and have num_return_sequences = 1")
         if config.use_async_batching or any(config.cuda_graph_booleans) or any(compiled):
             raise ValueError("manager must be without async batching, CUDA graphs and compiling")
+        if config.return_logprobs:  # of the one token that is left
+            raise ValueError("return_logprobs must be False: each would be 0")
         self.chain = chain or Chain()
         self.manager, self.batch = manager, Batch(_vocab_size(manager.model))
         self.supported_kwargs, self.ignored_kwargs = {"params": Params}, ()
@@ -202,7 +204,7 @@ class ContinuousSampler:
         Raises ValueError or TypeError for a request that does not go with the model, or that has no
         end token or no prompt.
         """
-        params = _with_ends(params, self.manager)
+        params = _with_ends(params, self.manager, self.batch.vocab_size)
         if not params.eos_token:
             raise ValueError("eos_token must have a token: a row that is not fit ends with it")
         if not len(prompt_tokens):  # either would take all the manager's requests down
@@ -263,6 +265,8 @@ def _vocab_size(model: Any) -> int:
 
 def _prompts(model: Any, inputs: Mapping[str, Any], count: int) -> list[Any]:
     """Each prompt's tokens, without its padding; none where the decoder gets no tokens."""
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs must be a mapping with input_ids, not {show(inputs)}")
     prefix = "decoder_" if model.config.is_encoder_decoder else ""
     ids = inputs.get(f"{prefix}input_ids")
     if ids is None:
@@ -274,12 +278,15 @@ def _prompts(model: Any, inputs: Mapping[str, Any], count: int) -> list[Any]:
     return [row[mine] for row, mine in zip(ids, own, strict=True)]
 
 
-def _with_ends(params: Params, owner: Any) -> Params:
-    """The request with the end tokens of the engine as well: these end a row in any case."""
+def _with_ends(params: Params, owner: Any, vocab: int) -> Params:
+    """The request with the end tokens of the engine as well: these end a row in any case.
+
+    A config's default may lie outside a small vocabulary; the engine warns of it and goes on.
+    """
     if not isinstance(params, Params):
-        raise TypeError(f"params must be Params, not {params!r}")
+        raise TypeError(f"params must be Params, not {show(params)}")
     given = owner.generation_config.eos_token_id
-    ends = [int(token) for token in np.ravel([] if given is None else given) if token >= 0]
+    ends = [int(token) for token in np.ravel([] if given is None else given) if 0 <= token < vocab]
     return replace(params, eos_token=tuple(dict.fromkeys((*params.eos_token, *ends))))
 
 
