@@ -486,6 +486,8 @@ def test_a_request_that_does_not_go_with_the_model_is_refused(model):
         Sampler(model, inputs, [{"top_k": 3}] * 3)
     with pytest.raises(TypeError, match="inputs must be a mapping with input_ids, not tensor"):
         Sampler(model, inputs["input_ids"], [lc.Params()] * 3)
+    with pytest.raises(TypeError, match=r"input_ids, not \{'inputs'"):
+        Sampler(model, {"inputs": inputs["input_ids"]}, [lc.Params()] * 3)
     sampler = Sampler(model, inputs, [lc.Params(), lc.Params(n=2), lc.Params()])
     with pytest.raises(ValueError, match=r"n must be one for all prompts, not \[1, 2\]"):
         generate(model, sampler, inputs)

@@ -264,7 +264,7 @@ def _vocab_size(model: Any) -> int:
 
 def _prompts(model: Any, inputs: Mapping[str, Any], count: int) -> list[Any]:
     """Each prompt's tokens, without its padding; none where the decoder gets no tokens."""
-    if not isinstance(inputs, Mapping):
+    if not isinstance(inputs, Mapping) or "inputs" in inputs:  # the same under another name
         raise TypeError(f"inputs must be a mapping with input_ids, not {show(inputs)}")
     prefix = "decoder_" if model.config.is_encoder_decoder else ""
     ids = inputs.get(f"{prefix}input_ids")
