@@ -64,7 +64,13 @@ def best_tokens(url: str, model: str, messages: Sequence[Mapping[str, Any]]) -> 
     if not content:  # it would end here
         return {b"": 0.0}
     best = content[0]["top_logprobs"]
-    return {bytes(entry["bytes"]): entry["logprob"] for entry in reversed(best)}
+    return {as_bytes(entry): entry["logprob"] for entry in reversed(best)}
+
+
+def as_bytes(entry: Mapping[str, Any]) -> bytes:
+    """A token's bytes; some engines tell its text alone."""
+    told = entry.get("bytes")
+    return str(entry["token"]).encode() if told is None else bytes(told)
 
 
 if __name__ == "__main__":

@@ -200,6 +200,32 @@ def test_a_prompt_that_goes_on_reuses_the_cache_and_is_a_prompt(llm):
     assert tokens == reference(EVERYTHING, longer, recorded(llm, 10, longer))[0]
 
 
+def test_a_generation_begins_when_its_first_token_is_asked_for(llm):
+    prompts = tokens_of(llm), tokens_of(llm, "The capital of France")
+    llm.reset()
+    with sampling(llm, EVERYTHING):
+        streams = [llm.generate(prompt) for prompt in prompts]
+        for prompt, stream in zip(prompts, streams, strict=True):
+            tokens = [next(stream) for _ in range(10)]
+            logits = recorded(llm, 10, prompt)
+            assert tokens == reference(EVERYTHING, prompt, logits)[0]
+
+
+def test_a_loop_of_eval_and_sample_is_one_request(llm):
+    tokens, prompt = [], tokens_of(llm)
+    llm.reset()
+    with sampling(llm, EVERYTHING):
+        llm.eval(prompt)
+        for _ in range(10):
+            tokens.append(llm.sample())
+            llm.eval(tokens[-1:])
+        assert tokens == reference(EVERYTHING, prompt, recorded(llm, 10))[0]
+        llm.reset()
+        llm.eval(prompt[:-1])
+        with pytest.raises(ValueError, match="ids must begin with the prompt"):
+            llm.sample()
+
+
 def test_a_draft_model_changes_no_token():
     """A repetitive greedy text, so that drafts are kept; others are dropped."""
     drafting = load(draft_model=LlamaPromptLookupDecoding(num_pred_tokens=4))
@@ -272,6 +298,24 @@ def test_the_engines_bias_and_processors_come_before_the_chain(llm):
     logits[:, [100, 101]] += np.float32(9.0)
     tokens = reference(params, tokens_of(llm), logits)[0]
     assert text == llm.detokenize(tokens, tokens_of(llm)).decode()
+
+
+@pytest.mark.parametrize("bias", [{}, {100: 1.0}], ids=str)
+def test_a_grammar_goes_with_a_bias_or_a_processor(llm, bias):
+    """The engine's custom sampler before the grammar has no name: to ask it ends the process."""
+    grammar = llama_cpp.LlamaGrammar.from_string('root ::= "yes" | "no"')
+    processors = (
+        {"logit_bias": bias} if bias else {"logits_processor": [lambda ids, scores: scores]}
+    )
+    with sampling(llm, lc.Params(temperature=50.0, seed=1)):
+        (choice,) = llm.create_completion(PROMPT, grammar=grammar, **processors)["choices"]
+    assert choice["text"] in ("yes", "no")
+
+
+def test_a_processor_may_give_a_list(llm):
+    with sampling(llm, lc.Params(temperature=0)):
+        as_list = take(llm, 5, logits_processor=[lambda ids, scores: scores.tolist()])
+        assert as_list == take(llm, 5)
 
 
 def test_a_processor_that_writes_changes_its_own_request_only(llm):
@@ -370,6 +414,30 @@ def test_errors_reach_who_asked_for_the_text(llm):
         sampling(llm, contradiction, marking),
     ):
         llm.create_chat_completion(QUESTION)
+
+
+def test_without_a_token_there_are_no_logits(llm):
+    """Those of the request before would still be there."""
+    take(llm, 3)
+    with sampling(llm, EVERYTHING), pytest.raises(ValueError, match="prompt must have a token"):
+        llm.create_completion("")
+
+
+def test_a_grammar_ends_its_own_request_only(llm):
+    """Each would end the process in llama.cpp's own functions."""
+
+    def one_token(rows, batch):
+        rows[:] = -np.inf
+        rows[:, 77] = 0.0
+
+    grammar = llama_cpp.LlamaGrammar.from_string('root ::= "yes"')
+    unclosed = llama_cpp.LlamaGrammar.from_string('root ::= ("yes"')
+    with sampling(llm, lc.Params(temperature=0), lc.Chain([one_token])):
+        with pytest.raises(ValueError, match="token must be one that the grammar allows, not 77"):
+            llm.create_completion(PROMPT, grammar=grammar)
+        with pytest.raises(ValueError, match="grammar must be a generation's"):
+            llm.create_completion(PROMPT, grammar=unclosed)
+        assert take(llm, 3) == [77] * 3
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

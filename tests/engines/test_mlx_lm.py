@@ -177,11 +177,19 @@ def test_a_sampler_without_its_processor_says_so(loaded):
         list(mlx_lm.stream_generate(*loaded, PROMPT, sampler=sampler))  # no token is drawn twice
 
 
+def test_a_sampler_of_another_prompt_says_so(loaded):
+    fresh, used = (Sampler(EVERYTHING, PROMPT, VOCAB) for _ in range(2))
+    stream(loaded, used, size=2)
+    for sampler in (fresh, used):
+        with pytest.raises(ValueError, match="prompt_tokens must be those of the prompt"):
+            stream(loaded, sampler, LONGER)
+
+
 def test_a_sampler_for_several_sequences_says_so(loaded):
     sampler = Sampler(EVERYTHING, PROMPT, VOCAB)
     options = {"sampler": sampler, "logits_processors": [sampler.processor]}
     with pytest.raises(ValueError, match="logprobs must be of one sequence, not of 2"):
-        mlx_lm.batch_generate(*loaded, [PROMPT, LONGER], **options)
+        mlx_lm.batch_generate(*loaded, [PROMPT, PROMPT], **options)
 
 
 def test_requests_that_cannot_be_served_are_refused():

@@ -180,6 +180,15 @@ def test_a_batch_of_another_size_is_refused(model):
         Sampler(start(model, [PROMPT] * 2), filled(*requests)).generate_next_token()
 
 
+def test_a_batch_or_a_generator_that_does_not_begin_is_refused(model):
+    batch = filled((EVERYTHING, PROMPT))
+    with pytest.raises(ValueError, match="generator must have its prompts"):
+        Sampler(og.Generator(model, og.GeneratorParams(model)), batch)
+    batch.append([500])
+    with pytest.raises(ValueError, match="batch must have rows before their first token"):
+        Sampler(start(model, [PROMPT]), batch)
+
+
 @pytest.mark.parametrize("k", [0, 1, 10])
 def test_what_comes_after_a_rewind_is_what_came_before(model, k):
     generator = start(model, [PROMPT])

@@ -1,5 +1,9 @@
 """The recipe of docs/engines.md for an engine without a hook, against this server as the engine."""
 
+import io
+import json
+import urllib.request
+
 import pytest
 from over_http import MOST, answer, best_tokens
 
@@ -51,3 +55,14 @@ def test_the_engine_tells_as_many_as_the_recipe_says(server):
         f"{server.url}/v1", MODEL, [*MESSAGES, {"role": "assistant", "content": "A"}]
     )
     assert len(best) == MOST
+
+
+def test_a_token_without_bytes_is_its_text(monkeypatch):
+    entries = [
+        {"token": "A", "bytes": None, "logprob": -0.5},
+        {"token": "<end>", "bytes": [], "logprob": -1.0},
+    ]
+    told = {"choices": [{"logprobs": {"content": [{"top_logprobs": entries}]}}]}
+    reply = io.BytesIO(json.dumps(told).encode())
+    monkeypatch.setattr(urllib.request, "urlopen", lambda request: reply)
+    assert best_tokens("http://engine", MODEL, MESSAGES) == {b"A": -0.5, b"": -1.0}

@@ -49,9 +49,6 @@ class LogitsProcessor:
     def __call__(self, ids: Ids, scores: Logits) -> Logits:
         """The processed logits (vocab,), in a new array."""
         try:
-            prompt = self._said.prompt
-            if prompt is not None and not np.array_equal(ids[: prompt.size], prompt):
-                raise ValueError("ids must begin with the prompt, not be those of another request")
             self._said.follow(ids)
             return self.chain(scores, self.batch, on_invalid="raise")
         except Exception as error:
@@ -106,6 +103,8 @@ class _Said:
     def follow(self, ids: Any) -> None:
         """Take note of the whole sequence."""
         prompt = self._begin(ids) if self.prompt is None else self.prompt
+        if not np.array_equal(ids[: prompt.size], prompt):
+            raise ValueError("ids must begin with the prompt, not be those of another request")
         self.batch.follow(self.batch.rows[0], ids[prompt.size :])
 
     def _begin(self, prompt: Any) -> Ids:
@@ -128,9 +127,9 @@ class _Sampler:
         self._address, self._logits = 0, np.empty((1, 0), np.float32)
 
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Any:
-        """A new request; the engine's own loop asks `sample` for each of its tokens."""
+        """A new request once asked for a token; the engine's own loop asks `sample` for each."""
         self.said.end()
-        return type(self.llm).generate(self.llm, tokens, *arguments, **named)
+        yield from type(self.llm).generate(self.llm, tokens, *arguments, **named)
 
     def sample(
         self,
@@ -142,18 +141,23 @@ class _Sampler:
     ) -> int:
         """The token after the first idx + 1; after all if None."""
         size = self.llm.n_tokens if idx is None else idx + 1
+        if not size:
+            raise ValueError("the prompt must have a token: there are no logits without one")
         ids = self.llm.input_ids[:size]
         self.said.follow(ids)
         rows = self._rows(size - 1 - self.llm.n_tokens)
         if logits_processor:
             logits = rows[0].copy()  # it may write
             for process in logits_processor:
-                logits = process(ids, logits)
+                logits[:] = process(ids, logits)
             rows = logits[None]
         if grammar is None:
             return self._draw(rows)
-        mask = _Grammar(self._engine, self.llm._sampler.sampler)
-        token = self._draw(mask(rows))
+        mask = _Grammar(self._engine, self.llm._sampler)
+        rows = mask(rows)
+        token = self._draw(rows)
+        if rows[0, token] == -np.inf:  # by a control that lifts it; llama.cpp would end the process
+            raise ValueError(f"the chain's token must be one that the grammar allows, not {token}")
         mask.accept(token)
         return token
 
@@ -176,9 +180,13 @@ class _Grammar:
 
     def __init__(self, engine: Any, samplers: Any) -> None:
         self._engine = engine
-        count = engine.llama_sampler_chain_n(samplers)
-        parts = [engine.llama_sampler_chain_get(samplers, i) for i in range(count)]
-        self._sampler = parts[[engine.llama_sampler_name(part) for part in parts].index(b"grammar")]
+        chain, nameless = samplers.sampler, [i for i, _ in samplers.custom_samplers]
+        named = [i for i in range(engine.llama_sampler_chain_n(chain)) if i not in nameless]
+        parts = [engine.llama_sampler_chain_get(chain, i) for i in named]
+        found = [part for part in parts if part and engine.llama_sampler_name(part) == b"grammar"]
+        if not found:  # where one cannot be parsed the engine has a null pointer
+            raise ValueError("grammar must be a generation's, and one that llama.cpp can parse")
+        self._sampler = found[0]
 
     def __call__(self, rows: Rows) -> Rows:
         """The rows, one, with the tokens at -inf that it does not allow next."""

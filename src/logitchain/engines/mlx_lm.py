@@ -41,6 +41,7 @@ class Sampler:
         self.chain = Chain() if chain is None else chain
         self.batch = Batch(vocab_size)
         rows = self.batch.add(params, prompt_tokens)
+        self._prompt = np.asarray(prompt_tokens)
         if len(rows) != 1:
             raise ValueError(f"n must be 1, not {params.n}: a sampler is of one sequence")
         if self.chain.on_invalid == "mark" and not params.eos_token:
@@ -55,6 +56,8 @@ class Sampler:
         said: Any = np.asarray(tokens)
         if self._shown is None:
             self._shown = said.size
+        if not np.array_equal(said[: self._shown], self._prompt[-self._shown :]):
+            raise ValueError("prompt_tokens must be those of the prompt that mlx-lm was given")
         self.batch.follow(self.batch.rows[0], said[self._shown :])
         row, dtype = _readable(logits)
         (token,) = self.chain.sample(row, self.batch, dtype=dtype).tolist()

@@ -20,12 +20,14 @@ class Sampler:
 
     generator   an `onnxruntime_genai.Generator` with its search options at rest: of these, only
                 `batch_size` and `max_length` keep their meaning
-    batch       a row for each of the generator's, in order, with its prompt; it follows what the
-                generator holds: `generator.append_tokens` in between, `rewind_to`
+    batch       a row for each of the generator's, in order, with its prompt, before its first
+                token; it follows what the generator holds: `generator.append_tokens` in between,
+                `rewind_to`
     chain       one with on_invalid="mark" ends a row that is not fit with the request's first
                 `eos_token`, and others go on; `status`, one per row, says why
 
-    Raises ValueError if a row may be marked and its request names no `eos_token`.
+    Raises ValueError if the prompts are not in, a row has generated tokens already, or a row may be
+    marked and its request names no `eos_token`.
     """
 
     def __init__(self, generator: Any, batch: Batch, chain: Chain | None = None) -> None:
@@ -33,6 +35,10 @@ class Sampler:
         self.generator, self.batch = generator, batch
         self.chain = Chain() if chain is None else chain
         self._start = generator.token_count()  # prompts are padded to one length
+        if not self._start:
+            raise ValueError("generator must have its prompts: append them first")
+        if batch.positions.any():
+            raise ValueError("batch must have rows before their first token, not ones that go on")
         ends = [batch.params(row).eos_token for row in batch.rows]
         if self.chain.on_invalid == "mark" and not all(ends):
             raise ValueError("eos_token must name a token: one that ends a row that is marked")
