@@ -56,7 +56,7 @@ class Sampler:
         said: Any = np.asarray(tokens)
         if self._shown is None:
             self._shown = said.size
-        if not np.array_equal(said[: self._shown], self._prompt[-self._shown :]):
+        if not np.array_equal(said[: self._shown], self._prompt[self._prompt.size - self._shown :]):
             raise ValueError("prompt_tokens must be those of the prompt that mlx-lm was given")
         self.batch.follow(self.batch.rows[0], said[self._shown :])
         row, dtype = _readable(logits)
