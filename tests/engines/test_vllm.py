@@ -375,6 +375,57 @@ def test_a_slot_of_the_v2_runner_has_its_last_request_only(vllm_loaders: Any) ->
     assert (logits[1] != rows_of(0)[1]).any()
 
 
+@pytest.mark.parametrize(
+    "ours",
+    [
+        {"temperature": np.float64(0.5)},
+        {"allowed_tokens": range(4)},
+        {"bad_words": [np.array([1, 2])]},
+        {"logit_bias": {np.int64(1): 3.0}},
+    ],
+)
+def test_what_vllm_cannot_send_to_its_engine_is_refused(ours: Any) -> None:
+    """The request would be stuck there, and all after it, or come as something else."""
+    asked = types.SimpleNamespace(extra_args={"logitchain": ours}, seed=None, n=1)
+    with pytest.raises(ValueError, match="logitchain: must hold plain Python values only"):
+        vllm.Processor.validate_params(asked)
+
+
+def test_json_nested_too_deep_ends_no_engine(caplog: pytest.LogCaptureFixture) -> None:
+    """What vLLM's front reads may be too deep for its engine, whose stack is deeper."""
+    text = '{"messages": ' + "[" * 10_000 + "]" * 10_000 + "}"
+    with pytest.raises(ValueError, match="logitchain: maximum recursion"):
+        vllm.Processor.validate_params(
+            types.SimpleNamespace(extra_args={"logitchain": text}, seed=None)
+        )
+    assert not processor(text, [])._slots
+    assert "a request is left to vLLM: logitchain: maximum recursion" in caplog.text
+
+
+def test_replicas_of_an_engine_do_not_draw_alike() -> None:
+    """vLLM shares out the n samples of a request among them, and they have one id."""
+    seeds = [
+        vllm.Processor(
+            types.SimpleNamespace(
+                instance_id="1", parallel_config=types.SimpleNamespace(data_parallel_index=i)
+            )
+        )._seed
+        for i in (0, 1, 0)
+    ]
+    assert seeds[0] == seeds[2] != seeds[1]
+
+
+def test_one_interface_may_derive_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older(ABC):
+        @abstractmethod
+        def apply(self, logits: Any) -> Any: ...
+
+    kinds = Older, type("Newer", (Older,), {})
+    for path, kind in zip(vllm.INTERFACES, kinds, strict=True):
+        monkeypatch.setitem(sys.modules, path, types.SimpleNamespace(LogitsProcessor=kind))
+    assert issubclass(vllm.LogitsProcessor, (vllm.Processor, *kinds))
+
+
 class Interface(ABC):
     """Of a vLLM that does things in another way."""
 

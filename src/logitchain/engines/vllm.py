@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 from .. import rng
+from ..arrays import show
 from ..chain import Chain
 from .request import Request, seed_of
 
@@ -46,7 +47,10 @@ class Processor:
 
     def __init__(self, vllm_config: Any, *given: Any) -> None:
         """As either runner makes it: the V2 runner gives its requests' tokens."""
-        self._seed, self._count = seed_of(str(getattr(vllm_config, "instance_id", ""))), 0
+        replica = getattr(vllm_config, "parallel_config", None)
+        number = getattr(replica, "data_parallel_index", 0)  # all have one id
+        name = f"{getattr(vllm_config, 'instance_id', '')} {number}"
+        self._seed, self._count = seed_of(name), 0
         self._states: Any = given[0] if len(given) == 1 else None
         self._slots: dict[int, tuple[Request, Sequence[int], Sequence[int]]] = {}
 
@@ -55,9 +59,10 @@ class Processor:
         """Raise ValueError for a request whose fields are no good; vLLM answers with it."""
         try:
             request = cls._request(sampling_params, 0)
+            _check_plain((sampling_params.extra_args or {}).get(cls.field))
             if request is not None and request.has_seed and sampling_params.n > 1:
                 raise ValueError("seed must be vLLM's own field if n is more than 1")
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # of JSON nested too deep it is a RecursionError
             raise ValueError(f"{cls.field}: {error}") from None
 
     @classmethod
@@ -77,7 +82,7 @@ class Processor:
         self._count += 1
         try:
             request = self._request(params, rng.child_seed(self._seed, self._count))
-        except (TypeError, ValueError) as error:  # vLLM has let it in without asking us
+        except Exception as error:  # vLLM has let it in without asking us
             log.warning("a request is left to vLLM: %s: %s", self.field, error)
             return False
         if request is not None:
@@ -181,6 +186,17 @@ def _known(request: Request, output: Sequence[int]) -> Sequence[int]:
     return [max(token, 0) for token in known]
 
 
+def _check_plain(value: Any) -> None:
+    """Raise TypeError for what does not reach vLLM's engine, another process, as it was given."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if type(value) in (list, tuple, set):
+        for item in value:
+            _check_plain(item)
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise TypeError(f"must hold plain Python values only, not {show(value)}")
+
+
 class Idle:
     """Does nothing, and says so: this vLLM has an interface that we do not know."""
 
@@ -225,4 +241,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     modules = [sys.modules[path] for path in INTERFACES if path in sys.modules]
     found = [getattr(module, "LogitsProcessor", None) for module in modules]
-    return _made(tuple(dict.fromkeys(kind for kind in found if isinstance(kind, type))))
+    kinds = dict.fromkeys(kind for kind in found if isinstance(kind, type))
+    # One may derive from the other, and then must come before it.
+    return _made(tuple(sorted(kinds, key=lambda kind: -len(kind.__mro__))))
