@@ -17,7 +17,7 @@ from logitchain.conformance.compare import compare, ours
 from logitchain.conformance.drawn import drawn_cases
 from logitchain.conformance.edges import edge_cases
 from logitchain.conformance.golden import golden_cases
-from logitchain.conformance.known import ANY, Known, fewer, tied, unfit, within
+from logitchain.conformance.known import ANY, Known, fewer, instead, tied, unfit, within
 from logitchain.conformance.run import differences
 
 CONTROLS_MD = (Path(__file__).parent.parent / "docs/controls.md").read_text()
@@ -129,6 +129,18 @@ def test_tokens_at_the_edge_of_a_nucleus():
     assert within(1e-6)(difference, "top_p")
     case = case._replace(fields={"top_p": 0.75})
     assert not within(1e-6)(compare("vllm", case, ours("vllm", case), row), "top_p")
+
+
+def test_what_an_engine_takes_instead():
+    off = instead(lambda case: case.get("top_k") == -1, top_k=0)
+    case = CASE._replace(fields={"top_k": -1})
+    refused = "ValueError: top_k must be in [0, 4], not -1"
+    assert off(compare("vllm", case, refused, ROW), "top_k")
+    assert not off(compare("vllm", case, refused, changed(t2=-np.inf)), "top_k")
+    assert not off(compare("vllm", case, ROW, "ValueError: nor there"), "top_k")
+    assert not off(compare("vllm", CASE, refused, ROW), "top_k")
+    case = case._replace(fields={"top_k": -1, "top_p": 0.0})  # refused here all the same
+    assert not off(compare("vllm", case, refused, ROW), "top_k")
 
 
 def test_a_fit_row_that_is_refused_is_no_row_that_is_not_fit():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..controls.penalties import frequency_penalty, presence_penalty
 from ..numerics import SLACK
 from .cases import Case, Row
-from .compare import LEAST, Difference, Result, compare, left, log_softmax, ours
+from .compare import LEAST, Difference, Result, attempt, compare, left, log_softmax, ours
 
 Condition = Callable[[Difference, str], bool]  # of a difference, and the control it may be due to
 
@@ -58,7 +58,8 @@ def gives(when: Callable[[Case], bool], row: Callable[[Difference], Row]) -> Con
         case, there = difference.case, difference.there
         if isinstance(there, str) or not when(case):
             return False
-        return compare(difference.preset, case, row(difference), there) is None
+        wanted = attempt(lambda _: row(difference), case)
+        return compare(difference.preset, case, wanted, there) is None
 
     return condition
 
