@@ -17,7 +17,7 @@ from logitchain.conformance.compare import compare, ours
 from logitchain.conformance.drawn import drawn_cases
 from logitchain.conformance.edges import edge_cases
 from logitchain.conformance.golden import golden_cases
-from logitchain.conformance.known import ANY, Known, tied, unfit, within
+from logitchain.conformance.known import ANY, Known, fewer, instead, tied, unfit, within
 from logitchain.conformance.run import differences
 
 CONTROLS_MD = (Path(__file__).parent.parent / "docs/controls.md").read_text()
@@ -112,11 +112,13 @@ def test_what_is_the_same_distribution_does_not_differ(there):
 def test_tokens_that_are_tied():
     case = Case("made here", np.array([1, 2, 2, 2], np.float32), {"top_k": 2})
     here, there = ours("llama_cpp", case), np.array([-np.inf, 2, -np.inf, 2], np.float32)
-    assert tied(compare("llama_cpp", case, here, there), "top_k")
+    assert tied()(compare("llama_cpp", case, here, there), "top_k")
+    assert not tied()(compare("llama_cpp", case, there, here), "top_k")
     only = np.array([-np.inf, 2, -np.inf, -np.inf], np.float32)
-    assert tied(compare("llama_cpp", case, here, only), "top_k")
+    assert not tied()(compare("llama_cpp", case, here, only), "top_k")
+    assert tied(fewer)(compare("llama_cpp", case, here, only), "top_k")
     none = np.array([1, -np.inf, -np.inf, -np.inf], np.float32)
-    assert not tied(compare("llama_cpp", case, here, none), "top_k")
+    assert not tied(fewer)(compare("llama_cpp", case, here, none), "top_k")
 
 
 def test_tokens_at_the_edge_of_a_nucleus():
@@ -127,6 +129,18 @@ def test_tokens_at_the_edge_of_a_nucleus():
     assert within(1e-6)(difference, "top_p")
     case = case._replace(fields={"top_p": 0.75})
     assert not within(1e-6)(compare("vllm", case, ours("vllm", case), row), "top_p")
+
+
+def test_what_an_engine_takes_instead():
+    off = instead(lambda case: case.get("top_k") == -1, top_k=0)
+    case = CASE._replace(fields={"top_k": -1})
+    refused = "ValueError: top_k must be in [0, 4], not -1"
+    assert off(compare("vllm", case, refused, ROW), "top_k")
+    assert not off(compare("vllm", case, refused, changed(t2=-np.inf)), "top_k")
+    assert not off(compare("vllm", case, ROW, "ValueError: nor there"), "top_k")
+    assert not off(compare("vllm", CASE, refused, ROW), "top_k")
+    case = case._replace(fields={"top_k": -1, "top_p": 0.0})  # refused here all the same
+    assert not off(compare("vllm", case, refused, ROW), "top_k")
 
 
 def test_a_fit_row_that_is_refused_is_no_row_that_is_not_fit():
@@ -165,9 +179,9 @@ def test_the_golden_cases_that_no_request_can_ask_for():
     names = {case["id"] for case in json.loads(path.read_text())["cases"]}
     asked = {case.name.removeprefix("golden ").rpartition(", row")[0] for case in golden_cases()}
     assert asked <= names
-    assert len(names - asked) == 32
+    assert len(names - asked) == 30
     why = ("vllm_topk", "vllm_params", "nonfinite", "min_keep", "ignored", "hf/min_length")
-    why += ("protected", "special", "eos/", "bitmask", "restore", "vllm_sampler")
+    why += ("protected", "special", "bitmask", "restore", "vllm_sampler")
     assert not [name for name in names - asked if not any(word in name for word in why)]
 
 
@@ -177,12 +191,16 @@ def test_an_engine_that_is_not_there(monkeypatch, capsys):
 
     monkeypatch.setattr("logitchain.conformance.llama_cpp.version", missing)
     assert main(["conformance", "llama_cpp"]) == 2
-    assert capsys.readouterr().err == "one of xllamacpp, llama_cpp must be installed\n"
+    assert capsys.readouterr().err == (
+        "llama_cpp cannot be run here: one of xllamacpp, llama_cpp must be installed\n"
+    )
 
 
 def test_names_and_numbers_that_are_refused():
     with pytest.raises(ValueError, match="engine must be one of llama_cpp, transformers"):
         check("ollama")
+    with pytest.raises(SystemExit, match="2"):
+        main(["conformance", "llama_cpp", "--rows", "-1"])
 
 
 def test_the_command_line_prints_what_a_run_gives(monkeypatch, capsys):
@@ -196,4 +214,20 @@ def test_the_command_line_prints_what_a_run_gives(monkeypatch, capsys):
     assert not told["unexplained"]
     monkeypatch.setattr(module, "KNOWN", ())
     assert main(["conformance", "llama_cpp", "--rows", "1"]) == 0
-    assert capsys.readouterr().out.startswith("llama.cpp of today, against Chain.preset")
+    assert capsys.readouterr().out.startswith("llama.cpp of today (there), against")
+
+
+def test_a_reader_that_has_gone_changes_no_status():
+    code = (
+        "import sys; from logitchain import __main__ as it; from logitchain.conformance import *\n"
+        "sys.modules['logitchain.conformance'].check = "
+        "lambda engine, rows: Report(engine, 'x' * 10**6, [], {}, [])\n"
+        "sys.exit(it.main(['conformance', 'llama_cpp']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        run.stdout.read(1)
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait() == 0

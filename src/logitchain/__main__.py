@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from . import (
     verify,
     xtc,
 )
+from .params import whole_number
 from .presets import PRESETS
 
 
@@ -88,10 +90,18 @@ def conformance(engine: str, rows: int, as_json: bool) -> int:
     try:
         report = check(engine, rows)
     except ModuleNotFoundError as error:
-        print(error, file=sys.stderr)
+        print(f"{engine} cannot be run here: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(report.as_dict(), indent=1) if as_json else report)
+    try:
+        print(json.dumps(report.as_dict(), indent=1) if as_json else report, flush=True)
+    except BrokenPipeError:  # as of `| head`; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if report.ok else 1
+
+
+def row_count(text: str) -> int:
+    """A number of rows as it stands on the command line."""
+    return whole_number("rows", int(text), "[0, inf)")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,9 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m logitchain", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("warmup", help="compile every kernel into the cache")
-    against = commands.add_parser("conformance", help="hold an engine against its preset")
+    against = commands.add_parser(
+        "conformance",
+        help="hold an engine against its preset",
+        epilog="Status 0: all differences are known. 1: not so. 2: the engine cannot be run here.",
+    )
     against.add_argument("engine", help="one that is installed", choices=PRESETS)
-    against.add_argument("--rows", type=int, default=64, help="random rows for each control")
+    against.add_argument("--rows", type=row_count, default=64, help="random rows for each control")
     against.add_argument("--json", action="store_true", help="all differences, as JSON")
     asked = parser.parse_args(arguments)
     if asked.command == "conformance":

@@ -5,15 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import without_torchvision
 
 from logitchain import chain
 from logitchain.__main__ import main
 from logitchain.conformance import ENGINES, check
+from logitchain.conformance.compare import compare
+from logitchain.conformance.known import ANY
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the engines warn of is theirs
 
@@ -42,6 +46,43 @@ def test_an_engine_differs_where_we_know_and_nowhere_else(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_fixed_cases_alone_show_every_known_difference(engine):
     assert not report(engine, 0).unseen
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_known_difference_excuses_no_other_result(engine):
+    known = report(engine, 0).explained
+    for seen in (seen for one, seen in known.items() if one.control != ANY):
+        for difference in seen:
+            case = difference.case
+            for other in (case.row[::-1], np.zeros_like(case.row), "TypeError: no"):
+                if compare(engine, case, difference.there, other):
+                    found = compare(engine, case, difference.here, other)
+                    assert not found or not any(one.explains(found) for one in known)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("field", "told", "control"),
+    [
+        ("temperature", lambda t: t or 1.0, "temperature"),
+        ("top_k", lambda k: 0, "top_k"),
+        ("top_p", lambda p: p + 0.001, "top_p"),
+        ("xtc_threshold", lambda t: 1.01 * t, "xtc"),
+    ],
+)
+def test_an_engine_that_is_told_another_value_is_seen(engine, field, told, control, monkeypatch):
+    its = import_module(f"logitchain.conformance.{engine}")
+    if control not in its.CONTROLS:
+        return
+    process = its.process
+
+    def other(case):
+        fields = {x: told(value) if x == field else value for x, value in case.fields.items()}
+        return process(case._replace(fields=fields))
+
+    monkeypatch.setattr(its, "process", other)
+    found = report(engine, 8).unexplained
+    assert control in {difference.case.control for difference in found}
 
 
 @pytest.mark.parametrize("engine", ["llama_cpp", "mlx_lm"])

@@ -67,6 +67,13 @@ class Difference:
         return np.flatnonzero(left(self.here) != left(self.there))
 
     @property
+    def filtered(self) -> bool:
+        """Whether all that differs is which tokens are left."""
+        if isinstance(self.here, str) or isinstance(self.there, str):
+            return False
+        return bool(self.tokens.size) and not unlike(self.here, self.there).size
+
+    @property
     def kind(self) -> str:
         """What differs: "error here", "error there", "tokens" or "logits"."""
         if isinstance(self.here, str):

@@ -66,6 +66,8 @@ def _fields(told: Told, r: int) -> dict[str, Any]:
             fields[name] = fields[name][r]
     if "logit_bias" in fields:
         fields["logit_bias"] = {int(k): float(v) for k, v in fields["logit_bias"].items()}
+    if params.get("mode") == "always":
+        fields = {"banned_tokens": fields["eos_token"]}
     if told.get("xtc_draw") == "applied":
         fields["xtc_probability"] = 1.0
     return fields

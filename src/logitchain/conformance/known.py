@@ -1,14 +1,15 @@
 """Differences that are known: where each may be seen, and the line that explains it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..controls.penalties import frequency_penalty, presence_penalty
 from ..numerics import SLACK
-from .cases import Row
-from .compare import LEAST, Difference, left, log_softmax
+from .cases import Case, Row
+from .compare import LEAST, Difference, Result, attempt, compare, left, log_softmax, ours
 
 Condition = Callable[[Difference, str], bool]  # of a difference, and the control it may be due to
 
@@ -40,63 +41,131 @@ def refused_there(text: str) -> Condition:
     return lambda difference, _: text in str(difference.there) and difference.kind == "error there"
 
 
-def where(holds: Callable[[Difference], bool]) -> Condition:
-    """There is no error, and this holds."""
-    return lambda difference, _: not difference.kind.startswith("error") and holds(difference)
+def asked(when: Callable[[Case], bool]) -> Condition:
+    """This holds of the request."""
+    return lambda difference, _: when(difference.case)
+
+
+def both(*conditions: Condition) -> Condition:
+    """All of these hold."""
+    return lambda difference, control: all(holds(difference, control) for holds in conditions)
+
+
+def gives(when: Callable[[Case], bool], row: Callable[[Difference], Row]) -> Condition:
+    """If this holds of a request, the engine gives just this row."""
+
+    def condition(difference: Difference, _: str) -> bool:
+        case, there = difference.case, difference.there
+        if isinstance(there, str) or not when(case):
+            return False
+        wanted = attempt(lambda _: row(difference), case)
+        return compare(difference.preset, case, wanted, there) is None
+
+    return condition
+
+
+def instead(when: Callable[[Case], bool], **fields: Any) -> Condition:
+    """If this holds of a request, the engine gives what we give if these fields are said instead.
+
+    fields   values, or what they are of a case
+    """
+
+    def row(difference: Difference) -> Row:
+        case = difference.case
+        said = {name: x(case) if callable(x) else x for name, x in fields.items()}
+        return ours(difference.preset, case._replace(fields={**case.fields, **said}))
+
+    return gives(when, row)
 
 
 def unfit(difference: Difference, _: str) -> bool:
     """We refuse a row that is not fit to use as it comes, or that the engine leaves no token in."""
-    rows = [x for x in (difference.case.row, difference.there) if not isinstance(x, str)]
     refused = difference.kind == "error here" and "row 0" in str(difference.here)
-    return refused and not all(np.isfinite(x).any() and (x < np.inf).all() for x in rows)
+    return refused and not (_fit(difference.case.row) and _fit(difference.there))
 
 
-def tied(difference: Difference, control: str) -> bool:
-    """The tokens are equals as they come to the control, and each side leaves one of these."""
-    if not difference.tokens.size:
+def spoiled(difference: Difference, _: str) -> bool:
+    """The engine's row is not fit to use."""
+    return not _fit(difference.there)
+
+
+def _fit(row: Result) -> bool:
+    return isinstance(row, str) or bool(np.isfinite(row).any() and (row < np.inf).all())
+
+
+def tied(beside: Condition = lambda *_: False) -> Condition:
+    """The tokens are equals as they come to the control, and here the first of them are left.
+
+    XTC leaves the last.
+
+    beside   what explains it if the engine does not leave as many of them
+    """
+
+    def condition(difference: Difference, control: str) -> bool:
+        if not difference.filtered:
+            return False
+        there, row = np.array(difference.there), difference.reaching(control)
+        equals = row == row[difference.tokens[0]]
+        there[equals] = np.sort(there[equals])[:: 1 if control == "xtc" else -1]
+        rest = compare(difference.preset, difference.case, difference.here, there)
+        alike = bool(equals[difference.tokens].all())
+        return alike and (rest is None or beside(rest, control))
+
+    return condition
+
+
+def all_tied(difference: Difference, control: str) -> bool:
+    """The tokens are equals as they come to the control; one is left here, and there all are."""
+    if not difference.filtered:
         return False
     row = difference.reaching(control)
     equals = row == row[difference.tokens[0]]
-    sides = [side for side in (difference.here, difference.there) if not isinstance(side, str)]
-    return bool(equals[difference.tokens].all()) and all(left(x)[equals].any() for x in sides)
+    here, there = (left(np.asarray(side))[equals] for side in (difference.here, difference.there))
+    return bool(equals[difference.tokens].all() and here.sum() == 1 and there.all())
 
 
-def at_threshold(difference: Difference, control: str) -> bool:
-    """A token is as likely as XTC's threshold, but for rounding, as it comes to the control."""
-    if not difference.tokens.size:
-        return False
-    q = np.exp(log_softmax(difference.reaching(control)))
-    return bool(np.isclose(q, difference.case.get("xtc_threshold"), rtol=1e-6, atol=0).any())
+def fewer(difference: Difference, _: str) -> bool:
+    """The engine leaves no token that is removed here."""
+    return difference.filtered and bool(left(np.asarray(difference.here))[difference.tokens].all())
 
 
 def at_ratio(difference: Difference, control: str) -> bool:
     """The tokens are as likely as min_p asks, but for rounding, as they come to the control."""
-    if not difference.tokens.size:
+    if not difference.filtered:
         return False
     logprobs = log_softmax(difference.reaching(control))
     ratios = np.exp(logprobs[difference.tokens] - logprobs.max())
     return bool(np.allclose(ratios, difference.case.get("min_p"), rtol=1e-5, atol=0))
 
 
-def underflown(difference: Difference, _: str) -> bool:
+def underflown(difference: Difference, control: str) -> bool:
     """The engine has no such small probabilities as the tokens have here."""
-    if isinstance(difference.here, str) or not difference.tokens.size:
+    if not fewer(difference, control):
         return False
-    logprobs = log_softmax(difference.here)[difference.tokens]
-    return bool(((logprobs > -np.inf) & (logprobs < LEAST)).all())
+    return bool((log_softmax(np.asarray(difference.here))[difference.tokens] < LEAST).all())
 
 
 def within(tolerance: float) -> Condition:
     """The mass before each of the tokens is so near to top_p, as they come to the control."""
 
     def condition(difference: Difference, control: str) -> bool:
-        if not difference.tokens.size:
+        if not difference.filtered:
             return False
         above = mass_above(difference.reaching(control))[difference.tokens]
         return bool((np.abs(above - difference.case.get("top_p")) < tolerance).all())
 
     return condition
+
+
+def beyond(difference: Difference, _: str) -> bool:
+    """A penalty is beyond our range, and the engine subtracts it."""
+    case = difference.case
+    said = np.array([*case.prompt, *case.output])
+    row = frequency_penalty(case.row, case.get("frequency_penalty"), said)
+    row = presence_penalty(row, case.get("presence_penalty"), said)
+    penalties = case.get("frequency_penalty"), case.get("presence_penalty")
+    subtracted = gives(lambda _: max(map(abs, penalties)) > 2, lambda _: row)
+    return subtracted(difference, "")
 
 
 def mass_above(row: Row) -> NDArray[np.float64]:
@@ -112,12 +181,12 @@ def mass_above(row: Row) -> NDArray[np.float64]:
 OURS = (
     Known(
         "top_p",
-        where(lambda d: d.case.get("top_p") > 1 - SLACK),
+        both(asked(lambda case: case.get("top_p") > 1 - SLACK), within(2 * SLACK)),
         "Any p < 1 acts as `p - e`, so a tail lighter than 2**-20 goes whenever the control is on.",
     ),
     Known(
         "min_p",
-        where(lambda d: d.case.get("min_p") == 1),
+        both(asked(lambda case: case.get("min_p") == 1), at_ratio),
         "At min_p = 1 all within about 2**-20 nats of the best stay.",
     ),
     Known(
@@ -128,7 +197,7 @@ OURS = (
     ),
     Known(
         "logit_bias",
-        refused_here("not nan"),
+        both(refused_here("not nan"), spoiled),
         "An id outside the vocabulary, NaN and +inf are errors",
     ),
     Known(ANY, unfit, "Engines leave this case undefined"),
@@ -137,26 +206,34 @@ OURS = (
 #: What several engines do alike.
 TOO_COLD = Known(
     "temperature",
-    where(lambda d: d.case.get("temperature") < 1e-38),
+    both(asked(lambda case: 0 < case.get("temperature") < 1e-38), spoiled),
     "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
     "overflow to NaN.",
 )
 K_OF_MINUS_ONE = Known(
     "top_k",
-    refused_here("not -1"),
+    instead(lambda case: case.get("top_k") == -1, top_k=0),
     "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
 )
 K_BEYOND = Known(
-    "top_k", refused_here("not 7"), 'k > V is "all" in llama.cpp, transformers, vLLM and SGLang'
+    "top_k",
+    instead(lambda case: case.get("top_k") > case.row.size, top_k=0),
+    'k > V is "all" in llama.cpp, transformers, vLLM and SGLang',
 )
 P_OF_ZERO = Known(
     "top_p",
-    refused_here("not 0.0"),
+    instead(lambda case: case.get("top_p") == 0, top_p=1e-9),
     "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm, and keeps one token "
     "in llama.cpp and transformers.",
 )
 P_ABOVE_ONE = Known(
-    "top_p", refused_here("not 1.5"), "p > 1 is off in llama.cpp, transformers and mlx-lm."
+    "top_p",
+    instead(lambda case: case.get("top_p") > 1, top_p=1.0),
+    "p > 1 is off in llama.cpp, transformers and mlx-lm.",
+)
+THRESHOLD = instead(  # a token is as likely as it says, but for rounding
+    lambda case: case.get("xtc_threshold") > 0,
+    xtc_threshold=lambda case: case.get("xtc_threshold") * (1 + 4 * SLACK),
 )
 P_IN_FLOAT32 = Known(
     "top_p",

@@ -19,12 +19,13 @@ from .known import (
     P_ABOVE_ONE,
     P_IN_FLOAT32,
     P_OF_ZERO,
+    THRESHOLD,
     TOO_COLD,
     Known,
-    at_threshold,
-    refused_here,
+    beyond,
+    gives,
+    instead,
     tied,
-    where,
 )
 
 CONTROLS = (
@@ -32,28 +33,60 @@ CONTROLS = (
     *("top_k", "top_p", "min_p", "xtc", "temperature"),
 )
 
+TIES = "of equal logits where top_k, top_p or XTC cuts an arbitrary one stays"
+
 KNOWN = (
     *OURS,
     Known(
         "logit_bias",
-        refused_here("not 6"),
+        instead(
+            lambda case: max(case.get("logit_bias"), default=0) >= case.row.size,
+            logit_bias=lambda case: {
+                token: x for token, x in case.get("logit_bias").items() if token < case.row.size
+            },
+        ),
         "An id outside the vocabulary is an error in vLLM, SGLang and transformers, ignored in "
         "llama.cpp and exllamav3",
     ),
-    Known("frequency_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
-    Known("presence_penalty", refused_here("[-2, 2]"), "any finite number in llama.cpp's server"),
-    Known("top_k", tied, "Exactly k: llama.cpp and mlx-lm (of equals an arbitrary one)"),
+    Known("frequency_penalty", beyond, "any finite number in llama.cpp's server"),
+    Known("presence_penalty", beyond, "any finite number in llama.cpp's server"),
+    Known("top_k", tied(), TIES),
     K_OF_MINUS_ONE,
     K_BEYOND,
-    Known("top_p", tied, "| llama.cpp | above < p | an arbitrary one |"),
+    Known("top_p", tied(), TIES),
     P_IN_FLOAT32,
     P_OF_ZERO,
     P_ABOVE_ONE,
-    Known("min_p", refused_here("[0, 1]"), "llama.cpp checks no range (above 1 the best stays)"),
-    Known("xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "its threshold 0 is off"),
-    Known("xtc", tied, "| llama.cpp | q >= t | u <= p | last of the sort | none |"),
-    Known("xtc", at_threshold, "a value filter keeps `q >= threshold * (1 - e)`", rounding=True),
-    Known("temperature", refused_here("not -1"), "greedy in llama.cpp (also T < 0)"),
+    Known(
+        "min_p",
+        instead(lambda case: case.get("min_p") > 1, min_p=1.0),
+        "llama.cpp checks no range (above 1 the best stays)",
+    ),
+    Known(
+        "min_p",
+        instead(lambda case: case.get("min_p") < 0, min_p=0.0),
+        "llama.cpp checks no range (above 1 the best stays)",
+    ),
+    Known(
+        "xtc",
+        instead(lambda case: case.get("xtc_threshold") == 0, xtc_threshold=1e-30),
+        "its threshold 0 is off",
+    ),
+    Known(
+        "xtc",
+        gives(
+            lambda case: case.get("xtc_threshold") == 0 and bool(np.isneginf(case.row).any()),
+            lambda difference: np.full(difference.case.row.size, -np.inf, np.float32),
+        ),
+        "llama.cpp and text-generation-webui remove every finite token.",
+    ),
+    Known("xtc", tied(), TIES),
+    Known("xtc", THRESHOLD, "a value filter keeps `q >= threshold * (1 - e)`", rounding=True),
+    Known(
+        "temperature",
+        instead(lambda case: case.get("temperature") < 0, temperature=0.0),
+        "greedy in llama.cpp (also T < 0)",
+    ),
     TOO_COLD,
 )
 

@@ -14,14 +14,16 @@ from .known import (
     OURS,
     P_ABOVE_ONE,
     P_IN_FLOAT32,
-    P_OF_ZERO,
+    THRESHOLD,
     TOO_COLD,
     Known,
-    at_threshold,
-    refused_here,
+    all_tied,
+    asked,
+    beyond,
+    both,
+    gives,
+    instead,
     refused_there,
-    tied,
-    where,
 )
 
 CONTROLS = (
@@ -31,37 +33,57 @@ CONTROLS = (
 
 KNOWN = (
     *OURS,
-    Known(
-        "frequency_penalty",
-        refused_here("[-2, 2]"),
-        "unchecked in mlx-lm and text-generation-webui",
-    ),
-    Known(
-        "presence_penalty",
-        refused_here("[-2, 2]"),
-        "unchecked in mlx-lm and text-generation-webui",
-    ),
+    Known("frequency_penalty", beyond, "unchecked in mlx-lm and text-generation-webui"),
+    Known("presence_penalty", beyond, "unchecked in mlx-lm and text-generation-webui"),
     P_IN_FLOAT32,
-    P_OF_ZERO,
+    Known(
+        "top_p",
+        instead(lambda case: case.get("top_p") == 0, top_p=1.0),
+        "p = 0 is an error in vLLM, SGLang and OpenVINO GenAI, off in mlx-lm",
+    ),
     P_ABOVE_ONE,
     Known(
         "xtc",
-        where(lambda d: d.case.get("temperature") == 0),
+        instead(lambda case: case.get("temperature") == 0, xtc_probability=0.0),
         "at temperature 0, its default, no filter runs, so XTC cannot remove the best token there",
     ),
     Known(
-        "xtc", where(lambda d: d.case.get("xtc_threshold") == 0), "In a request threshold 0 is off"
+        "xtc",
+        instead(lambda case: case.get("xtc_threshold") == 0, xtc_threshold=1e-30),
+        "In a request threshold 0 is off",
     ),
-    Known("xtc", tied, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
-    Known("xtc", at_threshold, "| mlx-lm | q > t | u <= p, one per batch | all equals | exempt |"),
+    Known(
+        "xtc",
+        all_tied,
+        "its XTC has q > t, u <= p, one coin for the batch, all tied survivors, t <= 0.5",
+    ),
+    Known(
+        "xtc",
+        THRESHOLD,
+        "its XTC has q > t, u <= p, one coin for the batch, all tied survivors, t <= 0.5",
+    ),
     Known(
         "xtc",
         refused_there("[0, 0.5]"),
         "Threshold above 0.5: no effect in llama.cpp and koboldcpp, an error in mlx-lm.",
     ),
-    Known("top_k", refused_there("top_k"), "k >= V is an error in mlx-lm"),
+    Known(
+        "top_k",
+        both(
+            asked(lambda case: case.get("top_k") >= case.row.size),
+            refused_there("`top_k` has to be an integer"),
+        ),
+        "k >= V is an error in mlx-lm",
+    ),
     K_OF_MINUS_ONE,
-    Known("temperature", refused_here("not -1"), "unchecked in llama.cpp and mlx-lm"),
+    Known(
+        "temperature",
+        gives(
+            lambda case: case.get("temperature") < 0,
+            lambda difference: difference.case.row / difference.case.get("temperature"),
+        ),
+        "unchecked in llama.cpp and mlx-lm",
+    ),
     TOO_COLD,
 )
 
@@ -105,6 +127,8 @@ def _no_draw(mx: Any) -> Iterator[list[Any]]:
         return mx.argmax(logits, axis=-1)
 
     mx.disable_compile()
-    with patch.object(mx.random, "categorical", categorical):
-        yield seen
-    mx.enable_compile()
+    try:
+        with patch.object(mx.random, "categorical", categorical):
+            yield seen
+    finally:
+        mx.enable_compile()

@@ -72,7 +72,7 @@ class Report:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"{report.version}, against Chain.preset({report.engine!r})"
+    yield f"{report.version} (there), against Chain.preset({report.engine!r}) (here)"
     yield ""
     yield from _table(report.counts())
     if any(report.explained.values()):
@@ -95,6 +95,16 @@ def _lines(report: Report) -> Iterator[str]:
             yield from _example(difference)
         if len(found) > SHOWN:
             yield f"\n{control}: {_cases(len(found) - SHOWN)} more"
+    yield f"\n{_verdict(report)}"
+
+
+def _verdict(report: Report) -> str:
+    if report.ok:
+        return "All differences are known."
+    return (
+        f"Not as we know it: {_cases(len(report.unexplained))} not explained, "
+        f"{len(report.unseen)} of {len(report.explained)} known differences not seen."
+    )
 
 
 def _table(counts: dict[str, dict[str, int]]) -> Iterator[str]:

@@ -16,9 +16,12 @@ from .known import (
     OURS,
     P_IN_TORCH,
     Known,
+    asked,
+    both,
+    fewer,
+    instead,
     refused_there,
     underflown,
-    where,
     within,
 )
 
@@ -29,30 +32,38 @@ CONTROLS = (
 
 KNOWN = (
     *OURS,
-    Known("repetition_penalty", refused_there("(0, 2]"), "Range: (0, 2] in SGLang"),
+    Known(
+        "repetition_penalty",
+        both(asked(lambda case: case.get("repetition_penalty") > 2), refused_there("(0, 2]")),
+        "Range: (0, 2] in SGLang",
+    ),
     Known(
         "temperature",
-        where(lambda d: d.case.get("temperature") < 1e-6),
+        instead(lambda case: 0 < case.get("temperature") < 1e-6, temperature=0.0),
         "SGLang (T < 1e-6, as T = 1 and top_k = 1)",
     ),
     Known(
         "top_k",
-        refused_there("at least 1, got 0"),
+        both(asked(lambda case: case.get("top_k") == 0), refused_there("at least 1, got 0")),
         "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
     ),
     K_OF_MINUS_ONE,
     K_BEYOND,
-    Known("top_p", within(2.0**-23), "| SGLang, PyTorch | above <= p: one more at equality |"),
+    Known(
+        "top_p",
+        within(2.0**-23),
+        "SGLang keeps one token more where the mass reaches top_p exactly",
+    ),
     P_IN_TORCH,
     Known(
         "top_k",
-        within(5e-6),
+        both(within(5e-6), fewer),
         "with a filter on their sum may pass top_p = 1 before the end, so that the last 5e-6 are",
         rounding=True,
     ),
     Known(
         "min_p",
-        within(5e-6),
+        both(within(5e-6), fewer),
         "with a filter on their sum may pass top_p = 1 before the end, so that the last 5e-6 are",
         rounding=True,
     ),

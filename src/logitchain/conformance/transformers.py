@@ -15,11 +15,17 @@ from .known import (
     P_OF_ZERO,
     TOO_COLD,
     Known,
-    refused_here,
+    instead,
     refused_there,
     tied,
-    where,
 )
+
+
+def _but_the_end(case: Case) -> list[Any]:
+    """The bad words of a request, but for those that end a text."""
+    ends = [[token] for token in case.get("eos_token")]
+    return [phrase for phrase in case.get("bad_words") if list(phrase) not in ends]
+
 
 CONTROLS = (
     *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
@@ -29,16 +35,24 @@ CONTROLS = (
 KNOWN = (
     *OURS,
     Known(
-        "banned_tokens", refused_here("not 6"), "an id outside the vocabulary bans nothing there"
+        "banned_tokens",
+        instead(
+            lambda case: max(case.get("banned_tokens"), default=0) >= case.row.size,
+            banned_tokens=lambda case: [x for x in case.get("banned_tokens") if x < case.row.size],
+        ),
+        "an id outside the vocabulary bans nothing there",
     ),
     Known(
         "no_repeat_ngram",
-        where(lambda d: d.case.get("no_repeat_ngram") == 1),
+        instead(
+            lambda case: case.get("no_repeat_ngram") == 1,
+            banned_tokens=lambda case: [*case.prompt, *case.output],
+        ),
         "1 is off in a request, as FriendliAI's API documents it",
     ),
     Known(
         "bad_words",
-        where(lambda d: set() < set(d.tokens.tolist()) <= set(d.case.get("eos_token"))),
+        instead(lambda case: True, bad_words=_but_the_end),
         "Bad words are not exempt from ending a text.",
     ),
     Known(
@@ -58,7 +72,9 @@ KNOWN = (
     ),
     TOO_COLD,
     K_BEYOND,
-    Known("top_p", tied, "| transformers | above < p | highest ids stay |"),
+    Known(
+        "top_p", tied(), "of equal logits at top_p's boundary the lowest ids stay, not the highest"
+    ),
     P_IN_TORCH,
     P_OF_ZERO,
     P_ABOVE_ONE,

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Row
-from .known import K_BEYOND, K_OF_MINUS_ONE, OURS, P_IN_TORCH, Known, refused_there, tied, where
+from .known import (
+    K_BEYOND,
+    K_OF_MINUS_ONE,
+    OURS,
+    P_IN_TORCH,
+    Known,
+    asked,
+    both,
+    instead,
+    refused_there,
+    tied,
+)
 
 CONTROLS = (
     *("allowed_tokens", "min_tokens", "bad_words", "logit_bias"),
@@ -17,15 +28,19 @@ CONTROLS = (
 
 KNOWN = (
     *OURS,
-    Known("temperature", refused_there("[0, 2]"), "Range: [0, 2] in vLLM"),
     Known(
         "temperature",
-        where(lambda d: 0 < d.case.get("temperature") < 0.01),
+        both(asked(lambda case: case.get("temperature") > 2), refused_there("[0, 2]")),
+        "Range: [0, 2] in vLLM",
+    ),
+    Known(
+        "temperature",
+        instead(lambda case: 0 < case.get("temperature") < 0.01, temperature=0.01),
         "vLLM takes T below 0.01 as 0.01, with a warning.",
     ),
     K_OF_MINUS_ONE,
     K_BEYOND,
-    Known("top_p", tied, "| vLLM | above < p | sort order; Triton: lowest id |"),
+    Known("top_p", tied(P_IN_TORCH.condition), "the lowest id decides top_p's ties."),
     P_IN_TORCH,
 )
 
