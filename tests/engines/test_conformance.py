@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import without_torchvision
+import without_cuda
 
 from logitchain import chain
 from logitchain.__main__ import main
@@ -27,7 +27,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 def report(engine, rows):
     """The report on an engine; the test is skipped if it is not installed."""
     if engine == "sglang" and find_spec("sglang"):
-        without_torchvision.stand_in()
+        without_cuda.stand_in()
     try:
         return check(engine, rows)
     except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
 """The SGLang adapter against SGLang's own requests, batches and the function that calls it.
 
-No SGLang engine runs on a machine without a GPU (its kernels are CUDA wheels): what is real here is
-the loading of the processor, `Req`, `SamplingBatchInfo` and `apply_custom_logit_processor`. The
-logits are random, the draw after them is the best of what is left.
+Real are the loading of the processor, `Req`, `SamplingBatchInfo` with its merging and filtering,
+and `apply_custom_logit_processor`. The logits are random, the draw after them is the best of what
+is left. `test_sglang_server.py` has the engine.
 """
 
 import gc
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import without_torchvision
+import without_cuda
 
 import logitchain as lc
 from logitchain.engines.sglang import STATE, LogitProcessor
@@ -48,7 +48,7 @@ XTC = {"xtc_probability": 1.0, "xtc_threshold": 0.01, "repetition_penalty": 1.5}
 @pytest.fixture(scope="module")
 def sglang() -> Iterator[Any]:
     """SGLang's own parts, set up as a server with the two flags would set them up."""
-    without_torchvision.stand_in()
+    without_cuda.stand_in()
     from sglang.srt import runtime_context
     from sglang.srt.layers.sampler import apply_custom_logit_processor
     from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req
