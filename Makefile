@@ -7,16 +7,16 @@ SHELL := /bin/bash
 # BLAS threads wait for each other, and where cores are shared longer than they work.
 BLAS_THREADS ?= 1
 WITH_BLAS := OPENBLAS_NUM_THREADS=$(BLAS_THREADS)
+ON_ALL_CORES := -n auto --maxprocesses 8
 FOR ?= 180
+WHICH ?=
 
-# numba notices a change in a kernel's own file only, not in what it calls: a cache for each state.
-SOURCES := $(shell cat src/logitchain/*.py src/logitchain/controls/*.py | cksum | cut -d' ' -f1)
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache/$(SOURCES)
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
 # vLLM and SGLang want other versions of what the other engines want.
 venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
 
-.PHONY: help demo serve test test-peers test-engines test-server soak test-long coverage lint format bench bench-engines clean
+.PHONY: help demo serve test test-peers test-engines test-server soak test-long mutants coverage lint format bench worst bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -27,8 +27,8 @@ demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.js
 serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
 	$(WITH_BLAS) .venv/bin/python docs/examples/serve.py
 
-test: .venv/.test  ## the tests of the library itself
-	.venv/bin/python -m pytest
+test: .venv/.test  ## the tests of the library itself, on all cores
+	$(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES)
 
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	$(WITH_BLAS) .venv-peers/bin/python -m pytest tests/peers
@@ -45,11 +45,15 @@ soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180),
 	$(WITH_BLAS) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
 
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
-	HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py \
-		tests/test_masks.py tests/test_text.py tests/test_choice.py
+	HYPOTHESIS_PROFILE=long $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py \
+		tests/test_masks.py tests/test_text.py tests/test_choice.py tests/test_magnitudes.py \
+		tests/test_history.py tests/test_crossing.py tests/test_callables.py
+
+mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module order")
+	$(WITH_BLAS) .venv/bin/python tests/mutants.py $(WHICH)
 
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
-	NUMBA_DISABLE_JIT=1 .venv/bin/python -m pytest --cov --cov-report=term
+	NUMBA_DISABLE_JIT=1 $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) --cov --cov-report=term
 
 lint: .venv/.lint  ## style, format and types
 	.venv/bin/ruff check
@@ -65,6 +69,9 @@ bench: .venv-peers/.bench  ## time everything beside its peers and write docs/be
 	.venv-peers/bin/python -m pytest bench --ignore=bench/engines --benchmark-only --benchmark-disable-gc \
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
 	.venv-peers/bin/python bench/report.py build/bench.json
+
+worst: .venv/.test  ## search for the row and the request that cost most
+	.venv/bin/python bench/worst.py
 
 bench-engines: .venv-peers/.bench .venv-peers/.engines .venv-vllm/.engines  ## the same in the engines
 	@mkdir -p build/engines

@@ -1,6 +1,7 @@
 """The requests that are timed, and how each sampler does them."""
 
 import ctypes
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "top_p": {"temperature": 0.8, "top_p": 0.95},
     "temperature": {"temperature": 0.8},
 }
+SEEDS = 16
 PENALTIES = {"repetition_penalty": 1.1, "frequency_penalty": 0.2, "presence_penalty": 0.1}
 #: What issue and design ask for: times np.max, for real or peaked rows and for flat ones.
 GOALS = {
@@ -41,16 +43,13 @@ def history(vocab: int, length: int = 2000) -> list[int]:
 
 
 def ours(vocab: int, request: dict[str, Any], said: Sequence[int] = (), **options: Any) -> Sampler:
-    """This library, a batch of one; every call at another position, as in a generation."""
-    batch = lc.Batch(vocab)
-    batch.add(lc.Params(seed=1, **request), said)
-    chain = lc.Chain(**options)
-
-    def call(row: Row) -> int:
-        batch.positions[0] += np.uint64(1)
-        return int(chain.sample(row[None], batch)[0])
-
-    return call
+    """This library, a batch of one; calls differ in their seeds, so that draws differ."""
+    chain, batches = lc.Chain(**options), []
+    for seed in range(SEEDS):
+        batches.append(lc.Batch(vocab))
+        batches[-1].add(lc.Params(seed=seed, **request), said)
+    endless = itertools.cycle(batches)
+    return lambda row: int(chain.sample(row[None], next(endless))[0])
 
 
 def llama_cpp(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> Sampler:

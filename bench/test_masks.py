@@ -1,8 +1,10 @@
 """A token bitmask: by itself beside llguidance's own, and in a chain."""
 
+import itertools
+
 import numpy as np
 import pytest
-from chains import REQUESTS
+from chains import REQUESTS, SEEDS
 from rows import flat
 
 import logitchain as lc
@@ -30,15 +32,14 @@ def llguidance(mask):
 
 
 def in_a_chain(mask):
-    batch, chain = lc.Batch(mask.size * 32), lc.Chain()
-    (row,) = batch.add(lc.Params(seed=1, **CHAIN))
-    batch.set_mask(row, mask)
-
-    def call(logits):
-        batch.positions[0] += np.uint64(1)
-        return chain.sample(logits[None], batch)
-
-    return call
+    chain, batches = lc.Chain(), []
+    for seed in range(SEEDS):
+        batch = lc.Batch(mask.size * 32)
+        (row,) = batch.add(lc.Params(seed=seed, **CHAIN))
+        batch.set_mask(row, mask)
+        batches.append(batch)
+    endless = itertools.cycle(batches)
+    return lambda logits: chain.sample(logits[None], next(endless))
 
 
 def without(mask):

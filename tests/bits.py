@@ -23,8 +23,9 @@ CASES = {  # vocabulary, scale of the logits, order
     "draw": (4000, 2.0**-28, ("temperature",)),
     "nucleus": (4000, 2.0**-28, ("temperature", "top_p")),
     "small": (70, 2.0**-28, "mlx_lm"),
+    "signs": (70, 2.0**-177, None),  # zeros of both signs, and subnormal numbers
 }
-INTERPRETED = ("tiny", "small")
+INTERPRETED = ("tiny", "small", "signs")
 
 
 def matrix(name, vocab, scale):

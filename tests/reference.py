@@ -122,3 +122,44 @@ def logit_bias(row, bias):
 def logprobs(row):
     best = row.max()
     return row - best - np.log(np.exp(row - best).sum())
+
+
+# ---- the draw, as docs/rng.md has it
+
+
+def philox(counter, key):
+    """Philox4x32-10 of four arrays of counter words, each below 2**32 and uint64."""
+    c0, c1, c2, c3 = counter
+    low = np.uint64(2**32 - 1)
+    for round_ in range(10):
+        k0, k1 = (
+            np.uint64((k + round_ * weyl) % 2**32)
+            for k, weyl in zip(key, (0x9E3779B9, 0xBB67AE85), strict=True)
+        )
+        p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        shift = np.uint64(32)
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ k0, p1 & low, (p0 >> shift) ^ c3 ^ k1, p0 & low
+    return c0, c1, c2, c3
+
+
+def arrivals(seed, position, vocab):
+    """When each token arrives if its logit is 0: independent exponentials."""
+
+    def words(stream, count):
+        index = np.arange(count, dtype=np.uint64)
+        places = position % 2**32, position >> 32, stream
+        at, at_high, in_stream = (np.full_like(index, place) for place in places)
+        return philox((at, at_high, index, in_stream), (seed % 2**32, seed >> 32))
+
+    high, low, which, _ = words(0, -(-vocab // 64))
+    uniform = (((high << np.uint64(32) | low) >> np.uint64(12)) + 0.5) * 2.0**-52
+    first, leader = np.repeat(-np.log1p(-uniform) / 64, 64), np.repeat(which % np.uint64(64), 64)
+    word = np.stack(words(1, 16 * -(-vocab // 64)), axis=1).reshape(-1)
+    follows = np.arange(first.size) % 64 != leader
+    return (first - follows * np.log1p(-(word + 0.5) * 2.0**-32))[:vocab]
+
+
+def sample(row, seed, position):
+    """The token of the best score, of equal scores the lowest."""
+    row = np.asarray(row, np.float64)
+    return np.argmax(row - row.max() - np.log(arrivals(seed, position, row.size)))

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from logitchain.batch import NUMERIC
-from logitchain.plan import BIASES, columns
+from logitchain.fused.tables import LISTS
 
 VOCAB = 12
 
@@ -38,18 +38,20 @@ def counter(counts):
     return dict(zip(ids.tolist(), times.tolist(), strict=True))
 
 
+BIASES = LISTS.index("logit_bias")
+NO_LIST = np.empty((3, 0), np.int64)
+
+
 def last(tokens, window):
     return tokens[len(tokens) - min(window, len(tokens)) :]
 
 
 def biases(batch):
     """Each row's logit bias, as the kernels find it."""
-    told = batch.requests
-    spans = columns(told.columns).spans[:, BIASES]
-    parts = [told.named[:2, start:stop] for start, stop in spans]
+    lists = [row.lists.get(BIASES, NO_LIST) for row in batch._state.entries]
     return [
-        dict(zip(ids.tolist(), bits.copy().view(np.float64).tolist(), strict=True))
-        for ids, bits in parts
+        dict(zip(ids.tolist(), bits.view(np.float64).tolist(), strict=True))
+        for ids, bits, _ in lists
     ]
 
 
@@ -151,8 +153,8 @@ class BatchMachine(RuleBasedStateMachine):
         batch, count = self.batch, len(self.model)
         unknown = max(self.used, default=0) + 1
         calls = [
-            lambda: batch.add(lc.Params(), [0, VOCAB]),
-            lambda: batch.add(lc.Params(n=2), [0], [-1]),
+            lambda: batch.add(lc.Params(), [0, 2**63]),
+            lambda: batch.add(lc.Params(n=2), [0], [-(2**63) - 1]),
             lambda: batch.add(lc.Params(n=2, logit_bias={VOCAB: 1.0})),
             lambda: batch.add(lc.Params(eos_token=VOCAB)),
             lambda: batch.add(lc.Params(top_k=VOCAB + 1)),
@@ -171,7 +173,7 @@ class BatchMachine(RuleBasedStateMachine):
             *[lambda r=r: batch.rollback(r, -1) for r in batch.rows],
             *[lambda r=r: batch.rollback(r, True) for r in batch.rows],
             lambda: batch.follow(unknown, []),
-            *[lambda r=r: batch.follow(r, [0, VOCAB]) for r in batch.rows],
+            *[lambda r=r: batch.follow(r, [0, 2**63]) for r in batch.rows],
             lambda: batch.reorder([*batch.rows[1:], unknown]),
             lambda: batch.reorder([*batch.rows[1:], *batch.rows[:1], *batch.rows[:1]] or [0]),
         ]
@@ -408,17 +410,23 @@ def test_remove_nothing_and_append_nothing():
 # ---- what is wrong is named
 
 IDS = "must be a sequence of integers"
+SHAPE = "not an array of shape (1, 3)"
+INT64 = "must be in [-9223372036854775808, 9223372036854775807]"
 UNKNOWN = "row must be one of the batch's 2 rows, not "
 ADD = [
-    ((lc.Params(), [8]), ValueError, "prompt_tokens must be in [0, 8), not 8"),
-    ((lc.Params(), [-1]), ValueError, "prompt_tokens must be in [0, 8), not -1"),
+    ((lc.Params(), [2**63]), ValueError, f"prompt_tokens {INT64}, not {2**63}"),
+    ((lc.Params(), [-1, 2**63]), ValueError, f"prompt_tokens {INT64}, not {2**63}"),
+    ((lc.Params(), np.array([2**64 - 1], np.uint64)), ValueError, f"not {2**64 - 1}"),
+    ((lc.Params(), [2**70]), ValueError, f"prompt_tokens {INT64}, not {2**70}"),
     ((lc.Params(), [1.0]), TypeError, f"prompt_tokens {IDS}"),
     ((lc.Params(), 1), TypeError, f"prompt_tokens {IDS}"),
     ((lc.Params(), "ab"), TypeError, f"prompt_tokens {IDS}"),
     ((lc.Params(), [[1]]), TypeError, f"prompt_tokens {IDS}"),
     ((lc.Params(), [True]), TypeError, f"prompt_tokens {IDS}"),
     ((lc.Params(), None), TypeError, f"prompt_tokens {IDS}"),
-    ((lc.Params(), [], [8]), ValueError, "output_tokens must be in [0, 8), not 8"),
+    ((lc.Params(), np.arange(3)[None]), TypeError, f"prompt_tokens {IDS}, {SHAPE}"),
+    ((lc.Params(), [], np.arange(3)[None]), TypeError, f"output_tokens {IDS}, {SHAPE}"),
+    ((lc.Params(), [], [-(2**63) - 1]), ValueError, f"output_tokens {INT64}, not {-(2**63) - 1}"),
     ((lc.Params(), [], {}), TypeError, f"output_tokens {IDS}"),
     ((lc.Params(eos_token=8),), ValueError, "eos_token must be in [0, 8), not 8"),
     ((lc.Params(top_k=9),), ValueError, "top_k must be in [0, 8], not 9"),
@@ -426,6 +434,9 @@ ADD = [
     (({"top_k": 1},), TypeError, "params must be a Params"),
     ((None,), TypeError, "params must be a Params"),
 ]
+NO_HANDLES = (True, False, np.True_, 0.0, 1.0)
+OF_A_ROW = ("seed", "params", "prompt", "output", "index", "has_mask")
+WITH_A_ROW = [("rollback", 0), ("follow", [1]), ("set_mask", None)]
 OTHERS = [
     ("append", ([1],), ValueError, "tokens must be one per row (2), not 1"),
     ("append", ([1, 2], [0]), ValueError, "tokens must be one per row (1), not 2"),
@@ -440,7 +451,15 @@ OTHERS = [
     ("rollback", (0, -1), ValueError, "k must be in [0, 0], not -1"),
     ("rollback", (0, 0.0), TypeError, "k must be an integer in [0, 0], not 0.0"),
     ("follow", (99, []), ValueError, f"{UNKNOWN}99"),
-    ("follow", (0, [1, 8]), ValueError, "output_tokens must be in [0, 8), not 8"),
+    ("follow", (0, [1, 2**63]), ValueError, f"output_tokens {INT64}, not {2**63}"),
+    ("follow", (0, np.arange(3)[None]), TypeError, f"output_tokens {IDS}, {SHAPE}"),
+    ("append", (np.arange(3)[None],), TypeError, f"tokens {IDS}, {SHAPE}"),
+    (
+        "set_mask",
+        (0, np.ones((1, 1), "i4")),
+        TypeError,
+        "of shape (words,), not int32 (1, 1)",
+    ),
     ("follow", (0, 1), TypeError, f"output_tokens {IDS}"),
     ("reorder", ([0],), ValueError, "rows must be all of the batch's 2, not [0]"),
     ("reorder", ([0, 0],), ValueError, "rows must be all of the batch's 2, not [0, 0]"),
@@ -453,6 +472,19 @@ OTHERS = [
     ("seed", (None,), ValueError, f"{UNKNOWN}None"),
     ("index", (0.0,), ValueError, f"{UNKNOWN}0.0"),
     ("output", (-1,), ValueError, f"{UNKNOWN}-1"),
+    *[("counts", (r,), ValueError, f"r must be in [0, 2), not {r}") for r in (2, 9, -1, 2**70)],
+    *[("counts", (r,), TypeError, f"integer in [0, 2), not {r}") for r in (True, 1.0, None)],
+    *[(name, (True,), ValueError, f"{UNKNOWN}True") for name in ("remove", "reorder", *OF_A_ROW)],
+    *[(name, (np.True_,), ValueError, f"{UNKNOWN}True") for name in OF_A_ROW],
+    *[(name, (True, value), ValueError, f"{UNKNOWN}True") for name, value in WITH_A_ROW],
+    *[("remove", ([1, row],), ValueError, f"{UNKNOWN}{row}") for row in NO_HANDLES],
+    *[("reorder", ([1, row],), ValueError, f"{UNKNOWN}{row}") for row in NO_HANDLES],
+    ("remove", (np.True_,), TypeError, "rows must be handles of the batch, not True"),
+    ("append", ([1], [True]), ValueError, f"{UNKNOWN}True"),
+    ("append", ([1], True), ValueError, f"{UNKNOWN}True"),
+    ("append", ([1], np.array([True])), ValueError, f"{UNKNOWN}True"),
+    ("remove", ("0",), TypeError, "rows must be handles of the batch, not '0'"),
+    ("remove", (["0"],), ValueError, f"{UNKNOWN}'0'"),
     ("counts", (0, "both"), ValueError, "scope must be one of all, prompt, output, not 'both'"),
     ("counts", (0, "all", -1), ValueError, "window must be in [0, inf), not -1"),
     ("counts", (0, "all", 1.0), TypeError, "window must be an integer in [0, inf), not 1.0"),

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain.chain import DEFAULT, PRESETS
+from logitchain.chain import DEFAULT_ORDER, PRESETS
 
 VOCAB = 24
 token = st.integers(0, VOCAB - 1)
@@ -193,14 +193,14 @@ def steps(order):
 
 
 def by_hand(logits, rows, order):
-    """Each row's result, or the error that the functions raise."""
+    """Each row's result, or the error that the functions raise, with the name of the control."""
     results = []
     for x, row in zip(logits, rows, strict=True):
         try:
             for name, chosen in steps(order):
                 x = BY_HAND[name](x, row, **chosen)
         except ValueError as error:
-            x = error
+            x = ValueError(f"{error} after {name}")
         results.append(x)
     return results
 
@@ -209,8 +209,9 @@ def check(logits, batch, rows, order, chain):
     expected = by_hand(logits, rows, order)
     bad = [r for r, x in enumerate(expected) if isinstance(x, ValueError)]
     if bad:
+        text = str(expected[bad[0]]).replace("logits: ", f"logits: row {bad[0]}, ")
         for call in (chain, chain.sample):
-            with pytest.raises(ValueError, match=r"^logits: row \d+, "):
+            with pytest.raises(ValueError, match=f"^{text}$"):
                 call(logits, batch)
     ours = chain(logits, batch, on_invalid="mark")
     tokens = chain.sample(logits, batch, on_invalid="mark")
@@ -224,6 +225,9 @@ def check(logits, batch, rows, order, chain):
         assert batch.status[r] == "ok"
         assert_array_equal(ours[r].view(np.int32), x.view(np.int32))
         assert tokens[r] == lc.sample(x, seed=row["seed"], position=len(row["output"]))
+    status, in_place = batch.status, logits.copy()
+    assert_array_equal(chain(in_place, batch, on_invalid="mark", out=in_place), ours)
+    assert batch.status == status
     if not bad:
         assert_array_equal(chain(logits, batch).view(np.int32), ours.view(np.int32))
         assert_array_equal(chain.sample(logits, batch), tokens)
@@ -233,7 +237,7 @@ def check(logits, batch, rows, order, chain):
 
 @given(drawn=batches())
 def test_the_default_order(drawn):
-    check(*drawn, DEFAULT, lc.Chain())
+    check(*drawn, DEFAULT_ORDER, lc.Chain())
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -244,7 +248,7 @@ def test_each_preset(name, drawn):
 
 @given(drawn=batches(), data=st.data())
 def test_any_order_with_any_options(drawn, data):
-    names = data.draw(st.lists(st.sampled_from(DEFAULT), max_size=10))
+    names = data.draw(st.lists(st.sampled_from(DEFAULT_ORDER), max_size=10))
     order = [
         (name, data.draw(options[name])) if name in options and data.draw(st.booleans()) else name
         for name in names
@@ -271,14 +275,14 @@ def test_a_row_is_the_same_alone_and_in_any_order_of_rows(drawn):
 
 
 def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
-    assert tuple(BY_HAND) == DEFAULT
+    assert tuple(BY_HAND) == DEFAULT_ORDER
     assert (
         *(*MASKS, "logit_bias"),
         *("repetition_penalty", "frequency_penalty", "presence_penalty"),
         *("temperature", "top_k", "top_p", "min_p", "xtc"),
-    ) == DEFAULT
+    ) == DEFAULT_ORDER
     assert set(PRESETS) == set(ORDERS)
-    assert [step.name for step in lc.Chain().steps] == list(DEFAULT)
+    assert [step.name for step in lc.Chain().steps] == list(DEFAULT_ORDER)
     for name, order in ORDERS.items():
         assert [step.name for step in lc.Chain.preset(name).steps] == [n for n, _ in steps(order)]
 
@@ -321,7 +325,6 @@ def test_a_chain_has_no_state_and_leaves_batch_and_logits_alone():
         ("top_k", "Top_P"),
         ((len, {"a": 1}),),
         ({"top_k": {}},),
-        (["top_k", {"ties": "all"}],),
         (b"top_k",),
     ],
 )
@@ -379,7 +382,6 @@ def test_an_unknown_option_is_refused_when_the_chain_is_made(name, chosen, said)
             "protected must be one of skip, exempt, exclude, not 'keep'",
         ),
         ("xtc", {"protected_ids": [4]}, "protected_ids must be in [0, 4), not 4"),
-        ("xtc", {"protected_ids": [-1]}, "protected_ids must be in [0, 4), not -1"),
     ],
 )
 def test_a_bad_option_is_refused_by_name(name, chosen, text):
@@ -387,6 +389,44 @@ def test_a_bad_option_is_refused_by_name(name, chosen, text):
     with pytest.raises((TypeError, ValueError), match="must be") as error:
         lc.Chain([(name, chosen)])(LOGITS, pair(fields, fields))
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        *[
+            ("xtc", {"protected_ids": ids})
+            for ids in (5, None, "12", b"1", [[1]], {1: 2}, object())
+        ],
+        *[("xtc", {"protected_ids": ids}) for ids in ([-1], [1.0], [True], ["1"], [None], [2, -3])],
+        *[("xtc", {"protected_ids": np.array(ids)}) for ids in (-1, [0.5], [True], [[1]], "a")],
+        *[("xtc", {"protected": mode}) for mode in (None, "all", 0, ["skip"])],
+        *[("top_k", {"ties": ties}) for ties in (None, True, "last", ["all"])],
+        *[("bad_words", {"scope": scope}) for scope in (None, "both", 1, ["all"])],
+        *[("presence_penalty", {"window": window}) for window in (-1, 1.0, True, "1", [1])],
+    ],
+)
+def test_an_option_is_checked_when_the_chain_is_made(name, chosen):
+    (option,) = chosen
+    with pytest.raises((TypeError, ValueError), match=f"^{option} must be "):
+        lc.Chain([(name, chosen)])
+
+
+@pytest.mark.parametrize("ids", [(1,), {1}, range(1, 2), np.array([1], np.uint8), [np.int64(1)]])
+def test_protected_ids_are_any_integers_and_are_kept_as_they_were(ids):
+    chain = lc.Chain([("xtc", {"protected_ids": ids, "protected": "exempt"})])
+    if isinstance(ids, list):
+        ids[0] = 10**9
+    assert chain.steps[0].options["protected_ids"] == (1,)
+    batch = pair({"xtc_probability": 1.0, "xtc_threshold": 0.01})
+    assert np.isfinite(chain(LOGITS, batch)[0]).tolist() == [False, True, False, True]
+
+
+def test_an_id_outside_the_vocabulary_is_an_error_of_the_first_use():
+    chain = lc.Chain([("xtc", {"protected_ids": [3, 9]})])
+    for call in (chain, chain.sample, lambda x, batch: chain.explain(x, batch, 0)):
+        with pytest.raises(ValueError, match=r"^protected_ids must be in \[0, 4\), not 9$"):
+            call(LOGITS, pair())
 
 
 @pytest.mark.parametrize("name", ["gpt", "", None, 5, ["vllm"]])
@@ -415,12 +455,12 @@ def test_no_policy_at_construction_is_an_error():
 # ---- until
 
 
-@pytest.mark.parametrize("name", DEFAULT)
+@pytest.mark.parametrize("name", DEFAULT_ORDER)
 def test_until_stops_after_a_control(name):
     fields = {"top_k": 3, "temperature": 0.5, "repetition_penalty": 2.0, "min_p": 0.1}
     fields |= {"logit_bias": {2: 3.0}, "top_p": 0.9, "seed": 3}
     batch = pair(fields, {"presence_penalty": 1.0})
-    order = DEFAULT[: DEFAULT.index(name) + 1]
+    order = DEFAULT_ORDER[: DEFAULT_ORDER.index(name) + 1]
     assert_array_equal(lc.Chain()(LOGITS, batch, until=name), lc.Chain(order)(LOGITS, batch))
 
 
@@ -498,14 +538,14 @@ def test_a_callable_may_spoil_a_row(spoil, reason, order):
     chain = lc.Chain([spoils if name == "spoils" else name for name in order])
     batch = pair({"temperature": 0.5, "top_p": 0.5})
     for call in (chain, chain.sample):
-        with pytest.raises(ValueError, match=f"^logits: row 1, {reason}$"):
+        with pytest.raises(ValueError, match=f"^logits: row 1, {reason} after spoils$"):
             call(LOGITS, batch)
     tokens = chain.sample(LOGITS, batch, on_invalid="mark")
     assert tokens.tolist() == [1, -1]
-    assert batch.status == ["ok", reason]
+    assert batch.status == ["ok", f"{reason} after spoils"]
 
 
-# ---- rows that are not fit to use
+# ---- invalid rows
 
 
 def spoiled(reason):
@@ -565,7 +605,7 @@ def test_every_row_may_be_marked_each_for_its_own_reason():
 
 def test_a_row_that_its_bias_empties():
     banned = {"logit_bias": dict.fromkeys(range(4), -np.inf)}
-    batch, reason = pair({"seed": 7}, banned), "no finite logit is left"
+    batch, reason = pair({"seed": 7}, banned), "no finite logit is left after logit_bias"
     for call in (lc.Chain(), lc.Chain().sample):
         with pytest.raises(ValueError, match=f"^logits: row 1, {reason}$"):
             call(LOGITS, batch)
@@ -578,7 +618,7 @@ def test_a_bias_may_ban_all_that_was_left():
     logits = np.array([[1.0, -np.inf, -np.inf, 0.0]] * 2, np.float32)
     batch = pair(None, {"logit_bias": {0: -np.inf, 3: -np.inf, 1: 5.0}})
     assert lc.Chain(on_invalid="mark").sample(logits, batch)[1] == -1
-    assert batch.status[1] == "no finite logit is left"
+    assert batch.status[1] == "no finite logit is left after logit_bias"
 
 
 def test_the_first_reason_stays():

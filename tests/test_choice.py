@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 
 import logitchain as lc
 import strategies
@@ -226,6 +227,39 @@ def test_top_logprobs_ask_for_logprobs_too_and_nothing_else_does():
     assert choice.response()["logprobs"] is None
 
 
+def test_how_many_tokens_an_entry_lists_is_the_callers_to_say():
+    vocabulary = [b"%d" % token for token in range(99)]
+    top = np.arange(99), -np.arange(99.0)
+    for limit, listed in ((None, 2), (0, 0), (1, 1), (50, 50), (10**6, 99)):
+        params = lc.Params(logprobs=True, top_logprobs=2)
+        choice = lc.Choice(params, vocabulary.__getitem__, seed=7, top_logprobs=limit)
+        choice.append(5, -1.0, top)
+        (entry,) = choice.logprobs["content"]
+        assert [x["token"] for x in entry["top_logprobs"]] == [str(i) for i in range(listed)]
+    choice = lc.Choice(lc.Params(), vocabulary.__getitem__, seed=7, top_logprobs=30)
+    choice.append(5, -1.0, top)
+    assert len(choice.logprobs["content"][0]["top_logprobs"]) == 30
+    for limit in (-1, 1.0, True):
+        with pytest.raises((TypeError, ValueError), match=r"^top_logprobs must be "):
+            lc.Choice(lc.Params(), vocabulary.__getitem__, seed=7, top_logprobs=limit)
+
+
+def test_numbers_of_numpy_are_log_probabilities():
+    for logprob in (bfloat16(-0.5), np.float16(-0.5), np.array(-0.5), np.array(-0.5, bfloat16)):
+        choice = choice_of(logprobs=True, top_logprobs=1)
+        choice.append(np.array(1), logprob, ([np.array(2)], [logprob]))
+        (entry,) = choice.logprobs["content"]
+        assert entry["logprob"] == entry["top_logprobs"][0]["logprob"] == -0.5
+        assert type(entry["logprob"]) is float
+
+
+def test_a_long_token_id_is_no_trouble():
+    choice = lc.Choice(lc.Params(max_tokens=1), lambda token: b"x", seed=7)
+    choice.append(1)
+    with pytest.raises(ValueError, match=r"^token an integer of .* comes after the end"):
+        choice.append(10**5000)
+
+
 def test_what_a_chain_samples_goes_in_as_it_is():
     logits = np.random.default_rng(5).normal(0, 2, (3, len(WORDS))).astype(np.float32)
     logits[1, 2:] = -np.inf
@@ -261,6 +295,10 @@ def test_what_a_chain_samples_goes_in_as_it_is():
         ((1, -1.0, ([], [], [])), ValueError, r"top must be (ids, logprobs) of one length, not"),
         ((1, -1.0, ([1], [np.nan])), ValueError, r"logprob must be in [-inf, inf), not nan"),
         ((1, -1.0, ([9], [-1.0])), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
+        ((1, -1.0, (["1"], [-1.0])), TypeError, r"a token id in top must be an integer"),
+        ((1, -1.0, ([1.0], [-1.0])), TypeError, r"a token id in top must be an integer"),
+        ((1, -1.0, ([True], [-1.0])), TypeError, r"a token id in top must be an integer"),
+        ((1, -1.0, ([1], ["x"])), TypeError, r"logprob must be a number in [-inf, inf), not 'x'"),
         ((9, -1.0), TypeError, r"token_bytes(9) must be bytes, not 'no bytes'"),
     ],
 )

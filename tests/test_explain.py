@@ -10,9 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain.chain import DEFAULT, PRESETS
+from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.explain import BEST
-from logitchain.plan import MASKS
+from logitchain.presets import MASKS
+from test_chain import masks
 
 VOCAB = 24
 LOGITS = np.array([[2.0, 1.0, 0.5, 0.0, -np.inf, -1.0]], np.float32)
@@ -49,30 +50,50 @@ requests = st.builds(
     xtc_threshold=st.sampled_from((0.0, 0.05, 0.2)),
     repetition_penalty=strategies.VALUES["repetition_penalty"],
     logit_bias=strategies.biases(VOCAB),
+    **masks(VOCAB),
     seed=st.integers(0, 2**64 - 1),
 )
+
+
+def quiet(rows, batch):
+    rows -= 0.0
 
 
 @pytest.mark.parametrize("name", ["default", *PRESETS])
 @given(data=st.data())
 def test_an_explanation_agrees_with_itself_and_with_the_chain(name, data):
-    chain = lc.Chain() if name == "default" else lc.Chain.preset(name)
+    order = list(PRESETS.get(name, DEFAULT_ORDER))
+    if data.draw(st.booleans()):
+        order.insert(data.draw(st.integers(0, len(order))), quiet)
+    chain = lc.Chain(order)
     batch = lc.Batch(VOCAB)
     for _ in range(data.draw(st.integers(1, 3))):
         batch.add(data.draw(requests), data.draw(strategies.tokens(VOCAB)), [1, 2])
     logits = np.stack([data.draw(strategies.rows(VOCAB, VOCAB)) for _ in batch.rows])
-    if -1 in chain.sample(logits, batch, on_invalid="mark"):
-        with pytest.raises(ValueError, match=r"^logits: row \d+, no finite logit is left$"):
-            chain.explain(logits, batch, batch.rows[0])
-        return
-    processed, tokens = chain(logits, batch), chain.sample(logits, batch)
+    for r in range(len(batch)):
+        if data.draw(st.integers(0, 3)) == 0:
+            logits[r, data.draw(st.integers(0, VOCAB - 1))] = data.draw(
+                st.sampled_from([np.nan, np.inf])
+            )
+    processed = chain(logits, batch, on_invalid="mark")
+    tokens = chain.sample(logits, batch, on_invalid="mark")
+    status = batch.status
     r = data.draw(st.integers(0, len(batch) - 1))
+    if status[r].startswith("token"):
+        with pytest.raises(ValueError, match=f"^logits: row {r}, {status[r]}$"):
+            chain.explain(logits, batch, batch.rows[r])
+        return
     ours = chain.explain(logits, batch, batch.rows[r])
-    assert (ours.row, ours.token) == (batch.rows[r], tokens[r])
+    assert batch.status is status
+    assert (ours.row, ours.token, ours.status) == (batch.rows[r], tokens[r], status[r])
     assert (ours.seed, ours.position) == (batch.seed(batch.rows[r]), 2)
     params, names = batch.params(batch.rows[r]), [step.name for step in chain.steps]
     off = {name for name in MASKS if name == "token_bitmask" or not getattr(params, name)}
-    assert [stage.name for stage in ours.stages] == ["logits", *[n for n in names if n not in off]]
+    shown = [stage.name for stage in ours.stages]
+    if ours.token < 0:
+        assert ours.status == f"no finite logit is left after {shown[-1]}"
+        names = names[: names.index(shown[-1]) + 1]
+    assert shown == ["logits", *[n for n in names if n not in off]]
     assert_array_equal(ours.stages[0].logits, logits[r])
     assert_array_equal(ours.stages[-1].logits, processed[r])
     check_stages(ours)
@@ -90,13 +111,16 @@ def check_stages(ours):
     )
     for before, stage in zip(ours.stages, ours.stages[1:], strict=False):
         assert stage.before is before
-        assert stage.kept == np.isfinite(stage.logits).sum() == stage.left.sum() > 0
+        assert stage.kept == np.isfinite(stage.logits).sum() == stage.left.sum()
+        assert (stage.kept == 0) == (stage is ours.stages[-1] and ours.token < 0)
         gone += stage.removed.size
         assert stage.kept + gone == first.logits.size
         assert_array_equal(stage.removed, np.flatnonzero(before.left & ~stage.left))
         assert_allclose(stage.removed_mass, before.probs[stage.removed].sum(), atol=1e-12)
         assert stage.changed == (not np.array_equal(stage.logits, before.logits))
-    for stage in ours.stages:
+    if ours.token < 0:
+        check_empty(ours.stages[-1])
+    for stage in ours.stages[: len(ours.stages) - (ours.token < 0)]:
         assert_allclose(stage.probs.sum(), 1)
         assert_array_equal(stage.probs[~stage.left], 0)
         q = np.exp(lc.logprobs(stage.logits).astype(np.float64))
@@ -106,6 +130,12 @@ def check_stages(ours):
         assert len(best) == min(BEST, stage.kept)
         assert [i for i, _ in best] == lc.top_logprobs(stage.logits, len(best))[0].tolist()
         assert [q for _, q in best] == [stage.probs[i] for i, _ in best]
+
+
+def check_empty(stage):
+    assert (stage.kept, stage.entropy, stage.best(), stage.changed) == (0, 0.0, [], True)
+    assert_array_equal(stage.probs, np.zeros(VOCAB))
+    assert_allclose(stage.removed_mass, 1)
 
 
 def check_fates(ours):
@@ -194,17 +224,125 @@ def test_a_stage_keeps_its_own_logits():
     assert_array_equal(stages["top_k"], [4, *[-np.inf] * 5])
 
 
-@pytest.mark.parametrize("token", [-1, 6, 10**20])
+@pytest.mark.parametrize("token", [-1, 6, 10**20, np.int64(-1), np.uint64(6)])
 def test_a_fate_is_that_of_a_token(token):
     with pytest.raises(ValueError, match=r"^token must be in \[0, 6\), not "):
         explain().fate(token)
 
 
-@pytest.mark.parametrize("row", [7, -1, None, "0", [0], 0.0])
+@pytest.mark.parametrize(
+    "token", [1.5, 1.0, True, False, np.True_, "a", "1", None, [1], np.array([1]), np.float32(1)]
+)
+def test_a_fate_is_that_of_an_integer(token):
+    with pytest.raises(TypeError, match=r"^token must be an integer in \[0, 6\), not "):
+        explain().fate(token)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8, np.int16])
+def test_a_token_is_any_integer(kind):
+    assert explain(top_k=1).fate(kind(0)) == "picked"
+    assert explain(top_k=1).fate(kind(5)) == "removed by top_k"
+
+
+@pytest.mark.parametrize("decode", ["words", 5, WORDS, {}])
+def test_decode_is_a_callable(decode):
+    with pytest.raises(TypeError, match=r"^decode must be callable, not "):
+        explain(decode=decode)
+
+
+@pytest.mark.parametrize(
+    "row", [7, -1, None, "0", [0], 0.0, True, False, np.True_, 2**70, np.array([0]), np.float64(0)]
+)
 def test_an_explanation_is_of_a_row(row):
     batch, _ = six()
     with pytest.raises(ValueError, match="row must be one of the batch's 1 rows, not "):
         lc.Chain().explain(LOGITS, batch, row)
+
+
+# ---- rows without a token
+
+
+def no_positive(rows, batch):
+    rows[rows >= 0] = -np.inf
+
+
+EMPTIED = {
+    "banned_tokens": (None, {"allowed_tokens": [1], "banned_tokens": [1]}, 1),
+    "logit_bias": (None, {"allowed_tokens": [1], "logit_bias": {1: -np.inf}}, 1),
+    "allowed_tokens": (None, {"allowed_tokens": [4]}, 5),
+    "bad_words": (("top_k", "bad_words", "top_p"), {"top_k": 1, "bad_words": [[0]]}, 1),
+    "no_positive": (("top_k", no_positive, "temperature"), {"top_k": 2}, 2),
+}
+
+
+@pytest.mark.parametrize("policy", ["raise", "mark"])
+@pytest.mark.parametrize(("name", "case"), EMPTIED.items(), ids=EMPTIED)
+def test_error_status_and_explanation_name_the_control_that_empties_a_row(name, case, policy):
+    order, fields, before = case
+    chain = lc.Chain(order or DEFAULT_ORDER, on_invalid=policy)
+    batch, row = six(seed=5, min_p=0.1, **fields)
+    reason = f"no finite logit is left after {name}"
+    for call in (chain, chain.sample, chain.sample_with_logprobs):
+        with pytest.raises(ValueError, match=f"^logits: row 0, {reason}$"):
+            call(LOGITS, batch, on_invalid="raise")
+        call(LOGITS, batch, on_invalid="mark")
+        assert batch.status == [reason]
+    for drafts in ([[]], [[0, 1]]):
+        logits = np.repeat(LOGITS, 1 + len(drafts[0]), axis=0)
+        with pytest.raises(ValueError, match=f"^logits: row 0, {reason}$"):
+            chain.verify(logits, batch, drafts, on_invalid="raise")
+        assert [
+            tokens.tolist() for tokens in chain.verify(logits, batch, drafts, on_invalid="mark")
+        ] == [[-1]]
+        assert batch.status == [reason]
+    ours = chain.explain(LOGITS, batch, row)
+    assert (ours.token, ours.status, ours.stages[-1].name) == (-1, reason, name)
+    assert [stage.kept for stage in ours.stages[-2:]] == [before, 0]
+    assert {ours.fate(token) for token in np.flatnonzero(ours.stages[-2].left)} == {
+        f"removed by {name}"
+    }
+    assert ours.ignored == (() if order is None else ("min_p",))
+    lines = str(ours).splitlines()
+    assert f"row 0, position 1, seed 5: no token, {reason}" in lines
+    (line,) = [line for line in lines if line.split()[:1] == [name]]
+    assert line.split()[-3:] == ["0", "100.00%", "0.00"]
+
+
+def test_a_callable_that_writes_nan_is_explained():
+    def spoil(rows, batch):
+        rows[0, 3] = np.nan
+
+    ours = explain(lc.Chain(("top_k", spoil, "top_p")), top_k=3, top_p=0.5)
+    assert [stage.name for stage in ours.stages] == ["logits", "top_k", "spoil"]
+    assert (ours.token, ours.stages[-1].kept) == (-1, 0)
+    assert ours.status == "token 3 is nan after spoil"
+    assert str(ours).endswith("no token, token 3 is nan after spoil")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "order", [DEFAULT_ORDER, ("top_k", quiet, "top_p"), (quiet, "temperature")]
+)
+def test_other_rows_do_not_matter_to_an_explanation(value, order):
+    batch = lc.Batch(6)
+    rows = batch.add(lc.Params(n=3, seed=5, top_k=3, top_p=0.9))
+    logits = np.repeat(LOGITS, 3, axis=0)
+    chain = lc.Chain(order)
+    expected = str(chain.explain(logits, batch, rows[1]))
+    logits[[0, 2]] = value
+    batch.status = status = ["ok", "of an earlier call", "ok"]
+    assert str(chain.explain(logits, batch, rows[1])) == expected
+    assert batch.status is status
+    assert status == ["ok", "of an earlier call", "ok"]
+    with pytest.raises(ValueError, match=r"^logits: row 2, "):
+        chain.explain(logits, batch, rows[2])
+    assert batch.status is status
+
+
+def test_plot_draws_a_row_that_is_emptied(tmp_path):
+    ours = explain(allowed_tokens=[0, 1], banned_tokens=[0, 1], temperature=0.5)
+    ours.plot(tmp_path / "empty.png")
+    assert (colours(tmp_path / "empty.png") > 500).sum() >= 3
 
 
 @pytest.mark.parametrize("policy", ["raise", "mark"])
@@ -234,7 +372,7 @@ SHORT = ("temperature", "top_k")
 @pytest.mark.parametrize(
     ("order", "fields", "ignored"),
     [
-        (DEFAULT, BUSY | {"xtc_probability": 0.5, "frequency_penalty": 1.0}, ()),
+        (DEFAULT_ORDER, BUSY | {"xtc_probability": 0.5, "frequency_penalty": 1.0}, ()),
         (SHORT, {"temperature": 0.5, "top_k": 1}, ()),
         (SHORT, {"top_p": 0.5, "min_p": 0.1}, ("top_p", "min_p")),
         (

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 import logitchain as lc
 import strategies
-from logitchain.chain import DEFAULT
-from logitchain.params import DIALECTS
+from logitchain.chain import DEFAULT_ORDER
+from logitchain.dialects import DIALECTS
 
 VOCAB = 6
 
@@ -263,6 +263,8 @@ def check_params(params):
     assert isinstance(params, lc.Params)
     again = {name: getattr(params, name) for name in lc.FIELDS}
     assert lc.Params(**again) == params
+    if params.n < 100:
+        assert [sample.n for sample in params.samples()] == [1] * params.n
     assert all(type(again[name]) is float for name, f in lc.FIELDS.items() if type(f.off) is float)
 
 
@@ -287,10 +289,11 @@ def bodies(draw):
     body=mostly(st.one_of(requests, bodies())),
     dialect=mostly(dialects),
     passthrough=mostly(st.sampled_from(((), ("x",), ["x"]))),
+    eos_token=mostly(ids),
 )
-def test_from_request(body, dialect, passthrough):
-    names = {"dialect", "passthrough", "request body"}
-    kwargs = {"dialect": dialect, "passthrough": passthrough}
+def test_from_request(body, dialect, passthrough, eos_token):
+    names = {"dialect", "passthrough", "eos_token", "request body"}
+    kwargs = {"dialect": dialect, "passthrough": passthrough, "eos_token": eos_token}
     params = outcome(lc.Params.from_request, names, body, **kwargs)
     if params is not None:
         check_params(params)
@@ -371,9 +374,9 @@ one_row = st.fixed_dictionaries(
 ).map(lambda fields: lc.Params(**fields))
 entries = mostly(
     st.one_of(
-        st.sampled_from(DEFAULT),
+        st.sampled_from(DEFAULT_ORDER),
         st.tuples(
-            st.sampled_from(DEFAULT),
+            st.sampled_from(DEFAULT_ORDER),
             st.dictionaries(
                 st.sampled_from(("ties", "scope", "window", "protected", "protected_ids", "x")),
                 anything,
@@ -392,7 +395,7 @@ OPTIONS = {"ties", "scope", "window", "protected", "protected_ids", "x", "argume
 def test_a_chain_of_anything(order, policy):
     names = {"order", "control", "on_invalid", *OPTIONS}
     chain = outcome(lc.Chain, names, order, on_invalid=policy)
-    if chain is None or any(step.name not in DEFAULT for step in chain.steps):
+    if chain is None or any(step.name not in DEFAULT_ORDER for step in chain.steps):
         return
     batch = lc.Batch(VOCAB)
     batch.add(lc.Params(top_k=3, frequency_penalty=1.0, xtc_probability=1, xtc_threshold=0.1), [1])
@@ -431,7 +434,7 @@ def test_a_chain_over_anything(preset, data):
         "dtype": data.draw(mostly(st.none(), 9)),
     }
     more = {
-        "until": data.draw(mostly(st.sampled_from((None, *DEFAULT)), 9)),
+        "until": data.draw(mostly(st.sampled_from((None, *DEFAULT_ORDER)), 9)),
         "out": data.draw(mostly(st.none(), 9)),
     }
     names = {"logits", "vocabulary", "row", *arguments, *more}
@@ -439,8 +442,10 @@ def test_a_chain_over_anything(preset, data):
     result = outcome(chain, names, given, **arguments, **more)
     one = {"batch": arguments["batch"], "row": data.draw(mostly(handles))}
     explanation = outcome(chain.explain, names, given, **one)
-    if explanation is not None:
+    if explanation is not None and explanation.token >= 0:
         assert explanation.fate(explanation.token) == "picked"
+    elif explanation is not None:
+        assert explanation.status.startswith("no finite logit is left after ")
     if tokens is None and result is None:
         return
     x = np.atleast_2d(as_float32(given, arguments["dtype"]))

@@ -318,6 +318,65 @@ def test_xtc_is_applied_as_often_as_its_probability_says():
     assert abs(changed.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 4000)
 
 
+@pytest.mark.parametrize("position", [0, 5])
+def test_xtc_is_applied_if_the_coin_is_below_the_probability(position):
+    coin = lc.uniform(7, position, 2, 0)
+    for probability, kept in ((coin, 2), (np.nextafter(coin, 1), 1)):
+        ours = lc.xtc(np.zeros(2), 0.1, probability, seed=7, position=position)
+        assert finite(ours).sum() == kept
+
+
+@pytest.mark.parametrize(
+    ("protected", "ids", "left"),
+    [
+        ("skip", [], [2, 3]),
+        ("skip", [1], [0, 1, 2, 3]),
+        ("skip", [2, 3], [2, 3]),  # these would not go
+        ("exempt", [1], [1, 2, 3]),
+        ("exempt", [2], [2, 3]),
+        ("exclude", [0], [0, 2, 3]),
+        ("exclude", [2], [1, 2, 3]),
+    ],
+)
+def test_what_becomes_of_protected_tokens(protected, ids, left):
+    row = np.log([0.4, 0.3, 0.2, 0.1])
+    given = {"protected": protected, "protected_ids": ids}
+    ours = lc.xtc(row, 0.15, 1.0, seed=0, position=0, **given)
+    assert_array_equal(np.flatnonzero(finite(ours)), left)
+
+
+def test_at_a_threshold_of_0_every_finite_token_is_a_top_choice():
+    lowest = -np.finfo(np.float32).max
+    row = np.array([lowest, -np.inf, lowest, -lowest, 0.0], np.float32)
+    ours = lc.xtc(row, 0.0, 1.0, seed=0, position=0)
+    assert_array_equal(np.flatnonzero(finite(ours)), [2])
+    skipped = lc.xtc(row, 0.0, 1.0, seed=0, position=0, protected_ids=[0])
+    assert_array_equal(skipped, row)
+
+
+@pytest.mark.parametrize("t", [0.7, 1.3, 3.0, 2.0**-19.5])
+def test_a_temperature_divides_as_float64_does_nearly_always(t):
+    row = np.random.default_rng(4).normal(0, 10, 2000).astype(np.float32)
+    assert (lc.temperature(row, t) != (row / np.float64(t)).astype(np.float32)).sum() <= 2
+
+
+@pytest.mark.parametrize("name", ["repetition_penalty", "presence_penalty", "frequency_penalty"])
+def test_a_penalty_skips_what_is_outside_the_vocabulary_and_nothing_else(name):
+    ours = getattr(lc, name)(np.full(4, 3.0), 1.5, [-1, 0, 3, 4, 2**63 - 1, -(2**63)])
+    assert_array_equal(np.flatnonzero(ours != 3), [0, 3])
+
+
+@pytest.mark.parametrize(("parts", "is_reached"), [(0.5, True), (1.5, False)])
+def test_a_probability_is_reached_within_a_slack(parts, is_reached):
+    """The slack is 2**-20 of a threshold, or of all the mass."""
+    row = np.log(np.array([0.6, 0.4], np.float32))
+    q, slack = reference.probs(row.astype(np.float64)), parts * 2.0**-20
+    assert finite(lc.min_p(row, q[1] / q[0] * (1 + slack)))[1] == is_reached
+    excluded = lc.xtc(row, q[1] * (1 + slack), 1.0, seed=0, position=0)
+    assert finite(excluded)[0] == (not is_reached)
+    assert finite(lc.top_p(row, q[0] + slack))[1] == (not is_reached)
+
+
 @given(data=st.data())
 def test_ties_all_keeps_the_whole_tie(data):
     row = np.round(data.draw(strategies.rows()).clip(-50, 50))

@@ -10,9 +10,9 @@ import pytest
 import logitchain as lc
 import reference
 import test_laws
-from logitchain.chain import DEFAULT, PRESETS
-from logitchain.params import DIALECTS
-from logitchain.plan import MASKS
+from logitchain.chain import DEFAULT_ORDER, PRESETS
+from logitchain.dialects import DIALECTS
+from logitchain.presets import MASKS
 
 ROOT = Path(__file__).parent.parent
 PROSE = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -47,8 +47,8 @@ def test_the_fields_table_is_the_code():
     }
     expected = {
         name: (
-            field.interval,
-            field.domain if field.domain != field.interval else "",
+            field.range,
+            field.domain if field.domain != field.range else "",
             repr(field.off),
         )
         for name, field in lc.FIELDS.items()
@@ -56,7 +56,7 @@ def test_the_fields_table_is_the_code():
     assert ours == expected
 
 
-@pytest.mark.parametrize("control", DEFAULT)
+@pytest.mark.parametrize("control", DEFAULT_ORDER)
 def test_every_control_has_a_definition_laws_and_a_heading(control):
     assert callable(getattr(reference, control))
     assert f"\n## {control}\n" in CONTROLS_MD
@@ -69,8 +69,12 @@ def test_every_control_has_a_definition_laws_and_a_heading(control):
 
 def test_presets_and_dialects_are_documented():
     assert all(f"`{name}`" in CONTROLS_MD or f"{name}:" in CONTROLS_MD for name in PRESETS)
-    spellings = {key for dialect in DIALECTS.values() for key in dialect}
-    assert not [key for key in spellings if f"`{key}`" not in CONTROLS_MD]
+    page = (ROOT / "docs/dialects.md").read_text()
+    sections = {text.split()[0].strip(","): text for text in page.split("\n## ")[1:]}
+    assert sections.keys() == DIALECTS.keys()
+    for dialect, rules in DIALECTS.items():
+        named = set(re.findall(r"`([\w.]+)`", sections[dialect]))
+        assert not rules.keys() - named, dialect
 
 
 def test_every_public_name_is_documented_with_an_example():
@@ -90,6 +94,51 @@ def test_the_library_prints_nothing_and_keeps_no_state():
         ]
         assert "print" not in calls or path.name == "__main__.py", path
         assert not [n for n in ast.walk(tree) if isinstance(n, ast.Global)], path
+
+
+#: What the modules of a folder import of the package; an engine or a test may import anything.
+MAY_IMPORT = {
+    "numeric": {"numeric"},
+    "inputs": {"inputs", "numeric", "params"},
+    "controls": {"controls", "inputs", "numeric", "params", "rng"},
+    "fused": {"fused", "controls", "inputs", "numeric", "logprobs", "sample"},
+    "response": {"response", "inputs", "params", "chain"},
+}
+
+
+def imported(path):
+    """The modules of the package that a file imports, without those for type checkers only."""
+    here = path.relative_to(ROOT / "src").with_suffix("").parts
+    tree = ast.parse(path.read_text())
+    for_types = [
+        n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)
+    ]
+    skipped = {id(n) for block in for_types for n in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in skipped:
+            base = here[: len(here) - node.level]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (".".join([*base, name]) for name in names)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_go_one_way(folder):
+    for path in (ROOT / "src/logitchain" / folder).glob("*.py"):
+        tops = {name.split(".")[1] for name in imported(path)}
+        assert tops <= MAY_IMPORT[folder], path
+
+
+def test_no_modules_import_each_other():
+    graph = {}
+    for path in (ROOT / "src/logitchain").rglob("*.py"):
+        parts = path.relative_to(ROOT / "src").with_suffix("").parts
+        graph[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = set(imported(path))
+    reached = {name: set(found) for name, found in graph.items()}
+    for middle in graph:
+        for found in reached.values():
+            if middle in found:
+                found |= reached[middle]
+    assert not [name for name, found in reached.items() if name in found]
 
 
 def test_nothing_generated_is_tracked():

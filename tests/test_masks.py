@@ -1,7 +1,7 @@
 """The controls that mask: what each removes, and nothing else."""
 
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from numpy.testing import assert_array_equal
 import logitchain as lc
 import reference
 import strategies
-from logitchain import jit
-from logitchain.controls.bans import ban, ban_phrases, ban_repeats
+from logitchain.controls.bad_words import ban_phrases
+from logitchain.controls.banned_tokens import ban
+from logitchain.controls.no_repeat_ngram import ban_repeats
+from logitchain.numeric import compile as jit
 from test_rows import OnlyDLPack
 
 VOCABS = (1, 5, 31, 32, 33, 63, 64, 65, 130) if jit.INTERPRETED else (1, 5, 32, 33, 64, 65, 700)
@@ -91,6 +93,15 @@ def test_no_repeat_ngram(data, logits):
     alike(logits, lambda: lc.no_repeat_ngram(logits, sizes, lists), definition)
 
 
+def test_no_repeat_ngram_on_every_short_history_of_two_tokens():
+    """Most such n-grams overlap themselves, so the search often continues in the middle of one."""
+    row = np.zeros(3)
+    for length, n in product(range(8), range(1, 5)):
+        for tokens in product(range(2), repeat=length):
+            ours = lc.no_repeat_ngram(row, n, tokens)
+            assert_array_equal(ours, reference.no_repeat_ngram(row, n, tokens), f"{n} {tokens}")
+
+
 @given(data=st.data(), logits=matrices())
 def test_bad_words(data, logits):
     few = min(3, logits.shape[1])
@@ -108,6 +119,11 @@ def test_bad_words(data, logits):
             lambda: lc.bad_words(logits, each, lists[0]),
             lambda row, r: reference.bad_words(row, each[r], lists[0]),
         )
+
+
+def test_a_bad_word_bans_its_own_last_token_alone():
+    ours = lc.bad_words(np.zeros(5), [[0, 1], [2, 3], [0, 4]], [0])
+    assert_array_equal(np.flatnonzero(ours == 0), [0, 2, 3])
 
 
 @given(data=st.data(), logits=matrices())
@@ -155,6 +171,12 @@ def test_bits_beyond_the_vocabulary_are_ignored():
     assert_array_equal(np.flatnonzero(lc.token_bitmask(row, mask) == 0), [32])
 
 
+@pytest.mark.parametrize("vocab", [1, 31, 32, 64])
+def test_a_mask_that_ends_with_the_vocabulary_or_later_has_no_tail(vocab):
+    mask = np.full(-(-vocab // 32), -1, np.int32)
+    assert_array_equal(lc.token_bitmask(np.zeros(vocab), mask, tail="error"), np.zeros(vocab))
+
+
 def test_masks_as_grammar_libraries_hand_them_over():
     mask = np.full((2, 2), -1, np.int32)  # one per row, of a matrix that is not contiguous
     mask[0, 0] = 2**31 - 1
@@ -183,9 +205,10 @@ def test_a_mask_of_no_words_is_all_tail():
     assert_array_equal(lc.Chain()(np.zeros(40), batch), np.zeros(40))
     assert_array_equal(lc.token_bitmask(np.zeros((2, 40)), none, tail="keep"), np.zeros((2, 40)))
     batch.set_mask(row, none)
-    for call in (lambda: lc.Chain()(np.zeros(40), batch), lambda: lc.token_bitmask([0.0], none)):
-        with pytest.raises(ValueError, match=r"^logits: .*no finite logit is left$"):
-            call()
+    with pytest.raises(ValueError, match=r"^logits: row 0, no .* is left after token_bitmask$"):
+        lc.Chain()(np.zeros(40), batch)
+    with pytest.raises(ValueError, match=r"^logits: no finite logit is left$"):
+        lc.token_bitmask([0.0], none)
 
 
 MASK = np.array([-1, -1], np.int32)
@@ -273,19 +296,40 @@ def test_the_tail_of_a_short_mask():
 
 @pytest.mark.parametrize("mask", [np.zeros((1, 3), np.int32), np.zeros(3), [1, 2], 5, "mask"])
 def test_a_batch_wants_words(mask):
-    with pytest.raises(TypeError, match=r"^mask must be "):
+    with pytest.raises(TypeError, match=r"^mask must be int32 or uint32 words"):
         masked(mask)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (), (1, 1, 3), (0, 3), (1, 4008)])
+def test_a_mask_of_another_shape_is_refused_with_its_shape(shape):
+    text = f"mask must be int32 or uint32 words of shape (words,), not int32 {shape}"
+    with pytest.raises(TypeError, match=f"^{re.escape(text)}$"):
+        masked(np.zeros(shape, np.int32))
 
 
 def test_a_row_left_with_no_token_is_reported_and_not_drawn():
     batch, _, _ = masked(np.array([2, 0, 0], np.int32), banned_tokens=[1])
     logits = np.zeros((2, 70), np.float32)
-    with pytest.raises(ValueError, match=r"^logits: row 1, no finite logit is left$"):
+    reason = "no finite logit is left after banned_tokens"
+    with pytest.raises(ValueError, match=f"^logits: row 1, {reason}$"):
         lc.Chain().sample(logits, batch)
     tokens = lc.Chain(on_invalid="mark").sample(logits, batch)
     assert tokens[0] >= 0
     assert tokens[1] == -1
-    assert batch.status == ["ok", "no finite logit is left"]
+    assert batch.status == ["ok", reason]
+
+
+@pytest.mark.parametrize("cleared", [3, 64, 129], ids=["in a block", "at its start", "in the rest"])
+def test_a_mask_after_another_control_removes_what_its_bits_say(cleared):
+    """The first 64 tokens, or the second, are all allowed."""
+    mask = np.full(5, -1, np.int32)
+    mask[cleared // 32] ^= 1 << cleared % 32
+    batch = lc.Batch(130)
+    (row,) = batch.add(lc.Params(temperature=0.5))
+    batch.set_mask(row, mask)
+    left = lc.Chain(("temperature", "token_bitmask"))(np.ones((1, 130)), batch)[0]
+    assert_array_equal(np.flatnonzero(left == -np.inf), [cleared])
+    assert_array_equal(np.flatnonzero(left == 2), np.delete(np.arange(130), cleared))
 
 
 def test_ends_are_banned_for_as_long_as_the_request_says():

@@ -1,14 +1,18 @@
 """The fields of a request: the table, the check of a value, the parser of a request body."""
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 import logitchain as lc
-from logitchain.params import DIALECTS, NOT_SAMPLING
+from logitchain.dialects import DIALECTS, NOT_SAMPLING
+from logitchain.params import Bias, Phrases, Seeds, StopPhrases, TokenIds, real_number
 
 INF = math.inf
 ABOVE_ONE = math.nextafter(1, 2)
@@ -28,7 +32,7 @@ REALS = {
 }
 INTEGERS = {
     "top_k": ("[0, vocab_size]", (0, 1, 2**40), (-1, -(10**400))),
-    "n": ("[1, inf)", (1, 2, 10**6), (0, -1)),
+    "n": ("[1, 1048576]", (1, 2, 2**20), (0, -1, 2**20 + 1)),
     "max_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
@@ -65,7 +69,7 @@ def test_off_is_the_default(name):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_table_says_the_range(name):
     field = lc.FIELDS[name]
-    assert field.interval == NUMBERS[name][0]
+    assert field.range == NUMBERS[name][0]
     assert field.integer == (name in INTEGERS and field.off is not None)
 
 
@@ -125,13 +129,45 @@ def test_numpy_integers_are_numbers(name, kind):
     assert type(stored) is (int if name in INTEGERS else float)
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, bfloat16])
 def test_numpy_floats_are_numbers_and_shown_as_plain_ones(kind):
     assert type(lc.Params(min_p=kind(0.5)).min_p) is float
     with pytest.raises(
         ValueError, match=r"^min_p must be in \[0, 1\], not (np\.longdouble\(')?1\.5"
     ):
         lc.Params(min_p=kind(1.5))
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, *TOKENS])
+def test_a_time_difference_is_no_number(name):
+    for value in (np.timedelta64(1), np.timedelta64(1, "ns"), np.array(1, "m8[ns]")):
+        with pytest.raises(TypeError, match=rf"^{name} must be "):
+            lc.Params(**{name: value})
+
+
+def test_an_array_without_dimensions_is_a_number():
+    assert lc.Params(min_p=np.array(0.5), top_k=np.array(5)) == lc.Params(min_p=0.5, top_k=5)
+    assert lc.Params(logprobs=np.array(True)).logprobs is True
+    with pytest.raises(TypeError, match=r"^top_k must be an integer"):
+        lc.Params(top_k=np.array(5.0))
+
+
+@pytest.mark.parametrize("name", ["seed", *TOKENS])
+def test_integers_of_numpy_are_integers_in_lists_as_well(name):
+    for value in ([np.int64(5)], (np.uint8(5),), [np.array(5)], np.array(5), np.uint64(5)):
+        assert getattr(lc.Params(**{name: value}), name) in ((5,), 5)
+    for value in ([np.float64(5)], [np.bool_(True)], [np.array(5.0)], [bfloat16(5)]):
+        with pytest.raises(TypeError, match=rf"^{name} must be an integer"):
+            lc.Params(**{name: value})
+
+
+def test_a_masked_array_is_no_value():
+    masked = np.ma.array([1, 2], mask=[False, True])
+    for name in ("seed", "temperature", "n", *TOKENS):
+        for value in (masked, [1, np.ma.masked], np.ma.masked):
+            with pytest.raises((TypeError, ValueError), match=f"^{name} must "):
+                lc.Params(**{name: value})
+    assert lc.Params(eos_token=np.ma.array([1, 2])).eos_token == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "seed", "max_tokens", "logit_bias"])
@@ -352,6 +388,172 @@ def test_equal_fields_make_equal_params():
     assert dataclasses.replace(lc.Params(seed=1, top_k=3), top_k=0) == lc.Params(seed=1)
 
 
+# ---- what has been checked is not checked again
+
+MANY = 49_152
+LARGE = {
+    "logit_bias": dict.fromkeys(range(MANY), -1.0),
+    "allowed_tokens": range(MANY),
+    "banned_tokens": range(1, MANY),
+    "eos_token": range(MANY),
+    "bad_words": [(token, token) for token in range(MANY)],
+    "stop": [str(token) for token in range(MANY)],
+    "seed": range(MANY),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_checked_value_is_taken_as_it_is(name):
+    value = list(LARGE[name]) if name == "seed" else LARGE[name]
+    params = lc.Params(**{name: value, "n": MANY})
+    stored = getattr(params, name)
+    assert getattr(dataclasses.replace(params, temperature=0.5), name) is stored
+    again = {**vars(params), "top_k": 5}
+    assert getattr(lc.Params(**again), name) is stored
+    samples = dataclasses.replace(params, n=2, seed=7).samples()
+    assert name == "seed" or all(getattr(sample, name) is stored for sample in samples)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_checked_value_is_a_plain_one_to_all_others(name):
+    small = {"logit_bias": {5: 1.0, 7: -INF}, "bad_words": ((5,), (7, 8)), "stop": ("a", "b")}
+    value = small.get(name, (5, 7))
+    params = lc.Params(**{name: value, "n": 2})
+    stored = getattr(params, name)
+    assert stored == value
+    assert repr(stored) == repr(value)
+    for twin in (
+        *(copy.copy(params), copy.deepcopy(params), pickle.loads(pickle.dumps(params))),
+        lc.Params(**{name: dataclasses.asdict(params)[name], "n": 2}),
+    ):
+        assert twin == params
+        assert type(getattr(twin, name)) is type(stored)
+    assert json.dumps({"x": stored}) == json.dumps({"x": value})
+
+
+def test_a_checked_bias_cannot_be_changed():
+    bias = lc.Params(logit_bias={5: 1.0}).logit_bias
+    for change in (
+        lambda: bias.__setitem__(5, math.nan),
+        lambda: bias.__delitem__(5),
+        lambda: bias.update({5: math.nan}),
+        lambda: bias.setdefault(6, math.nan),
+        lambda: bias.__ior__({6: math.nan}),
+        *(bias.clear, bias.popitem, lambda: bias.pop(5)),
+    ):
+        with pytest.raises(TypeError, match=r"^logit_bias cannot be changed"):
+            change()
+    assert bias == {5: 1.0}
+    assert type(bias | {6: 2.0}) is dict
+
+
+def test_no_checked_value_is_made_without_a_check():
+    for make in (
+        lambda: Bias({5: math.nan}),
+        lambda: Bias([(5, "x")]),
+        lambda: TokenIds([-1]),
+        lambda: Phrases([[]]),
+        lambda: StopPhrases([""]),
+        lambda: Seeds([2**64]),
+    ):
+        with pytest.raises((TypeError, ValueError), match="must be"):
+            make()
+
+
+# ---- one Params per sample
+
+
+@pytest.mark.parametrize("seed", [7, -1, 2**64 - 1, [3, 1, 2]])
+def test_samples_are_the_rows_of_the_batch_one_by_one(seed):
+    params = lc.Params(n=3, seed=seed, top_k=5, logit_bias={1: 2.0}, stop="x")
+    together, alone = lc.Batch(9), lc.Batch(9)
+    rows = together.add(params)
+    for row, sample in zip(rows, params.samples(), strict=True):
+        assert sample == dataclasses.replace(params, n=1, seed=together.seed(row))
+        (other,) = alone.add(sample)
+        assert alone.seed(other) == together.seed(row)
+
+
+def test_samples_without_a_seed_draw_one():
+    first, second = (lc.Params(n=3, min_p=0.5).samples() for _ in range(2))
+    seeds = [sample.seed for sample in first]
+    assert len({*seeds}) == 3
+    assert [sample.seed for sample in lc.Params(n=3, seed=seeds[0]).samples()] == seeds
+    assert first != second
+    (only,) = lc.Params().samples()
+    assert 0 <= only.seed < 2**53
+
+
+# ---- a subclass with fields of its own
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MyParams(lc.Params):
+    top_a: float = 0.0
+    lora: str | None = None
+    tags: list = dataclasses.field(default_factory=list)
+    temperature: float = 0.7
+    made: int = dataclasses.field(default=0, init=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "made", 1)
+
+
+@pytest.mark.parametrize("passthrough", [(), ("top_a",), ("top_a", "lora", "tags", "other")])
+def test_a_subclass_gets_its_fields_from_the_body(passthrough):
+    body = {"top_a": 0.5, "lora": "x", "tags": [1], "min_p": 0.1, "messages": [], "n": 2}
+    params = MyParams.from_request(body, passthrough=passthrough)
+    assert params == MyParams(top_a=0.5, lora="x", tags=[1], min_p=0.1, n=2)
+    assert params.temperature == 0.7
+    assert params.made == 1
+    # A dialect's rule of this name gives way: there it is a control that is not here.
+    assert MyParams.from_request({"top_a": 0.5}, dialect="koboldcpp").top_a == 0.5
+    assert MyParams.from_request({"top_a": None, "user": "u"}) == MyParams()
+
+
+def test_the_fields_of_a_subclass_are_not_lost():
+    params = MyParams(top_a=0.5, lora="x", seed=7, n=2)
+    assert dataclasses.replace(params, min_p=0.5).top_a == 0.5
+    for sample in params.samples():
+        assert type(sample) is MyParams
+        assert (sample.top_a, sample.lora, sample.made) == (0.5, "x", 1)
+    batch = lc.Batch(9)
+    assert all(batch.params(row) is params for row in batch.add(params))
+
+
+def test_the_fields_of_a_subclass_are_suggested():
+    for unknown, suggested in (("top-a", "top_a"), ("loar", "lora"), ("min-p", "min_p")):
+        with pytest.raises(ValueError, match=f"did you mean '{suggested}'"):
+            MyParams.from_request({unknown: 1})
+    with pytest.raises(ValueError, match="unknown field 'made'"):
+        MyParams.from_request({"made": 5})
+
+
+def test_a_subclass_keeps_the_checks_of_what_it_overrides():
+    with pytest.raises(ValueError, match=r"^temperature must be in \[0, inf\), not -1"):
+        MyParams(temperature=-1)
+    with pytest.raises(ValueError, match="field 'temperature': temperature must be in"):
+        MyParams.from_request({"temperature": -1})
+
+
+def test_a_field_of_a_subclass_may_be_required_and_checked():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Strict(lc.Params):
+        tenant: str
+        slack: float = dataclasses.field(
+            default=0.0, metadata={"check": lambda name, value: real_number(name, value, "[0, 1]")}
+        )
+
+    with pytest.raises(ValueError, match="the request body must have the field 'tenant'"):
+        Strict.from_request({})
+    with pytest.raises(ValueError, match=r"field 'slack': slack must be in \[0, 1\], not 2"):
+        Strict.from_request({"tenant": "t", "slack": 2})
+    with pytest.raises(TypeError, match="slack must be a number"):
+        Strict(tenant="t", slack="x")
+    assert Strict.from_request({"tenant": "t", "slack": 1}) == Strict(tenant="t", slack=1.0)
+
+
 # ---- from_request
 
 BODY = """
@@ -460,11 +662,20 @@ def test_an_unknown_field_is_an_error_with_a_suggestion(unknown, suggested):
     assert str(error.value) == expected
 
 
-@pytest.mark.parametrize("unknown", ["zzzzzzz", "", 5, None, ("a", 1)])
+@pytest.mark.parametrize(
+    "unknown", ["zzzzzzz", "input", "text", "length", "top_a", "typical_p", "", 5, None, ("a", 1)]
+)
 def test_an_unknown_field_like_no_other_is_an_error_too(unknown):
     with pytest.raises(ValueError, match="unknown field") as error:
         lc.Params.from_request({unknown: 1})
     assert str(error.value) == f"unknown field {unknown!r} in the request body"
+
+
+def test_the_name_of_an_unknown_field_is_not_repeated_without_end():
+    for unknown in ("x" * 10**6, 10**5000, ("x" * 10**6,)):
+        with pytest.raises(ValueError, match="unknown field") as error:
+            lc.Params.from_request({unknown: 1})
+        assert len(str(error.value)) < 600
 
 
 def test_passthrough_leaves_a_field_to_the_caller():
@@ -486,7 +697,7 @@ def test_passthrough_is_names(passthrough):
     [
         ("min_p", 1.5, "min_p must be in [0, 1], not 1.5"),
         ("top_k", -1, "top_k must be in [0, vocab_size], not -1"),
-        ("n", 0, "n must be in [1, inf), not 0"),
+        ("n", 0, "n must be in [1, 1048576], not 0"),
         ("top_p", True, "top_p must be a number in (0, 1], not True"),
         ("top_k", 3.0, "top_k must be an integer in [0, vocab_size], not 3.0"),
         ("temperature", "hot", "temperature must be a number in [0, inf), not 'hot'"),
@@ -517,54 +728,6 @@ def test_a_body_is_a_mapping(body):
 def test_a_dialect_is_known(dialect):
     with pytest.raises((TypeError, ValueError), match=r"^dialect must be one of openai, vllm, "):
         lc.Params.from_request({}, dialect=dialect)
-
-
-# dialect, spelling, value -> our field, value
-SPELLINGS = [
-    ("openai", "max_completion_tokens", 9, "max_tokens", 9),
-    ("vllm", "max_completion_tokens", 9, "max_tokens", 9),
-    ("vllm", "top_k", -1, "top_k", 0),
-    ("vllm", "top_k", 5, "top_k", 5),
-    ("vllm", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
-    ("vllm", "allowed_token_ids", [1, 2], "allowed_tokens", (1, 2)),
-    ("sglang", "max_new_tokens", 9, "max_tokens", 9),
-    ("sglang", "max_completion_tokens", 9, "max_tokens", 9),
-    ("sglang", "min_new_tokens", 9, "min_tokens", 9),
-    ("sglang", "top_k", -1, "top_k", 0),
-    ("sglang", "sampling_seed", 9, "seed", 9),
-    ("sglang", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
-    ("llama_cpp", "max_completion_tokens", 9, "max_tokens", 9),
-    ("llama_cpp", "n_predict", 9, "max_tokens", 9),
-    ("llama_cpp", "n_predict", -1, "max_tokens", None),
-    ("llama_cpp", "repeat_penalty", 1.5, "repetition_penalty", 1.5),
-    ("llama_cpp", "n_probs", 5, "top_logprobs", 5),
-    ("llama_cpp", "n_cmpl", 2, "n", 2),
-    ("llama_cpp", "seed", -1, "seed", None),
-    ("llama_cpp", "seed", 5, "seed", 5),
-    ("llama_cpp", "logit_bias", [[5, 1.5], [7, False]], "logit_bias", {5: 1.5, 7: -INF}),
-    ("llama_cpp", "logit_bias", {"5": 1.5, "7": False}, "logit_bias", {5: 1.5, 7: -INF}),
-    ("koboldcpp", "max_length", 9, "max_tokens", 9),
-    ("koboldcpp", "rep_pen", 1.5, "repetition_penalty", 1.5),
-    ("koboldcpp", "sampler_seed", -1, "seed", None),
-    ("koboldcpp", "sampler_seed", 5, "seed", 5),
-    ("koboldcpp", "stop_sequence", ["a"], "stop", ("a",)),
-    ("text_generation_webui", "max_new_tokens", 9, "max_tokens", 9),
-    ("text_generation_webui", "custom_stopping_strings", ["a"], "stop", ("a",)),
-    ("text_generation_webui", "stopping_strings", ["a"], "stop", ("a",)),
-    ("text_generation_webui", "seed", -1, "seed", None),
-]
-
-
-def test_every_spelling_is_in_the_list_above():
-    listed = {(dialect, spelling, field) for dialect, spelling, _, field, _ in SPELLINGS}
-    known = [(d, s, field) for d, table in DIALECTS.items() for s, (field, _) in table.items()]
-    assert listed == set(known)
-
-
-@pytest.mark.parametrize(("dialect", "spelling", "value", "field", "ours"), SPELLINGS)
-def test_a_spelling_of_another_engine(dialect, spelling, value, field, ours):
-    body = {spelling: value, "model": "m"}
-    assert lc.Params.from_request(body, dialect=dialect) == lc.Params(**{field: ours})
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain.rows import Reading
+from logitchain.inputs.logits import Reading
 
 REQUEST = lc.Params(
     temperature=0.7,
@@ -395,7 +395,7 @@ def test_a_bad_parameter_leaves_even_the_input_alone(name):
 def test_bad_tokens_leave_even_the_input_alone(name):
     x = numbers()
     with pytest.raises(ValueError, match="tokens of row 2 must be in"):
-        getattr(lc, name)(x, 1.5, [[1], [2], [40]], out=x)
+        getattr(lc, name)(x, 1.5, [[1], [2], [2**63]], out=x)
     with pytest.raises(ValueError, match="token ids in logit_bias must be in"):
         lc.logit_bias(x, [{1: 1}, {2: 1}, {40: 1}], out=x)
     assert_array_equal(x, numbers())

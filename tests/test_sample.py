@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain import jit
-from logitchain.sample import delay, earliest, exponential
+from logitchain.numeric import compile as jit
+from logitchain.rng import keys
+from logitchain.sample import delay, draw, earliest, exponential
 from strategies import rows
 
 INTERPRETED = jit.INTERPRETED
@@ -162,7 +163,7 @@ def scores(row, seed):
     for block, (first, leader) in enumerate(blocks):
         waits[64 * block : 64 * (block + 1)] += first
         waits[64 * block + leader : 64 * block + leader + 1] = first
-    return row.astype(np.float64) - np.log(waits)
+    return row.astype(np.float64) - row.max() - np.log(waits)
 
 
 def test_the_race_is_won_by_the_best_score_of_all():
@@ -173,8 +174,12 @@ def test_the_race_is_won_by_the_best_score_of_all():
         assert lc.sample(row, seed=seed, position=0) == scores(row, seed).argmax()
 
 
-def test_of_equal_scores_the_lowest_id_wins():
-    """Logits so large that most noise is rounded off: a block that could be first may not be."""
+def test_a_row_without_a_finite_logit_has_no_draw():
+    rows = np.array([[-np.inf, -np.inf], [-np.inf, 0.0]], np.float32)
+    assert_array_equal(draw(rows, *keys(0, 0, 2)), [-1, 1])
+
+
+def test_logits_so_large_that_they_swallow_the_noise_are_drawn_as_others():
     rng = np.random.default_rng(2)
     for seed in range(5 if INTERPRETED else 100):
         row = np.where(rng.random(960) < 0.3, 1e17, 0.0).astype(np.float32)
@@ -206,7 +211,6 @@ def test_exponential_matches_log1p_where_it_changes_formula():
     np.testing.assert_allclose(ours, -np.log1p(-u), rtol=3e-13)
 
 
-def test_equal_scores_go_to_the_lowest_id():
-    """At this size every noise is rounded away, so that the scores tie."""
+def test_the_largest_logits_are_as_likely_as_each_other():
     row = np.array([1.0, 3e38, 3e38, 3e38], np.float32)
-    assert {lc.sample(row, seed=s, position=0) for s in range(20)} == {1}
+    assert_fits(draws(row, DRAWS), np.array([0.0, 1 / 3, 1 / 3, 1 / 3]))

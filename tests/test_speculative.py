@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
-from logitchain import jit, rng
+from logitchain import rng
+from logitchain.numeric import compile as jit
 from logitchain.sample import race
 from logitchain.speculative import keep_or_redraw, remainder
 from strategies import rows
@@ -203,7 +204,7 @@ def never_twice(rows, batch):
 
 
 ORDERS = [
-    *(lc.chain.DEFAULT, ("temperature",), (), (never_twice, "temperature", "top_p")),
+    *(lc.chain.DEFAULT_ORDER, ("temperature",), (), (never_twice, "temperature", "top_p")),
     *(lc.chain.PRESETS[name] for name in ("llama_cpp", "sglang", "mlx_lm")),
 ]
 requests = st.builds(
@@ -231,7 +232,9 @@ def situations(draw):
     """(a chain, a batch of rows with some output, a model)."""
     order = draw(st.sampled_from(ORDERS))
     chain = (
-        lc.Chain.preset(order) if isinstance(order, str) else lc.Chain(order or lc.chain.DEFAULT)
+        lc.Chain.preset(order)
+        if isinstance(order, str)
+        else lc.Chain(order or lc.chain.DEFAULT_ORDER)
     )
     vocab = draw(st.sampled_from([9, 70]))
     token = st.integers(0, vocab - 1)
@@ -327,8 +330,8 @@ def test_a_chain_verifies_each_row_as_the_pure_function_does(situation, data):
 
 def test_the_loop_in_the_docs_gives_the_tokens_without_drafts():
     page = Path(__file__).parent.parent / "docs/speculative.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    exec(code, names := {})
+    loop, end = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(loop, names := {})
     batch, chain, rows = names["batch"], names["chain"], names["rows"]
     for row in rows:
         said = batch.output(row)
@@ -337,6 +340,18 @@ def test_the_loop_in_the_docs_gives_the_tokens_without_drafts():
             again.append(chain.sample(names["model"](again, 0), again))
         assert again.output(0) == said
     assert batch.output(rows[0]) != batch.output(rows[1])
+    exec(end, names)
+    choices, params = names["choices"], names["params"]
+    for row, choice in choices.items():
+        again, tokens = lc.Batch(50), lc.Choice(params, lambda _: b"", seed=0, output_tokens=[11])
+        (only,) = again.add(replace(params, n=1, seed=choice.seed), [], [11])
+        while not tokens.finish_reason:
+            again.append(chain.sample(names["model"](again, 0), again))
+            tokens.append(again.output(only)[-1])
+        assert (choice.tokens, choice.finish_reason) == (tokens.tokens, tokens.finish_reason), row
+    assert [choice.finish_reason for choice in choices.values()] == ["stop", "length"]
+    (batch := lc.Batch(50)).add(params, [], [11])
+    assert 10 in names["step"](batch)[0][:-1]  # there is something to drop
 
 
 # ---- what else is promised
@@ -416,7 +431,7 @@ def test_logits_of_every_type(dtype):
         assert_array_equal(tokens, lc.Chain().verify(target, batch, [drafts], *same)[0])
 
 
-# ---- rows that are not fit
+# ---- invalid rows
 
 
 def two_rows():
@@ -438,6 +453,31 @@ def test_a_row_that_is_not_fit_raises_and_leaves_the_batch_as_it_was():
     logits[5] = np.nan
     tokens = lc.Chain().verify(logits, batch, [[0, 1, 2], [1, 0]])  # which no row gets to
     assert [new.tolist() for new in tokens] == [[0, 1, 2, 3], [3]]
+
+
+@pytest.mark.parametrize("value", [np.nan, INF, -INF])
+def test_a_row_after_a_draft_that_is_not_kept_is_not_judged(value):
+    unfit, row = [value] * 4, [0.0, 9.0, -INF, 0.0]
+    for known in (None, [[0.0, -INF, 0.0, -INF]] * 2):
+        tokens = lc.verify([row, unfit, unfit], [2, 0], known, seed=1, position=2)
+        assert tokens.tolist() == [1]
+        batch = lc.Batch(4)
+        batch.add(lc.Params(seed=1), [], [0, 0])
+        known = None if known is None else [known]
+        (ours,) = lc.Chain().verify([row, unfit, unfit], batch, [[2, 0]], known)
+        assert ours.tolist() == [1]
+        assert batch.status == ["ok"]
+
+
+def test_masks_after_a_draft_that_a_grammar_refuses():
+    logits = np.zeros((3, 4), np.float32)
+    masks = np.array([[0b0010], [-1], [-1]], np.int32)  # only token 1 may come first
+    masked = lc.token_bitmask(logits, masks)
+    for known in (None, logits[1:]):
+        assert lc.verify(masked, [2, 0], known, seed=0, position=0).tolist() == [1]
+    masks[1:] = 0
+    with pytest.raises(ValueError, match=r"^logits: row 1, no finite logit is left$"):
+        lc.token_bitmask(logits, masks)
 
 
 def test_a_row_that_is_marked_keeps_the_drafts_before():
@@ -472,7 +512,8 @@ BAD = [
     (([ROW] * 2, [-1]), ValueError, "drafts must be in [0, 4), not -1"),
     (([ROW] * 2, [0.0]), TypeError, "drafts must be a sequence of integers, not [0.0]"),
     (([ROW] * 2, 0), TypeError, "drafts must be a sequence of integers, not 0"),
-    (([ROW, [np.nan] * 4], [0]), ValueError, "logits: row 1, token 0 is nan"),
+    (([[np.nan] * 4, ROW], [0]), ValueError, "logits: row 0, token 0 is nan"),
+    (([ROW, [np.nan] * 4], [2]), ValueError, "logits: row 1, token 0 is nan"),
     (([ROW] * 2, [3], [ROW]), ValueError, "proposed logits: row 0, draft 3 is -inf"),
     (([ROW] * 2, [0], [[INF] * 4]), ValueError, "proposed logits: row 0, token 0 is inf"),
     (([ROW] * 2, [0], [[1] * 3]), ValueError, "proposed logits must have shape (1, 4) with these"),

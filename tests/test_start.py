@@ -16,17 +16,17 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain import jit
 from logitchain.__main__ import kernels, main
+from logitchain.numeric import compile as jit
 
 PACKAGE = Path(lc.__file__).parent
-SMALL = "import numpy as np, logitchain as lc; print(lc.top_k(np.arange(9.0), 3).tolist())"
-FIRST_THREE = str([float("-inf")] * 6 + [6.0, 7.0, 8.0])
+SMALL = "import logitchain as lc; print(lc.temperature([1.0, 2.0], 0.5).tolist())"
+SCALED = "[2.0, 4.0]"
 compiled_only = pytest.mark.skipif(jit.INTERPRETED, reason="there is nothing to compile")
 
 
-def run(code, folder=None, **environment):
-    """What a child process prints."""
+def run(code, folder=None, *, errors=False, **environment):
+    """What a child process prints, or writes to its standard error."""
     here = {"PYTHONPATH": str(folder)} if folder else {}
     kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "HOME")}
     command = [sys.executable, "-B", "-c", code]
@@ -34,7 +34,7 @@ def run(code, folder=None, **environment):
         command, env=kept | here | environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return (done.stderr if errors else done.stdout).strip()
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_a_read_only_install_without_a_home_caches_in_a_folder_of_its_own(sealed
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     where = {"HOME": os.devnull, "TMPDIR": str(temporary)}
-    assert run(SMALL, sealed, **where) == FIRST_THREE
+    assert run(SMALL, sealed, **where) == SCALED
     (folder,) = temporary.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert list(folder.rglob("*.nbc"))
-    assert run(SMALL, sealed, **where) == FIRST_THREE
+    assert run(SMALL, sealed, **where) == SCALED
 
 
 @compiled_only
@@ -64,7 +64,7 @@ def test_a_temporary_folder_that_others_can_write_to_is_not_used(sealed, tmp_pat
     folder = temporary / f"logitchain-{os.getuid()}"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    assert run(SMALL, sealed, HOME=os.devnull, TMPDIR=str(temporary)) == FIRST_THREE
+    assert run(SMALL, sealed, HOME=os.devnull, TMPDIR=str(temporary)) == SCALED
     assert not list(folder.iterdir())
 
 
@@ -73,7 +73,41 @@ def test_ten_processes_start_at_once_on_an_empty_cache(tmp_path):
     with ThreadPoolExecutor(10) as pool:
         cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
         printed = list(pool.map(lambda _: run(SMALL, PACKAGE.parent, **cache), range(10)))
-    assert printed == [FIRST_THREE] * 10
+    assert printed == [SCALED] * 10
+
+
+@compiled_only
+def test_a_change_of_a_file_that_kernels_share_is_noticed(tmp_path):
+    """Its size and its time may be those of before, as after `rsync -a` or a checkout."""
+    shutil.copytree(PACKAGE, tmp_path / "logitchain", ignore=shutil.ignore_patterns("__pycache__"))
+    shared = tmp_path / "logitchain/numeric/functions.py"
+    code = "import logitchain as lc; print(lc.min_p([0.0, -1.0], 0.4).tolist())"
+    assert run(code, tmp_path) == "[0.0, -inf]"
+    before = shared.stat()
+    shared.write_text(shared.read_text().replace("SLACK = 2.0**-20", "SLACK = 2.0 ** -3"))
+    os.utime(shared, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run(code, tmp_path) == "[0.0, -1.0]"
+
+
+@compiled_only
+def test_checked_kernels_are_kept_apart(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for checks in ("0", "1"):
+        assert run(SMALL, PACKAGE.parent, NUMBA_BOUNDSCHECK=checks, **cache) == SCALED
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@compiled_only
+def test_the_first_compilation_is_logged_once(tmp_path):
+    code = f"{SMALL}; lc.top_k([1.0, 2.0], 1)"
+    logged = "import logging; logging.basicConfig(format='%(levelname)s %(name)s %(message)s'); "
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    lines = run(logged + code, PACKAGE.parent, errors=True, **cache).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("WARNING logitchain compiling kernels")
+    assert str(tmp_path) in lines[0]
+    assert "python -m logitchain warmup" in lines[0]
+    assert run(logged + code, PACKAGE.parent, errors=True, **cache) == ""
 
 
 def test_import_prints_nothing_and_brings_no_engine():

@@ -11,11 +11,12 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain import jit, numerics
-from logitchain.blocks import Blocks, look
-from logitchain.chain import DEFAULT, PRESETS
+from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.controls.xtc import PROTECTIONS
-from logitchain.nucleus import NEVER, weigh
+from logitchain.fused.nucleus import NEVER, weigh
+from logitchain.numeric import compile as jit
+from logitchain.numeric import functions as numerics
+from logitchain.numeric.blocks import Blocks, look
 from test_chain import ORDERS, by_hand, check, masks, steps
 
 INTERPRETED = jit.INTERPRETED
@@ -62,7 +63,7 @@ def batches(draw, vocabs=VOCABS, max_requests=3):
 
 @given(drawn=batches())
 def test_the_default_order(drawn):
-    check(*drawn, DEFAULT, lc.Chain())
+    check(*drawn, DEFAULT_ORDER, lc.Chain())
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -84,7 +85,7 @@ OPTIONS = {
         }
     ),
 }
-an_entry = st.sampled_from(DEFAULT).flatmap(
+an_entry = st.sampled_from(DEFAULT_ORDER).flatmap(
     lambda name: st.tuples(st.just(name), OPTIONS.get(name, st.just({})))
 )
 
@@ -184,7 +185,7 @@ def test_large_vocabularies(shape, vocab):
                 {"params": params, "prompt": said[:200], "output": said[200:], "seed": number}
             )
     logits = np.stack([SHAPES[shape](rng, vocab) for _ in rows]).astype(np.float32)
-    check(logits, batch, rows, DEFAULT, lc.Chain())
+    check(logits, batch, rows, DEFAULT_ORDER, lc.Chain())
     tokens = lc.Chain(threads=3).sample(logits, batch)
     assert_array_equal(tokens, lc.Chain().sample(logits, batch))
 
@@ -360,7 +361,7 @@ def test_log_probabilities_come_with_the_token(of, dtype, drawn, n, data):
         batch.add(lc.Params(**fields), row["prompt"], row["output"])
     logits = np.clip(logits, -60000, 60000, where=logits > -np.inf, out=logits).astype(dtype)
     calls = [lambda rows, batch: None] if data.draw(st.booleans()) else []
-    chain = lc.Chain([*DEFAULT, *calls], on_invalid="mark")
+    chain = lc.Chain([*DEFAULT_ORDER, *calls], on_invalid="mark")
     ours = chain.sample_with_logprobs(logits, batch, of=of)
     assert_array_equal(ours.tokens, chain.sample(logits, batch))
     source = logits if of == "raw" else chain(logits, batch)
@@ -389,4 +390,4 @@ def test_the_result_may_be_where_the_logits_are():
 
 def test_orders_are_those_of_the_chain_tests():
     assert set(ORDERS) == set(PRESETS)
-    assert [name for name, _ in steps(DEFAULT)] == list(DEFAULT)
+    assert [name for name, _ in steps(DEFAULT_ORDER)] == list(DEFAULT_ORDER)

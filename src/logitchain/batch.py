@@ -1,27 +1,64 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .arrays import buffer, listed, one_of, show
-from .blocks import block_count
-from .controls.bans import allow, flat
+from .controls import CONTROLS
+from .controls.allowed_tokens import allow
+from .controls.bad_words import flat
 from .controls.token_bitmask import ALL, Words, packed
-from .history import Counts, History, Shelf, Table
-from .numerics import MAX_VOCAB
-from .params import FIELDS, Params, whole_number
-from .plan import ASKED, NO_REPEAT, SCOPES, TOKEN_BITMASK, WIDTH, Requests, columns
-from .rows import bias_arrays, phrase_arrays, token_ids
+from .fused.tables import (
+    ADDRESS,
+    COUNTS,
+    HISTORY,
+    HISTORY_SIZE,
+    LIST,
+    LIST_COLUMNS,
+    LISTS,
+    POSITION,
+    PROMPT_SIZE,
+    ROOM,
+    SCOPES,
+    SEED,
+    SIZE,
+    VALUES,
+    WIDTH,
+    WORD,
+    Requests,
+)
+from .history import Counts, History, Table, with_room
+from .inputs.logits import bias_arrays, history_ids, phrase_arrays, token_ids, token_list
+from .inputs.values import buffer, listed, one_of, show
+from .numeric.blocks import block_count
+from .numeric.functions import MAX_VOCAB
+from .params import FIELDS, Params, fields_of, whole_number
 
-#: More tokens than any row says, and still an int64.
+#: More tokens than any row has, and still an int64.
 _MOST = 2**62
 
 #: The fields of which a batch has a column.
-NUMERIC = tuple(x for x in ASKED if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
+NUMERIC = tuple(x for x in VALUES if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
+
+_HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram")
+
+#: What a batch's table has besides the values, by name where a control may read it.
+_BASE = (*VALUES, *[""] * (WIDTH - len(VALUES)))
+
+#: The fields of the controls that read how often each token of the history occurs.
+_PENALTIES = [
+    field for control in CONTROLS if control.tokens == "history" for field in control.fields
+]
+
+#: Where a row's line of the table describes its distinct tokens.
+_COUNTS = LIST + LIST_COLUMNS * COUNTS
 
 
 class Batch:
@@ -29,6 +66,9 @@ class Batch:
 
     A row is named by its handle, an integer that stays its own while rows come and go; `rows` lists
     the handles in order. Its position, the number of tokens it has generated, keys its draws.
+
+    A call that raises, be it a KeyboardInterrupt in the middle of it, leaves the batch as it was,
+    or as the whole call makes it. Copies, deep or not, are independent batches.
 
     >>> batch = Batch(vocab_size=100)
     >>> rows = batch.add(Params(n=2, seed=7), prompt_tokens=[1, 2, 3])
@@ -40,36 +80,76 @@ class Batch:
     def __init__(self, vocab_size: int) -> None:
         """An empty batch over token ids 0 .. vocab_size - 1."""
         self.vocab_size = whole_number("vocab_size", vocab_size, f"[1, {MAX_VOCAB}]")
-        self.rows: list[int] = []
-        #: "ok", or why the row got no token when a chain last marked it.
-        self.status: list[str] = []
-        self._entries: dict[int, _Entry] = {}
-        self._next = 0
-        self._stack()
+        #: The callable of a chain that is running on this batch and the frame that called it.
+        self.running: tuple[str, FrameType] | None = None
+        self._state = _State([], [], [], {}, np.empty((0, WIDTH), np.int64), 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `copy` and `pickle` copy: the rows, in memory of their own."""
+        state = self._settled()
+        rows = [row.copied() for row in state.entries]
+        own = (rows, state.table.copy(), [*state.status], state.following, state.names)
+        return {**self.__dict__, "_state": own, "running": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy: arrays that shared memory no longer do, until its rows are laid out anew."""
+        """Write the addresses of this batch's own memory."""
         self.__dict__.update(state)
-        self._stack_again()
+        rows, table, status, following, names = state["_state"]
+        for line, row in zip(table, rows, strict=True):
+            row.write_addresses(line)
+        handles = [row.handle for row in rows]
+        places = dict(zip(handles, range(len(rows)), strict=True))
+        self._state = _State(handles, status, rows, places, table, following, names)
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self.rows)
+        return len(self._state.rows)
 
     def __getitem__(self, field: str) -> NDArray[Any]:
-        """The column of a numeric field: one value per row, in order."""
-        column = self._columns.asked[:, ASKED.index(one_of("field", field, NUMERIC))]
-        return column.astype(np.int64) if FIELDS[field].integer else column
+        """The column of a numeric field: one value per row, in order.
+
+        A field of a subclass of `Params` is NaN in the rows of requests that lack it.
+        """
+        state = self._state
+        names = (*NUMERIC, *state.names[len(_BASE) :])
+        place = state.names.index(one_of("field", field, names))
+        column = self.requests.table[:, place].view(np.float64)
+        return column.astype(np.int64) if field in FIELDS and FIELDS[field].integer else column
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of `requests.table`, "" where it is no request field."""
+        return self._state.names
+
+    @property
+    def rows(self) -> list[int]:
+        """The handles of the rows, in the order of their logits."""
+        return self._state.rows
+
+    @property
+    def status(self) -> list[str]:
+        """Of each row "ok", or why it got no token when a chain last marked it."""
+        return self._state.status
+
+    @status.setter
+    def status(self, status: list[str]) -> None:
+        self._state.status = status
 
     @property
     def seeds(self) -> NDArray[np.uint64]:
         """Each row's seed, modulo 2**64."""
-        return self._columns.key[:, 0]
+        return self._state.table[:, SEED].astype(np.uint64)
 
     @property
     def positions(self) -> NDArray[np.uint64]:
         """How many tokens each row has generated."""
-        return self._columns.key[:, 1]
+        return self._settled().table[:, POSITION].astype(np.uint64)
+
+    @property
+    def requests(self) -> Requests:
+        """The rows as the kernels read them."""
+        state = self._settled()
+        return Requests(state.table, state.entries)
 
     def add(
         self,
@@ -82,48 +162,59 @@ class Batch:
         Sample 0 has the request's seed, the others seeds derived from it, unless the request names
         each. A row that was removed continues where it was, given its own seed, its prompt and the
         tokens it had generated as `output_tokens`.
+
+        Both histories are sequences of any 64-bit integers: multimodal prompts hold ids that are no
+        token of the vocabulary. Penalties skip these; to `no_repeat_ngram` and `bad_words` each is
+        a token that equals only itself.
+
+        >>> batch = Batch(vocab_size=100)
+        >>> (row,) = batch.add(Params(seed=7), prompt_tokens=[1, 1_000_000, -200])
+        >>> batch.prompt(row)
+        [1, 1000000, -200]
         """
+        self._check_may_change()
         if not isinstance(params, Params):
             raise TypeError(f"params must be a Params, not {show(params)}")
         if params.top_k > self.vocab_size:
-            raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {params.top_k}")
-        prompt = token_ids("prompt_tokens", prompt_tokens, self.vocab_size)
-        output = token_ids("output_tokens", output_tokens, self.vocab_size)
-        fixed = _fixed(params, self.vocab_size)
-        words = _words(params, self.vocab_size)
-        handles = list(range(self._next, self._next + params.n))
-        for handle, seed in zip(handles, _seeds(params), strict=True):
-            history = History(prompt, output)
-            self._entries[handle] = _Entry(params, seed, history, fixed, words)
-        self._next += params.n
-        self.rows += handles
-        self._stack()
-        return handles
+            raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {show(params.top_k)}")
+        prompt = history_ids("prompt_tokens", prompt_tokens)
+        output = history_ids("output_tokens", output_tokens)
+        lists, words = _lists(params, self.vocab_size), _words(params, self.vocab_size)
+        history = History.of(prompt, output, _has_penalty(params))
+        state, added = self._settled(), []
+        for handle, seed in enumerate(rng.sample_seeds(params.seed, params.n), state.following):
+            own = (history, words) if params.n == 1 else (history.copied(), _copied(words))
+            added.append(_Row(handle, params, seed, lists, *own))
+        self._state = _joined(state, added)
+        return [row.handle for row in added]
 
     def append(self, tokens: Sequence[int], rows: int | Iterable[int] | None = None) -> None:
-        """Add one generated token to each row, or to each of `rows`, which may name a row again."""
-        handles = self.rows if rows is None else _handles(rows)
-        ids = token_ids("tokens", tokens, self.vocab_size).tolist()
-        if len(ids) != len(handles):
-            raise ValueError(f"tokens must be one per row ({len(handles)}), not {len(ids)}")
-        entries = [self._entry(handle) for handle in handles]
-        for entry, token in zip(entries, ids, strict=True):
-            entry.history.append(token)
-        self._move(entries)
+        """Add one generated token to each row, or to each of `rows`, which may name a row again.
+
+        Each was drawn, so it must be in the vocabulary: the -1 of a row that a chain has marked is
+        an error.
+        """
+        self._check_may_change()
+        entries = [*self._settled().entries] if rows is None else self._find(rows)
+        ids = token_list("tokens", tokens, self.vocab_size)
+        if len(ids) != len(entries):
+            raise ValueError(f"tokens must be one per row ({len(entries)}), not {len(ids)}")
+        sizes = [row.history.size for row in entries]
+        self._change(_Change(entries, sizes, entries, ids))
 
     def rollback(self, row: int, k: int) -> None:
         """Take back a row's last `k` generated tokens."""
+        self._check_may_change()
         entry = self._entry(row)
-        generated = entry.history.output.size
-        for _ in range(whole_number("k", k, f"[0, {generated}]")):
-            entry.history.pop()
-        self._move([entry])
+        generated = entry.history.size - entry.history.prompt_size
+        size = entry.history.size - whole_number("k", k, f"[0, {generated}]")
+        self._change(_Change([entry], [size], [], []))
 
     def follow(self, row: int, output_tokens: Sequence[int]) -> None:
         """Make a row's generated tokens these, as an engine has them that keeps them itself.
 
-        What they share with the row's own stays: a token more costs what `append` costs, and a look
-        at the others.
+        They may be any 64-bit integers, as in `add`. What they share with the row's own stays: a
+        token more costs what `append` costs, and a look at the others.
 
         >>> batch = Batch(vocab_size=100)
         >>> (row,) = batch.add(Params(seed=7), output_tokens=[40, 50])
@@ -131,17 +222,16 @@ class Batch:
         >>> batch.output(row)
         [40, 60, 70]
         """
+        self._check_may_change()
         entry = self._entry(row)
-        tokens = token_ids("output_tokens", output_tokens, self.vocab_size)
+        tokens = history_ids("output_tokens", output_tokens)
         ours = entry.history.output
         size = min(ours.size, tokens.size)
         differs = np.flatnonzero(ours[:size] != tokens[:size])
         same = int(differs[0]) if differs.size else size
-        for _ in range(ours.size - same):
-            entry.history.pop()
-        for token in tokens[same:].tolist():
-            entry.history.append(token)
-        self._move([entry])
+        added = tokens[same:].tolist()
+        kept = entry.history.prompt_size + same
+        self._change(_Change([entry], [kept], [entry] * len(added), added))
 
     def reorder(self, rows: Sequence[int]) -> None:
         """List the rows in another order: that in which an engine has their logits.
@@ -152,28 +242,23 @@ class Batch:
         >>> batch.index(first)
         1
         """
-        handles = _handles(rows)
-        for handle in handles:
-            self._entry(handle)
+        self._check_may_change()
+        entries = self._find(rows)
+        handles = [row.handle for row in entries]
         if sorted(handles) != sorted(self.rows):
             raise ValueError(f"rows must be all of the batch's {len(self)}, not {show(handles)}")
-        status = [self.status[self.index(handle)] for handle in handles]
-        self.rows = [int(handle) for handle in handles]
-        self._stack()
-        self.status = status
+        if handles != self.rows:
+            self._state = _selected(self._state, handles)
 
     def remove(self, rows: int | Iterable[int]) -> None:
         """Remove a row or several; the others keep their order."""
-        gone = _handles(rows)
-        for handle in gone:
-            self._entry(handle)
-        if len(set(gone)) != len(gone):
-            raise ValueError(f"rows must be distinct, not {show(gone)}")
-        for handle in gone:
-            del self._entries[handle]
+        self._check_may_change()
+        handles = [row.handle for row in self._find(rows)]
+        gone = set(handles)
+        if len(gone) != len(handles):
+            raise ValueError(f"rows must be distinct, not {show(handles)}")
         if gone:
-            self.rows = [handle for handle in self.rows if handle in self._entries]
-            self._stack()
+            self._state = _selected(self._state, [x for x in self.rows if x not in gone])
 
     def set_mask(self, row: int, mask: Any, *, tail: str = "mask") -> None:
         """Set what `token_bitmask` lets a row say, from now on until it is set again.
@@ -181,24 +266,25 @@ class Batch:
         mask   int32 or uint32 words as `logitchain.token_bitmask` takes them, or None: all tokens
         tail   what becomes of tokens beyond the mask's last bit: "mask", "keep" or "error"
         """
+        self._check_may_change()
         entry = self._entry(row)
-        if mask is None:
-            words = np.full(block_count(self.vocab_size), ALL)
-        else:
+        if mask is not None:
             given = buffer("mask", mask)
             if given.ndim != 1:
-                raise TypeError(f"mask must be the words of one row, not {show(mask)}")
+                kind = f"{given.dtype} {given.shape}"
+                raise TypeError(f"mask must be int32 or uint32 words of shape (words,), not {kind}")
             words = packed(given, self.vocab_size, tail)[0]
-        if entry.words is None:
-            entry.words = np.full((2, words.size), ALL)
-            self._stack_again()
-        entry.has_mask = mask is not None
-        self._columns.asked[entry.place, TOKEN_BITMASK] = entry.has_mask
-        self.requests.words[entry.place, 0] = words
+            own = np.full((2, words.size), ALL) if entry.words is None else entry.words
+            if entry.words is None:
+                self._state.entries[self.index(row)] = entry._replace(words=own)
+            own[0] = words
+            self._state.table[self.index(row), WORD] = own.ctypes.data
+        # The words of a row count from here on, and no longer if there is none.
+        self._state.table[self.index(row), _HAS_MASK] = np.float64(mask is not None).view(np.int64)
 
     def has_mask(self, row: int) -> bool:
         """Whether a row has a token bitmask."""
-        return self._entry(row).has_mask
+        return bool(self._state.table[self.index(row), _HAS_MASK])
 
     def params(self, row: int) -> Params:
         """The request of a row."""
@@ -218,94 +304,262 @@ class Batch:
 
     def index(self, row: int) -> int:
         """Where a row stands in the order: which row of the logits is its own."""
-        self._entry(row)
-        return self.rows.index(row)
+        return self._state.places[self._entry(row).handle]
 
     # ---- what the controls read, by a row's place in the order
 
     def counts(self, r: int, scope: str = "output", window: int | None = None) -> Counts:
-        """The r-th row's distinct tokens and their counts.
+        """The distinct tokens of the r-th row's history and their counts, two int64 arrays.
+
+        Raises ValueError or TypeError for an `r` that is no place in the order. The tokens may be
+        any 64-bit integers, as in `add`.
 
         scope    "all", "prompt" or "output"
         window   of these, the last so many only
         """
-        history = self._entries[self.rows[r]].history
+        handle = self.rows[whole_number("r", r, f"[0, {len(self)})")]
+        history = self._entry(handle).history
         one_of("scope", scope, SCOPES)
         if window is None:
             return history.counts(scope)
         return history.recent(scope, whole_number("window", window, "[0, inf)"))
 
-    def _entry(self, row: int) -> "_Entry":
-        if isinstance(row, (int, np.integer)) and row in self._entries:
-            return self._entries[row]
+    @contextmanager
+    def trial(self) -> Iterator["Batch"]:
+        """A batch of the same rows that may be appended to; after it this one is as it was.
+
+        The two share their memory, so this one is not used meanwhile.
+        """
+        state = self._settled()
+        rows = list(state.entries)
+        sizes = [row.history.size for row in rows]
+        trial = object.__new__(type(self))
+        trial.__dict__.update(self.__dict__)
+        trial._state = replace(state)
+        state.pending = _Change(rows, sizes, [], [])
+        yield trial
+        if trial._state.table is state.table:  # else a change was interrupted: see `_settled`
+            _apply(state.pending, state)
+            state.pending = None
+
+    def _entry(self, row: Any) -> "_Row":
+        if isinstance(row, (int, np.integer)) and not isinstance(row, bool):
+            state = self._settled()
+            place = state.places.get(int(row))
+            if place is not None:
+                return state.entries[place]
         raise ValueError(f"row must be one of the batch's {len(self)} rows, not {show(row)}")
 
-    def _stack(self) -> None:
-        """Lay the rows out anew: they came, went, or have more to say than there was room for."""
-        entries = [self._entries[handle] for handle in self.rows]
-        for r, entry in enumerate(entries):
-            entry.place = r
-        table = np.zeros((len(entries), WIDTH), np.int64)
-        self._columns = columns(table)
-        for r, entry in enumerate(entries):
-            self._columns.asked[r] = _asked(entry)
-            self._columns.key[r] = entry.seed % 2**64, entry.history.output.size
-        histories, fixed = [e.history for e in entries], [e.fixed for e in entries]
-        self._shelf = Shelf(histories, fixed, self._columns.spans)
-        words = _stacked(entries, block_count(self.vocab_size))
-        self.requests = Requests(table, self._shelf.named, self._shelf.said, words)
-        self.status = ["ok"] * len(entries)
+    def _check_may_change(self) -> None:
+        if self.running is not None and _is_called_by(self.running[1]):
+            raise ValueError(f"batch must not change while {self.running[0]} runs on its rows")
 
-    def _stack_again(self) -> None:
-        """The same, of rows that go on."""
-        status = self.status
-        self._stack()
-        self.status = status
+    def _find(self, rows: Any) -> list["_Row"]:
+        if isinstance(rows, (int, np.integer)):
+            return [self._entry(rows)]
+        return [self._entry(row) for row in listed("rows", rows, "handles of the batch")]
 
-    def _move(self, entries: Iterable["_Entry"]) -> None:
-        """Take note that rows have said more, or less."""
-        fits = True
-        for entry in entries:
-            history = entry.history
-            self._columns.key[entry.place, 1] = history.size - history.prompt_size
-            fits &= self._shelf.moved(entry.place)
-        if not fits:
-            self._stack_again()
+    def _change(self, change: "_Change") -> None:
+        """Change histories. Once the change is pending it counts, whatever happens then."""
+        state = self._state
+        state.pending = change
+        _apply(change, state)
+        state.pending = None
 
-
-def _handles(rows: Any) -> list[Any]:
-    if isinstance(rows, (int, np.integer)):
-        return [rows]
-    return listed("rows", rows, "handles of the batch")
+    def _settled(self) -> "_State":
+        """The state, after what is left to do of a change that was interrupted."""
+        state = self._state
+        if state.pending is None:
+            return state
+        table, entries = state.table.copy(), state.entries.copy()
+        for row, output in state.pending.outputs():
+            is_counted = row.history.columns is not None
+            history = History.of(row.history.prompt, output, is_counted)
+            place = state.places[row.handle]
+            entries[place] = entries[place]._replace(history=history)
+            entries[place].write_addresses(table[place])
+        self._state = replace(state, table=table, memory=None, entries=entries, pending=None)
+        return self._state
 
 
-def _seeds(params: Params) -> list[int]:
-    if isinstance(params.seed, tuple):
-        return list(params.seed)
-    first = rng.fresh_seed() if params.seed is None else params.seed
-    return [rng.child_seed(first, sample) for sample in range(params.n)]
+def _is_called_by(frame: FrameType) -> bool:
+    """Whether a frame is among the callers; one that an interrupt has left behind is not."""
+    caller = sys._getframe()
+    while caller is not None and caller is not frame:
+        caller = caller.f_back  # type: ignore[assignment]
+    return caller is frame
 
 
-class _Entry:
-    """One row: its request, its seed, what was said, its place in the order."""
+class _Row(NamedTuple):
+    """One row: its request, its seed and its history, all in memory of its own."""
 
-    def __init__(
-        self, params: Params, seed: int, history: History, fixed: list[Table], words: Words | None
-    ) -> None:
-        self.params, self.seed, self.history, self.fixed = params, seed, history, fixed
-        self.words = words  # (2, blocks), its bitmask and its allowed tokens, if it has either
-        self.place = 0
-        self.has_mask = False
+    handle: int
+    params: Params
+    seed: int
+    lists: dict[int, Table]  # by place in `LISTS`, those of the request
+    history: History
+    words: Words | None  # (2, blocks) its bitmask and its allowed tokens, if it has either
+
+    def copied(self) -> "_Row":
+        """A copy of the row, in memory of its own."""
+        return self._replace(history=self.history.copied(), words=_copied(self.words))
+
+    def write_addresses(self, line: NDArray[np.int64]) -> None:
+        """Fill in where the row's memory is, in its line of the table."""
+        for place, tokens in self.lists.items():
+            first = LIST + LIST_COLUMNS * place
+            line[first + ADDRESS] = tokens.ctypes.data
+            line[first + SIZE] = line[first + ROOM] = tokens.shape[1]
+        line[WORD] = 0 if self.words is None else self.words.ctypes.data
+        self.history.is_moved = True
+        self.measure(line)
+
+    def measure(self, line: NDArray[np.int64]) -> None:
+        """Fill in how long the history is, and if it has moved, where it is."""
+        history = self.history
+        line[POSITION] = history.size - history.prompt_size
+        line[HISTORY_SIZE] = history.size
+        if history.columns is not None:
+            line[_COUNTS + SIZE] = len(history.columns)
+        if history.is_moved:
+            line[_COUNTS + ADDRESS] = history.table.ctypes.data
+            line[_COUNTS + ROOM] = history.table.shape[1]
+            line[HISTORY], line[PROMPT_SIZE] = history.tokens.ctypes.data, history.prompt_size
+            history.is_moved = False
 
 
-def _fixed(params: Params, vocab: int) -> list[Table]:
-    """What a request names, as `history.FIXED` lists it."""
+class _Change(NamedTuple):
+    """A change of histories: rows are cut to sizes, and then tokens appended, each to its row.
+
+    A row may be listed again. While a change is applied, only these lists and what the rows have in
+    `tokens` up to their sizes can be relied on.
+    """
+
+    rows: list[_Row]  # all that change
+    sizes: list[int]
+    talkers: list[_Row]
+    tokens: list[int]
+
+    def outputs(self) -> Iterator[tuple[_Row, Table]]:
+        """Each row with its output after the change."""
+        outputs = {}
+        for row, size in zip(self.rows, self.sizes, strict=True):
+            outputs[row.handle] = row, row.history.tokens[row.history.prompt_size : size].tolist()
+        for row, token in zip(self.talkers, self.tokens, strict=True):
+            outputs[row.handle][1].append(token)
+        for row, output in outputs.values():
+            yield row, np.array(output, np.int64)
+
+
+def _apply(change: _Change, state: "_State") -> None:
+    """Apply a change in place."""
+    for row, size in zip(change.rows, change.sizes, strict=True):
+        while row.history.size > size:
+            row.history.pop()
+    for row, token in zip(change.talkers, change.tokens, strict=True):
+        row.history.append(token)
+    for row in change.rows:
+        row.measure(state.table[state.places[row.handle]])
+
+
+@dataclass(slots=True)
+class _State:
+    """What a batch holds. It is replaced as a whole, so that one assignment commits."""
+
+    rows: list[int]
+    status: list[str]
+    entries: list[_Row]  # in order
+    places: dict[int, int]  # of each handle its place in the order
+    table: NDArray[np.int64]  # (rows, WIDTH or more)
+    following: int  # the next handle
+    names: tuple[str, ...] = _BASE  # of the columns of the table
+    memory: NDArray[np.int64] | None = None  # the table, and room for more rows
+    pending: _Change | None = None  # a change that counts, and may be half applied
+
+
+def _joined(state: _State, added: list[_Row]) -> _State:
+    """The state with further rows at the end; the old one stays as it is."""
+    names = (*state.names, *_further_fields(added, state.names))
+    count, total, memory = len(state.rows), len(state.rows) + len(added), state.memory
+    if memory is None or len(memory) < total or memory.shape[1] < len(names):
+        memory = np.zeros((with_room(total), len(names)), np.int64)
+        memory[:count, : state.table.shape[1]] = state.table
+        memory[:count, state.table.shape[1] :] = np.float64(np.nan).view(np.int64)
+    for row, line in zip(added, memory[count:], strict=False):
+        _fill(line, row, names[WIDTH:])
+    handles = [row.handle for row in added]
+    return _State(
+        [*state.rows, *handles],
+        [*state.status, *["ok"] * len(added)],
+        [*state.entries, *added],
+        {**state.places, **dict(zip(handles, range(count, total), strict=True))},
+        memory[:total],
+        state.following + len(added),
+        names,
+        memory,
+    )
+
+
+def _selected(state: _State, handles: list[int]) -> _State:
+    """The state with the selected rows, in the given order."""
+    places = [state.places[handle] for handle in handles]
+    return replace(
+        state,
+        rows=handles,
+        status=[state.status[place] for place in places],
+        entries=[state.entries[place] for place in places],
+        places=dict(zip(handles, range(len(handles)), strict=True)),
+        table=state.table[places],
+        memory=None,
+    )
+
+
+def _further_fields(rows: Sequence[_Row], names: tuple[str, ...]) -> list[str]:
+    """The numeric fields of the rows' kinds of `Params` that have no column yet."""
+    kinds = dict.fromkeys(type(row.params) for row in rows)
+    fields = (fields_of(kind).values() for kind in kinds if kind is not Params)
+    numeric = (x for some in fields for x in some if type(x.off) in (int, float))
+    return list(dict.fromkeys(x.name for x in numeric if x.name not in (*FIELDS, *names)))
+
+
+def _fill(line: NDArray[np.int64], row: _Row, further: Sequence[str]) -> None:
+    """Write a new row's line of the table: its request's values, its seed and its addresses."""
+    values = [_number(getattr(row.params, name, 0)) for name in VALUES]
+    values[_NGRAM] *= values[_NGRAM] > 1.0  # 1 is off too: where that API has it, it is the default
+    line[:] = 0
+    line[: len(VALUES)] = np.array(values).view(np.int64)
+    line[SEED] = np.uint64(row.seed % 2**64).view(np.int64)
+    own = [float(getattr(row.params, name, np.nan)) for name in further]
+    line[WIDTH:] = np.array(own, np.float64).view(np.int64)
+    row.write_addresses(line)
+
+
+def _lists(params: Params, vocab: int) -> dict[int, Table]:
+    """The lists of a request, by place in `LISTS`: of each token a number, and 0."""
     biased, values = bias_arrays(params.logit_bias, vocab)
     bans = token_ids("banned_tokens", params.banned_tokens, vocab)
     ends = token_ids("eos_token", params.eos_token, vocab)
     bad, sizes = flat(phrase_arrays("bad_words", params.bad_words, vocab))
-    pairs = (biased, values.view(np.int64)), (bans, bans), (ends, ends), (bad, sizes)
-    return [np.stack([tokens, numbers, np.zeros_like(tokens)]) for tokens, numbers in pairs]
+    pairs = {
+        "logit_bias": (biased, values.view(np.int64)),
+        "banned_tokens": (bans, bans),
+        "eos_token": (ends, ends),
+        "bad_words": (bad, sizes),
+    }
+    return {
+        LISTS.index(name): np.stack([tokens, numbers, np.zeros_like(tokens)])
+        for name, (tokens, numbers) in pairs.items()
+        if tokens.size
+    }
+
+
+def _has_penalty(params: Params) -> bool:
+    """Whether a control reads how often each token occurs; then the counts are kept."""
+    return any(getattr(params, field.name) != field.off for field in _PENALTIES)
+
+
+def _copied(words: Words | None) -> Words | None:
+    return None if words is None else words.copy()
 
 
 def _words(params: Params, vocab: int) -> Words | None:
@@ -316,27 +570,6 @@ def _words(params: Params, vocab: int) -> Words | None:
     words = np.full((2, block_count(vocab)), ALL)
     allow(words[1], ids)
     return words
-
-
-def _stacked(entries: list[_Entry], blocks: int) -> Words:
-    """The words of all rows, (rows, 2, blocks), in which each row's own are from now on."""
-    if all(entry.words is None for entry in entries):
-        return np.empty((0, 2, blocks), np.uint64)
-    words = np.empty((len(entries), 2, blocks), np.uint64)
-    for entry, own in zip(entries, words, strict=True):
-        own[:] = ALL if entry.words is None else entry.words
-        entry.words = own
-    return words
-
-
-def _asked(entry: _Entry) -> list[float]:
-    """A row's columns: numbers, or of a list how long it is."""
-    params = entry.params
-    asked = [0.0 if name == "token_bitmask" else getattr(params, name) for name in ASKED]
-    row = [_number(x) for x in asked]
-    row[NO_REPEAT] *= row[NO_REPEAT] > 1.0  # 1 is off too: where that API has it, it is the default
-    row[TOKEN_BITMASK] = entry.has_mask
-    return row
 
 
 def _number(value: Any) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import listed, one_of, show
 from .batch import Batch
 from .explain import Explanation, explain
-from .logprobs import token_logprobs, top_logprobs
-from .params import whole_number
-from .plan import (
+from .fused.candidates import run
+from .fused.tables import (
     NO_ROWS,
     PROCESSED,
     RAW,
@@ -26,10 +25,23 @@ from .plan import (
     drawn_with_logprobs,
     scratch,
 )
-from .presets import DEFAULT, PRESETS, Part, arrange, as_step
-from .rows import FLOAT32, Stored, lies_across, stored, why_unfit, writeable
+from .inputs.logits import (
+    NO_NARROW,
+    Stored,
+    first_unfit,
+    lies_across,
+    stored,
+    why_unfit,
+    writeable,
+)
+from .inputs.values import listed, one_of, show
+from .logprobs import token_logprobs, top_logprobs
+from .numeric.blocks import FLOAT32
+from .numeric.float_mode import in_standard_mode
+from .numeric.functions import Row
+from .params import whole_number
+from .presets import DEFAULT_ORDER, PRESETS, Call, Part, arrange, as_entry, as_step, shown
 from .speculative import verify_rows
-from .survivors import run
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
@@ -46,7 +58,7 @@ class Sampled(NamedTuple):
     tokens: NDArray[np.int64]  # (rows,)
     logprobs: NDArray[np.float32]  # (rows,) the tokens' own
     top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where fewer are left
-    top_logprobs: NDArray[np.float32]  # (rows, n) theirs; -inf where fewer are left
+    top_logprobs: NDArray[np.float32]  # (rows, n) of the best tokens; -inf where fewer are left
 
     def rows(self) -> Iterator[tuple[int, float, tuple[list[int], list[float]]]]:
         """Each row's part, as `Choice.append` takes it: token, logprob, top."""
@@ -57,12 +69,14 @@ class Sampled(NamedTuple):
 class Chain:
     """Controls in order.
 
-    order        of each control its name; or (name, options), as in ("top_k", {"ties": "all"}); or
+    order        of each control its name, or a `Control` of your own; or either of them with
+                 options, as in ("top_k", {"ties": "all"}); or a step of another chain; or
                  a callable (rows, batch) -> None of your own, which changes the float32 rows
-                 (rows, vocab) in place
+                 (rows, vocab) in place; it may not bring a removed token back, return a value
+                 or change the batch: each is an error that names it, whatever `on_invalid` says
     on_invalid   what to do with a row that has NaN or +inf, or no finite logit left: "raise" a
-                 ValueError that names row and token, or "mark" it: its token is -1, its processed
-                 logits are -inf, and `batch.status` says why
+                 ValueError that names row, token and control, or "mark" it: its token is -1, its
+                 processed logits are -inf, and `batch.status` says why
     threads      how many threads share the rows of a call
 
     Several threads may call one chain at once, each with a batch of its own. Raises ValueError for
@@ -76,23 +90,32 @@ class Chain:
     """
 
     def __init__(
-        self, order: Sequence[Any] = DEFAULT, *, on_invalid: str = "raise", threads: int = 1
+        self, order: Sequence[Any] = DEFAULT_ORDER, *, on_invalid: str = "raise", threads: int = 1
     ) -> None:
         """A chain of the controls in `order`."""
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
-        self._parts: dict[tuple[int, int, int], list[Part]] = {}
+        self._parts: dict[tuple[Any, ...], list[Part]] = {}
         self._scratch: dict[int, list[NDArray[np.uint8]]] = {}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: the chain, without its scratch and threads."""
-        return {**self.__dict__, "_parts": {}, "_scratch": {}, "_pool": None}
+        steps = tuple(map(as_entry, self.steps))
+        return {**self.__dict__, "steps": steps, "_parts": {}, "_scratch": {}, "_pool": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Look the controls up again: their kernels are those of this process."""
+        self.__dict__.update(state, steps=tuple(map(as_step, state["steps"])))
+
+    def __repr__(self) -> str:
+        """The order, with the options that are not the defaults."""
+        return f"Chain([{', '.join(map(shown, self.steps))}])"
 
     @classmethod
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
-        """The order of another engine: one of `PRESETS`.
+        """The order of another engine: one of `PRESETS`. Its `steps` can be part of another chain.
 
         >>> [step.name for step in Chain.preset("transformers").steps][-3:]
         ['top_k', 'top_p', 'min_p']
@@ -116,7 +139,7 @@ class Chain:
         until    the name of the last control to apply, for a look at what comes between
         out      float32 array for the result; it may be `logits`
 
-        Returns float32 of the same shape. Raises ValueError if a row is not fit to use, unless
+        Returns float32 of the same shape. Raises ValueError if a row is invalid, unless
         `on_invalid` says otherwise; what `out` holds is undefined then.
         """
         given = _open(logits, batch, dtype)
@@ -125,8 +148,8 @@ class Chain:
         result = np.empty(given.shape, np.float32) if out is None else writeable(out, given.shape)
         in_place = result.flags.c_contiguous and (out is None or not lies_across(result, given))
         rows = result.reshape(len(batch), batch.vocab_size) if in_place else _like(batch)
-        self._run(given, batch, self._compiled(batch, 0, count), on_invalid, rows)
-        for r, status in enumerate(batch.status):
+        parts = self._compiled(batch, 0, count)
+        for r, status in enumerate(self._run(given, batch, parts, on_invalid, rows)[1]):
             if status != "ok":
                 rows[r] = -np.inf
         if not in_place:
@@ -148,7 +171,7 @@ class Chain:
         """
         given = _open(logits, batch, dtype)
         parts = self._compiled(batch, 0, len(self.steps))
-        return self._run(given, batch, parts, on_invalid, NO_ROWS)
+        return self._run(given, batch, parts, on_invalid, NO_ROWS)[0]
 
     def sample_with_logprobs(
         self,
@@ -162,7 +185,7 @@ class Chain:
         """A token for each row, as `sample` draws it, and log-probabilities from the same pass.
 
         of   "raw": of the logits as they came, what `token_logprobs(logits, tokens)` and
-             `top_logprobs(logits, n)` give; "processed": the same of `chain(logits, batch)`
+             `top_logprobs(logits, n)` give; "processed": of `chain(logits, batch)`
 
         n is the largest `top_logprobs` that a request of the batch asks for.
         """
@@ -174,9 +197,9 @@ class Chain:
         if len(parts) == 1 or of == "processed":
             self._run(given, batch, parts, on_invalid, NO_ROWS, room)
         else:  # callables will have changed the rows before the draw
-            room.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)
+            room.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)[0]
             for r in np.flatnonzero(room.tokens[:, 0] >= 0).tolist():
-                row = given.row(r)
+                row = given.copy(r)
                 ids, best = top_logprobs(row, room.tokens.shape[1] - 1)
                 room.logprobs[r] = token_logprobs(row, room.tokens[r, 0]), *best
                 room.tokens[r, 1:] = np.where(best > -np.inf, ids, -1)
@@ -184,6 +207,7 @@ class Chain:
         tokens[tokens[:, 0] < 0], logprobs[tokens[:, 0] < 0] = -1, -np.inf
         return Sampled(tokens[:, 0].copy(), logprobs[:, 0], tokens[:, 1:], logprobs[:, 1:])
 
+    @in_standard_mode
     def verify(
         self,
         logits: Any,
@@ -203,8 +227,8 @@ class Chain:
                    from, or None; or None for all rows
 
         Returns for each row an int64 array: the drafts that are kept and one token more. A control
-        that looks at what was said sees the drafts before its token. The batch does not move on.
-        Only logits that a row gets to are judged: where they are not fit, the error names their
+        that reads the history sees the drafts before its token. The batch does not move on.
+        Only logits that a row gets to are judged: where they are invalid, the error names their
         row, or a row that is marked ends with -1 after the drafts that are kept.
 
         >>> from logitchain import Batch, Params
@@ -217,6 +241,7 @@ class Chain:
         policy = self._policy(on_invalid)
         return verify_rows(self, logits, batch, drafts, proposed, policy, dtype)
 
+    @in_standard_mode
     def explain(
         self,
         logits: Any,
@@ -230,19 +255,33 @@ class Chain:
 
         row      a handle of the batch
         decode   token id -> text, for the tables
+
+        Other rows do not matter, and `batch.status` stays as it is. For a row that a control leaves
+        without a finite logit, or a callable with NaN or +inf, the stages end at that control, the
+        token is -1, and `Explanation.status` says why. Raises ValueError if the row comes with NaN
+        or +inf or without a finite logit.
         """
         given = _open(logits, batch, dtype)
-        rows, index = _like(batch), batch.index(row)
-        return explain(rows[index], self._watch(given, batch, rows), batch, index, decode)
+        index = batch.index(row)
+        steps = self._one_by_one(given, batch, index)
+        return explain(steps, self.steps, batch, index, decode)
 
-    def _watch(self, given: Stored, batch: Batch, rows: Rows) -> Iterator[str]:
-        """Apply one control at a time to `rows`, first none; the name of each after it ran."""
-        self._run(given, batch, self._compiled(batch, 0, 0), "raise", rows)
-        yield "logits"
-        for s, step in enumerate(self.steps):
+    def _one_by_one(
+        self, given: Stored, batch: Batch, index: int
+    ) -> Iterator[tuple[str, Row, str]]:
+        """A row as it came and then after each step, up to one that leaves it unfit: the step's
+        name, the row and its status. Callables get all rows, without them the others are left out.
+        """
+        is_alone = all(step.call is None for step in self.steps)
+        which, place = (slice(index, index + 1), 0) if is_alone else (slice(None), index)
+        rows, requests = given.copy(which), batch.requests.of(which)
+        for s, name in enumerate(("logits", *(step.name for step in self.steps))):
+            parts = self._compiled(batch, max(s - 1, 0), s)
             here = Stored(FLOAT32, rows, given.narrow, rows.shape)
-            self._run(here, batch, self._compiled(batch, s, s + 1), "raise", rows)
-            yield step.name
+            status = self._run(here, batch, parts, "mark", rows, requests=requests)[1][place]
+            yield name, rows[place], status
+            if status != "ok":
+                return
 
     def _run(
         self,
@@ -252,26 +291,65 @@ class Chain:
         on_invalid: str | None,
         out: Rows,
         room: Drawn | None = None,
-    ) -> NDArray[np.int64]:
-        """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens."""
+        *,
+        requests: Requests | None = None,
+    ) -> tuple[NDArray[np.int64], list[str]]:
+        """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens.
+
+        Returns the tokens and each row's status, which is also the batch's, unless the rows given
+        are not all of it but those of `requests`.
+        """
         policy = self._policy(on_invalid)
-        batch.status = ["ok"] * len(batch)
-        last = room or drawn(len(batch))
+        if requests is None:
+            requests = batch.requests
+            batch.status = status = ["ok"] * len(batch)
+        else:
+            status = ["ok"] * len(requests.table)
+        last = room or drawn(len(status))
         rows = out
-        for steps, call in parts:
-            here = last if call is None else drawn(len(batch))
+        for part in parts:
+            call = part.call
+            here = last if call is None else drawn(len(status))
             if call is not None and not rows.shape[0]:
-                rows = _like(batch)
+                rows = np.empty((len(status), given.shape[-1]), np.float32)
             target = out if call is None else rows
-            if self._share(given, steps, batch.requests, target, here):
-                _judge(given, batch, here.tokens[:, 0].tolist(), policy, rows)
+            if part.removes_late and np.may_share_memory(given.wide, target):
+                given = given._replace(wide=given.wide.copy())  # `_why_unfit` looks at it later
+            if self._share(given, part.steps, requests, target, here):
+                for r in np.flatnonzero(here.tokens[:, 0] < 0).tolist():
+                    if status[r] == "ok":  # the first reason stays
+                        reason = self._why_unfit(given, r, part, requests)
+                        if policy == "raise":
+                            raise ValueError(f"logits: row {r}, {reason}")
+                        status[r] = reason
+                    if rows.shape[0]:
+                        rows[r] = 0.0
             if call is not None:
-                call(rows, batch)
+                _change(rows, batch, *call)
                 given = Stored(FLOAT32, rows, given.narrow, rows.shape)
         tokens = last.tokens[:, 0]
         if policy == "mark":
-            tokens[[status != "ok" for status in batch.status]] = -1
-        return tokens
+            tokens[[reason != "ok" for reason in status]] = -1
+        return tokens, status
+
+    def _why_unfit(self, given: Stored, r: int, part: Part, requests: Requests) -> str:
+        """Why a row is invalid after a part: it was before, or a step removes all of it."""
+        which, culprit = slice(r, r + 1), part.after
+        rows = given.copy(which)
+        if first_unfit(rows) < 0:
+            culprit = self._emptied_by(rows, part, requests.of(which))
+            rows[:] = -np.inf
+        reason = why_unfit(rows[0])
+        return f"{reason} after {culprit}" if culprit else reason
+
+    def _emptied_by(self, rows: Rows, part: Part, requests: Requests) -> str:
+        """The control that removes the last finite logit of one row; they are applied in place."""
+        given = Stored(FLOAT32, rows, NO_NARROW, rows.shape)
+        for s in range(len(part.names) - 1):
+            one = part.steps._replace(table=part.steps.table[s : s + 1])
+            if self._borrow(0, 1, given, one, requests, rows, drawn(1)):
+                return part.names[s]
+        return part.names[-1]
 
     def _policy(self, on_invalid: str | None) -> str:
         return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
@@ -279,7 +357,7 @@ class Chain:
     def _share(
         self, given: Stored, steps: Steps, requests: Requests, out: Rows, room: Drawn
     ) -> int:
-        """Run the kernel over all rows, on this thread or on several; how many are not fit.
+        """Run the kernel over all rows, on this thread or on several; how many are invalid.
 
         Each takes some rows, and then more: one that wakes up late, or meets hard rows, takes less.
         """
@@ -313,7 +391,7 @@ class Chain:
         out: Rows,
         room: Drawn,
     ) -> int:
-        """Run the kernel over some rows, with scratch that nobody else uses meanwhile."""
+        """Run the kernel over some rows, with scratch that no other thread uses meanwhile."""
         vocab = given.shape[-1]
         free = self._scratch.get(vocab) or self._scratch.setdefault(vocab, [])
         try:
@@ -326,10 +404,11 @@ class Chain:
 
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
         """The steps first .. last, those between two callables as arrays."""
-        key = batch.vocab_size, first, last
+        key = batch.vocab_size, batch.columns, first, last
         known = self._parts.get(key)
         if known is None:
-            known = self._parts[key] = arrange(self.steps[first:last], batch.vocab_size)
+            steps = self.steps[first:last]
+            known = self._parts[key] = arrange(steps, batch.vocab_size, batch.columns)
         return known
 
 
@@ -351,13 +430,21 @@ def _like(batch: Batch) -> Rows:
     return np.empty((len(batch), batch.vocab_size), np.float32)
 
 
-def _judge(given: Stored, batch: Batch, tokens: list[int], policy: str, rows: Rows) -> None:
-    """Raise for the first row that is not fit, or mark each and put zeros in its place."""
-    for r in [r for r, token in enumerate(tokens) if token < 0]:
-        reason = why_unfit(given.row(r))
-        if policy == "raise":
-            raise ValueError(f"logits: row {r}, {reason}")
-        if batch.status[r] == "ok":  # the first reason stays
-            batch.status[r] = reason
-        if rows.shape[0]:
-            rows[r] = 0.0
+def _change(rows: Rows, batch: Batch, name: str, call: Call) -> None:
+    """Let a callable change the rows; an error that names it if it does anything else."""
+    removed = rows == -np.inf
+    outer, status = batch.running, batch.status
+    try:
+        batch.running = name, sys._getframe()
+        returned = call(rows[:], batch)  # a view, so that shape and type of `rows` stay
+    finally:
+        batch.running, batch.status = outer, status
+    if returned is not None:
+        kind = type(returned).__name__
+        raise TypeError(f"{name} must change the rows in place and return None, not {kind}")
+    restored = rows > -np.inf
+    restored &= removed
+    if restored.any():
+        r, token = np.argwhere(restored)[0].tolist()
+        where = f"token {token} of row {r} at {rows[r, token]}"
+        raise ValueError(f"{name} must leave removed tokens at -inf, not {where}")

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch
+from .controls import CONTROLS
+from .controls.record import Control
+from .inputs.values import show
 from .logprobs import first_of_order
-from .numerics import Row
-from .order import largest
-from .params import FIELDS
-from .plan import ASKED, MASKS
+from .numeric.functions import Row
+from .numeric.order import largest
+from .params import FIELDS, whole_number
+from .presets import Step
 from .sample import draw
 
 #: How many of a row's best tokens the table shows, and the picture.
@@ -39,9 +42,13 @@ class Stage:
 
     @cached_property
     def probs(self) -> NDArray[np.float64]:
-        """(vocab,): the probabilities, in float64."""
-        weights = np.exp(self.logits.astype(np.float64) - largest(self.logits))
-        return np.asarray(weights / weights.sum())
+        """(vocab,): the probabilities, in float64; all 0 if no token is left."""
+        probs = np.zeros(self.logits.size)
+        if self.kept:
+            with np.errstate(under="ignore"):
+                weights = np.exp(self.logits.astype(np.float64) - largest(self.logits))
+                np.divide(weights, weights.sum(), out=probs)
+        return probs
 
     @property
     def kept(self) -> int:
@@ -67,7 +74,8 @@ class Stage:
     def entropy(self) -> float:
         """The entropy of what is left, in nats."""
         q = self.probs[self.probs > 0]
-        return float(-(q * np.log(q)).sum())
+        with np.errstate(under="ignore"):
+            return float(0.0 - (q * np.log(q)).sum())  # and never -0.0
 
     def best(self, n: int = BEST) -> list[tuple[int, float]]:
         """The most probable tokens and their probabilities, best first."""
@@ -78,6 +86,9 @@ class Stage:
 @dataclass(frozen=True)
 class Explanation:
     """What a chain did to one row. `print` shows it as a table, `plot` draws it.
+
+    If a control leaves the row without a finite logit, or a callable with NaN or +inf, the last
+    stage is that control's, with every token removed; `token` is -1, and `status` says why.
 
     >>> from logitchain import Batch, Chain, Params
     >>> batch = Batch(vocab_size=4)
@@ -90,16 +101,18 @@ class Explanation:
     row: int
     seed: int
     position: int
-    token: int  # the one that is picked
+    token: int  # the one that is picked; -1 if there is none
     stages: tuple[Stage, ...]
     ignored: tuple[str, ...]  # fields that the request sets and this chain has no control for
     decode: Callable[[int], str] | None
+    status: str = "ok"  # or why no token is picked, as in `Batch.status`
 
     def fate(self, token: int) -> str:
-        """What became of a token: picked, left but not picked, or removed, and by which control."""
-        vocab = self.stages[0].logits.size
-        if not 0 <= token < vocab:
-            raise ValueError(f"token must be in [0, {vocab}), not {token}")
+        """What became of a token: picked, left but not picked, or removed, and by which control.
+
+        Raises ValueError for a token outside the vocabulary, TypeError if it is no integer.
+        """
+        token = whole_number("token", token, f"[0, {self.stages[0].logits.size})")
         for stage in self.stages:
             if not stage.left[token]:
                 return f"removed by {stage.name}" if stage.before else "removed before the chain"
@@ -123,14 +136,16 @@ class Explanation:
             )
             for stage in self.stages
         ]
-        final = self.stages[-1].probs[self.token]
-        verdict = (
-            f"row {self.row}, position {self.position}, seed {self.seed}: "
-            f"picked {self.text(self.token)} (token {self.token}), probability {final:.2%}, "
-            f"{self.stages[0].probs[self.token]:.2%} before the chain"
-        )
+        verdict = f"row {self.row}, position {self.position}, seed {self.seed}: {self._outcome()}"
         notes = [f"not in this chain: {', '.join(self.ignored)}"] if self.ignored else []
         return "\n".join([_table(header, table), verdict, *notes])
+
+    def _outcome(self) -> str:
+        if self.token < 0:
+            return f"no token, {self.status}"
+        first, last = (self.stages[s].probs[self.token] for s in (0, -1))
+        picked = f"picked {self.text(self.token)} (token {self.token})"
+        return f"{picked}, probability {last:.2%}, {first:.2%} before the chain"
 
     def plot(self, path: str | PathLike[str]) -> None:
         """Draw how the probabilities move from control to control, to an image file.
@@ -158,7 +173,8 @@ class Explanation:
                 zorder=3 if picked else 2,
             )
             bottom += shares
-        axes.bar(range(len(stages)), 1 - bottom, 0.72, bottom, color="0.88", label="all others")
+        others = np.array([min(stage.kept, 1) for stage in stages]) - bottom
+        axes.bar(range(len(stages)), others, 0.72, bottom, color="0.88", label="all others")
         axes.set_xticks(
             range(len(stages)),
             [f"{s.name.replace('_penalty', chr(10) + 'penalty')}\n{s.kept:,} left" for s in stages],
@@ -179,51 +195,61 @@ class Explanation:
 
 
 def explain(
-    row: Row,
-    steps: Iterator[str],
+    steps: Iterable[tuple[str, Row, str]],
+    chain: Sequence[Step],
     batch: Batch,
     index: int,
     decode: Callable[[int], str] | None = None,
 ) -> Explanation:
-    """Watch `steps` change a row in place, and draw its token: what `Chain.explain` calls."""
+    """The explanation of the row at `index` of a batch: what `Chain.explain` calls.
+
+    steps   the row as it came and after each step of the chain, up to one that leaves it unfit: the
+            step's name, the row, which the next step may change, and its status
+    chain   all of the chain's steps
+    """
+    if decode is not None and not callable(decode):
+        raise TypeError(f"decode must be callable, not {show(decode)}")
     handle = batch.rows[index]
-    next(steps)
-    stages = [Stage("logits", "", row.copy(), None)]
-    for name in steps:
-        stage = Stage(name, _setting(name, batch, index), row.copy(), stages[-1])
-        if name not in MASKS or stage.setting != "off" or stage.changed:  # most requests have none
+    stages: list[Stage] = []
+    for number, (name, row, status) in enumerate(steps, -1):
+        if not stages:
+            if status != "ok":
+                raise ValueError(f"logits: row {index}, {status}")
+            stages.append(Stage(name, "", row.copy(), None))
+            continue
+        logits = row.copy() if status == "ok" else np.full_like(row, -np.inf)
+        control = chain[number].control
+        stage = Stage(name, _setting(control, batch, index), logits, stages[-1])
+        is_mask = control is not None and control.kind == "mask"
+        if not is_mask or stage.setting != "off" or stage.changed:  # most requests have none
             stages.append(stage)
-    token = draw(row[None, :], batch.seeds[index : index + 1], batch.positions[index : index + 1])
+    keys = batch.seeds[index : index + 1], batch.positions[index : index + 1]
     params = batch.params(handle)
-    read = {field for stage in stages for field in _fields(stage.name)}
-    asked = [field for field in _SAMPLING if getattr(params, field) != FIELDS[field].off]
+    read = {field.name for step in chain if step.control for field in step.control.fields}
+    known = (field for control in CONTROLS for field in control.fields if field.name in FIELDS)
+    asked = [field.name for field in known if getattr(params, field.name) != field.off]
     return Explanation(
         row=handle,
         seed=batch.seed(handle),
         position=int(batch.positions[index]),
-        token=int(token[0]),
+        token=int(draw(stages[-1].logits[None, :], *keys)[0]),
         stages=tuple(stages),
         ignored=tuple(field for field in asked if field not in read),
         decode=decode,
+        status=status,
     )
 
 
-#: The fields that controls read.
-_SAMPLING = tuple(field for field in ASKED if field in FIELDS and field != "n")
-
-
-def _fields(control: str) -> list[str]:
-    """The fields that a control reads."""
-    return [name for name in _SAMPLING if name == control or name.startswith(f"{control}_")]
-
-
-def _setting(control: str, batch: Batch, index: int) -> str:
+def _setting(control: Control | None, batch: Batch, index: int) -> str:
+    """What the row's request says of a control's fields."""
+    if control is None:
+        return ""
     params = batch.params(batch.rows[index])
-    values = {name: getattr(params, name) for name in _fields(control)}
-    if control == "token_bitmask":
+    if control.tokens == "token_bitmask":
         return "set" if batch.has_mask(batch.rows[index]) else "off"
-    if values and all(value == FIELDS[name].off for name, value in values.items()):
-        return "off"
+    values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
+    if all(values[field.name] == field.off for field in control.fields):
+        return "off" if values else ""
     return ", ".join(_shown(name, value) for name, value in values.items())
 
 
@@ -238,7 +264,7 @@ def _of_interest(stages: list[Stage], token: int) -> list[int]:
     """The tokens that are likeliest at some stage, the picked one among them."""
     peak = np.max([stage.probs for stage in stages], axis=0)
     best = [int(i) for i in np.argsort(-peak, kind="stable")[:DRAWN]]
-    return best if token in best else [*best[:-1], token]
+    return best if token in best or token < 0 else [*best[:-1], token]
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

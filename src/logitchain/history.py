@@ -1,65 +1,91 @@
-"""What was said in each row: distinct tokens with their counts, prompt and output apart."""
+"""The token history of one row: prompt and output, and distinct tokens with their counts."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .plan import BAD, BANS, BIASES, COUNTS, ENDS, OUTPUT, PROMPT
 
 Ids = NDArray[np.int64]
 Table = NDArray[np.int64]  # (3, columns)
 #: Distinct token ids and how often each occurs.
 Counts = tuple[Ids, Ids]
 
-#: What a row names from its first step to its last.
-FIXED = (BIASES, BANS, ENDS, BAD)
+_NO_COUNTS = np.empty((3, 0), np.int64)
 
 
+@dataclass(slots=True)
 class History:
-    """One row's tokens.
+    """The tokens of one row, any 64-bit integers: a prompt may hold ids that are no token.
 
-    A token has a column in `table` while it occurs at all: its id, how often in the prompt, how
-    often in the output. So appending and taking back cost O(1), and a penalty O(distinct tokens).
+    Where penalties read them, they are counted: a token has a column in `table` while it occurs at
+    all, with its id, how often it is in the prompt, and how often in the output. So `append` and
+    `pop` cost O(1), and a penalty O(distinct tokens). The arrays grow by doubling. Tokens that were
+    in `tokens` before a call of one of these are not overwritten by it, so that `tokens` and a size
+    restore the row if the call is interrupted.
     """
 
-    def __init__(self, prompt: Ids, output: Ids) -> None:
-        """Tokens that were there before the first step."""
-        self.said, self.prompt_size, self.size = prompt.copy(), prompt.size, prompt.size
-        ids, counts = np.unique(prompt, return_counts=True)
-        self.table = np.stack([ids, counts, np.zeros_like(counts)]).astype(np.int64)
-        self.columns = {token: column for column, token in enumerate(ids.tolist())}
-        for token in output.tolist():
-            self.append(token)
+    tokens: Ids  # prompt and output in order, and then room
+    prompt_size: int
+    size: int
+    table: Table  # in use as far as `columns` goes, and then room
+    columns: dict[int, int] | None  # token id -> its column; None if the tokens are not counted
+    is_moved: bool = True  # whether an array was replaced since this was last set to False
+
+    @classmethod
+    def of(cls, prompt: Ids, output: Ids, is_counted: bool) -> "History":
+        """The history of a row that has generated `output` so far."""
+        size = prompt.size + output.size
+        tokens = np.empty(with_room(size), np.int64)
+        tokens[: prompt.size], tokens[prompt.size : size] = prompt, output
+        history = cls(tokens, prompt.size, size, _NO_COUNTS, None)
+        if is_counted:
+            counted = history.counts("prompt"), history.counts("output")
+            ids = np.union1d(counted[0][0], counted[1][0])
+            history.table = np.zeros((3, with_room(ids.size)), np.int64)
+            history.table[0, : ids.size] = ids
+            for line, (some, counts) in zip(history.table[1:], counted, strict=True):
+                line[np.searchsorted(ids, some)] = counts
+            history.columns = dict(zip(ids.tolist(), range(ids.size), strict=True))
+        return history
 
     @property
     def prompt(self) -> Ids:
         """The tokens of the prompt."""
-        return self.said[: self.prompt_size]
+        return self.tokens[: self.prompt_size]
 
     @property
     def output(self) -> Ids:
         """The tokens generated so far."""
-        return self.said[self.prompt_size : self.size]
+        return self.tokens[self.prompt_size : self.size]
+
+    def copied(self) -> "History":
+        """A history of the same tokens in memory of its own."""
+        columns = None if self.columns is None else self.columns.copy()
+        tokens, table = self.tokens.copy(), self.table.copy()
+        return replace(self, tokens=tokens, table=table, columns=columns, is_moved=True)
 
     def append(self, token: int) -> None:
         """Add a generated token."""
-        column = self.columns.get(token)
-        if column is None:
-            column = self.columns[token] = len(self.columns)
-            if column == self.table.shape[1]:
-                self.table = _with_room(self.table, column)
-            self.table[:, column] = token, 0, 0
-        self.table[2, column] += 1
-        if self.size == self.said.size:
-            self.said = _with_room(self.said, self.size)
-        self.said[self.size] = token
+        if self.columns is not None:
+            column = self.columns.get(token)
+            if column is None:
+                column = len(self.columns)
+                if column == self.table.shape[1]:
+                    self.table, self.is_moved = _grown(self.table, column), True
+                self.table[:, column] = token, 0, 0
+                self.columns[token] = column
+            self.table[2, column] += 1
+        if self.size == self.tokens.size:
+            self.tokens, self.is_moved = _grown(self.tokens, self.size), True
+        self.tokens[self.size] = token
         self.size += 1
 
     def pop(self) -> None:
         """Take back the last generated token."""
         self.size -= 1
-        token = int(self.said[self.size])
+        if self.columns is None:
+            return
+        token = int(self.tokens[self.size])
         column = self.columns[token]
         self.table[2, column] -= 1
         if not self.table[1:, column].any():  # the last column moves into the gap
@@ -70,61 +96,25 @@ class History:
 
     def counts(self, scope: str) -> Counts:
         """The distinct tokens of a scope."""
+        if self.columns is None:
+            return self.recent(scope, self.size)
         ids, in_prompt, in_output = self.table[:, : len(self.columns)]
         counts = (scope != "output") * in_prompt + (scope != "prompt") * in_output
         return ids[counts > 0], counts[counts > 0]
 
     def recent(self, scope: str, window: int) -> Counts:
-        """The same of the last `window` tokens of a scope."""
+        """The distinct tokens among the last `window` of a scope."""
         first = self.prompt_size if scope == "output" else 0
         stop = self.prompt_size if scope == "prompt" else self.size
-        return np.unique(self.said[max(first, stop - window) : stop], return_counts=True)
+        return np.unique(self.tokens[max(first, stop - window) : stop], return_counts=True)
 
 
-class Shelf:
-    """What the rows of a batch name, side by side in two arrays: `named`, with a few numbers for
-    each token, and `said`, token after token. `spans` says where a row has what.
-    """
-
-    def __init__(
-        self,
-        histories: Sequence[History],
-        fixed: Sequence[Sequence[Table]],
-        spans: NDArray[np.int64],
-    ) -> None:
-        """Move the histories' arrays in, each with room to grow, after what never changes.
-
-        spans   (rows, KINDS, 2), to be filled in
-        """
-        self.histories, self.spans = histories, spans
-        tables, said = [np.empty((3, 0), np.int64)], [np.empty(0, np.int64)]
-        at = first = 0
-        for places, history, row in zip(spans, histories, fixed, strict=True):
-            own = [*row, _with_room(history.table, len(history.columns))]
-            for kind, table in zip((*FIXED, COUNTS), own, strict=True):
-                places[kind] = at, at + table.shape[1]
-                at += table.shape[1]
-            tables += own
-            said.append(_with_room(history.said, history.size))
-            places[PROMPT] = first, first + said[-1].size
-            first += said[-1].size
-        self.named, self.said = np.concatenate(tables, axis=1), np.concatenate(said)
-        for r, history in enumerate(histories):
-            (start, stop), (first, end) = self.spans[r, COUNTS], self.spans[r, PROMPT]
-            history.table, history.said = self.named[:, start:stop], self.said[first:end]
-            self.spans[r, PROMPT, 1] = self.spans[r, OUTPUT, 0] = first + history.prompt_size
-            self.moved(r)
-
-    def moved(self, r: int) -> bool:
-        """Take note that a history changed; False if it has outgrown its place."""
-        history, spans = self.histories[r], self.spans[r]
-        spans[COUNTS, 1] = spans[COUNTS, 0] + len(history.columns)
-        spans[OUTPUT, 1] = spans[PROMPT, 0] + history.size
-        return history.table.base is self.named and history.said.base is self.said
+def with_room(used: int) -> int:
+    """The size of an array of which so much is in use: as much again, so that it seldom grows."""
+    return 2 * used + 16
 
 
-def _with_room(array: NDArray[np.int64], used: int) -> NDArray[np.int64]:
-    """The part of an array that is used, and as much again for what comes."""
-    bigger = np.zeros((*array.shape[:-1], 2 * used + 16), np.int64)
+def _grown(array: NDArray[np.int64], used: int) -> NDArray[np.int64]:
+    bigger = np.zeros((*array.shape[:-1], with_room(used)), np.int64)
     bigger[..., :used] = array[..., :used]
     return bigger

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
-from .numerics import F32, F64, I64, MASS_BITS, Row, log, total_mass
-from .order import kth_largest, largest
+from .inputs.logits import Reading, Rows, token_ids
+from .numeric.compile import inlined, kernel
+from .numeric.float_mode import in_standard_mode
+from .numeric.functions import F32, F64, I64, MASS_BITS, Row, finite, log, total_mass
+from .numeric.order import largest
+from .numeric.prefix import first_k
 from .params import whole_number
-from .rows import Reading, Rows, token_ids
 
 
+@in_standard_mode
 def logprobs(logits: Any, *, dtype: str | None = None, out: Any = None) -> NDArray[np.float32]:
     """The natural logarithm of softmax(logits).
 
@@ -28,6 +31,7 @@ def logprobs(logits: Any, *, dtype: str | None = None, out: Any = None) -> NDArr
     return reading.result()
 
 
+@in_standard_mode
 def token_logprobs(logits: Any, tokens: Any, *, dtype: str | None = None) -> Any:
     """The log-probability of one token per row, such as the one drawn.
 
@@ -48,10 +52,12 @@ def token_logprobs(logits: Any, tokens: Any, *, dtype: str | None = None) -> Any
         raise ValueError(f"tokens must be one per row ({len(rows)}), not {len(ids)}")
     chosen = np.empty(len(rows), np.float32)
     for r, (row, token) in enumerate(zip(rows, ids, strict=True)):
-        chosen[r] = np.float64(row[token]) - log_normaliser(row)
+        chosen[r : r + 1] = row[token]
+        subtract(chosen[r : r + 1], *normaliser(row))
     return chosen if len(reading.shape) == 2 else float(chosen[0])
 
 
+@in_standard_mode
 def top_logprobs(
     logits: Any, n: int, *, dtype: str | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -73,14 +79,15 @@ def top_logprobs(
     values = np.empty((len(rows), n), np.float32)
     for r, row in enumerate(rows):
         ids[r] = first_of_order(row, n)
-        values[r] = row[ids[r]].astype(np.float64) - log_normaliser(row)
+        values[r] = row[ids[r]]
+        subtract(values[r], *normaliser(row))
     shape = (*reading.shape[:-1], n)
     return ids.reshape(shape), values.reshape(shape)
 
 
 def first_of_order(row: Row, n: int) -> NDArray[np.int64]:
     """The ids of the first n tokens of the order."""
-    cut = kth_largest(row, n)[0] if 0 < n < row.size else -np.inf
+    cut = first_k(row, n)[0] if 0 < n < row.size else -np.inf
     ids = np.flatnonzero(row >= cut)
     if ids.size < n:  # fewer finite logits than asked for
         ids = np.arange(row.size)
@@ -88,16 +95,26 @@ def first_of_order(row: Row, n: int) -> NDArray[np.int64]:
 
 
 @kernel
-def log_normaliser(row: Row) -> F64:
-    """The logarithm of the sum of exp(logits)."""
+def normaliser(row: Row) -> tuple[F32, F64]:
+    """(the row's largest logit, the logarithm of the row's mass in units of that one's).
+
+    Their sum would lose the second beside a large first.
+    """
     best = largest(row)
-    return normaliser_of(best, total_mass(row, best))
+    return best, log_of_mass(total_mass(row, best))
 
 
-@kernel
-def normaliser_of(best: F32, total: I64) -> F64:
-    """The same, given the row's largest logit and its mass."""
-    return np.float64(best) + log(total * 2.0**-MASS_BITS)
+@inlined
+def log_of_mass(total: I64) -> F64:
+    """The logarithm of a mass."""
+    return log(total * 2.0**-MASS_BITS)
+
+
+@inlined
+def logprob(logit: F32, best: F32, log_mass: F64) -> F32:
+    """A token's log-probability, given its row's `normaliser`; finite if the logit is."""
+    x = finite((np.float64(logit) - np.float64(best)) - log_mass)
+    return x if logit > -np.inf else np.float32(-np.inf)
 
 
 @kernel
@@ -105,6 +122,11 @@ def normalise(rows: Rows) -> None:
     """The kernel, in place."""
     for r in range(rows.shape[0]):
         row = rows[r]
-        normaliser = log_normaliser(row)
-        for i in range(row.size):
-            row[i] = np.float32(np.float64(row[i]) - normaliser)
+        subtract(row, *normaliser(row))
+
+
+@kernel
+def subtract(logits: Row, best: F32, log_mass: F64) -> None:
+    """Turn some logits of a row into log-probabilities, in place, given the row's `normaliser`."""
+    for i in range(logits.size):
+        logits[i] = logprob(logits[i], best, log_mass)

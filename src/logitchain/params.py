@@ -3,18 +3,21 @@
 The table is the class `Params` itself: each line is a field's name, type, off value and range.
 """
 
+import copy
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import items, listed, one_of, show
+from . import rng
+from .dialects import DIALECTS, NOT_SAMPLING, Reading, Rule, Spelling, flat
+from .inputs.values import items, listed, one_of, plain, show, suggestion
 
 Check = Callable[[str, Any], Any]
 
@@ -25,7 +28,7 @@ class Interval:
 
     text: str
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float]:
         """The lower and the upper end; the vocabulary's size, known later, counts as infinite."""
         ends = self.text[1:-1].replace("vocab_size", "inf").split(", ")
@@ -40,31 +43,63 @@ class Interval:
         return above and below
 
 
+@lru_cache(maxsize=1024)
+def _interval(text: str) -> Interval:
+    return Interval(text)
+
+
 @dataclass(frozen=True)
 class Field:
-    """One row of the table."""
+    """A request field.
+
+    name      its name in a request
+    off       the value that switches it off, its default
+    range     what a request may carry, such as "[0, 1)"
+    domain    what the pure function accepts, where that is more
+    integer   whether its values are integers
+    check     (name, value) -> the value to store; by default the value must be in `range`
+
+    >>> Field("top_a", off=0.0, range="[0, 1]").check("top_a", 0.25)
+    0.25
+    """
 
     name: str
+    _: KW_ONLY
     off: Any
-    interval: str  # what a request may carry
-    domain: str  # what the pure function accepts
-    integer: bool
-    check: Check  # (name, value) -> the value to store
+    range: str = ""
+    domain: str = ""
+    integer: bool = False
+    check: Check = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the rest."""
+        object.__setattr__(self, "domain", self.domain or self.range)
+        if self.check is None:
+            check = _check_of(self.range, self.integer) if self.range else _unchecked
+            object.__setattr__(self, "check", check)
 
 
-def _number(off: Any, interval: str, domain: str = "", *, integer: bool = False) -> Any:
-    def check(name: str, value: Any) -> Any:
-        return (
-            whole_number(name, value, interval) if integer else real_number(name, value, interval)
-        )
-
-    return _row(off, check, interval, domain or interval, integer)
+def _check_of(interval: str, integer: bool) -> Check:
+    return partial(whole_number if integer else real_number, interval=interval)
 
 
-def _row(
-    off: Any, check: Check, interval: str = "", domain: str = "", integer: bool = False
-) -> Any:
-    metadata = {"check": check, "interval": interval, "domain": domain, "integer": integer}
+P = TypeVar("P", bound="Params")
+
+
+def field(off: Any, range: str, *, domain: str = "", integer: bool = False) -> Any:
+    """A numeric field of a subclass of `Params`, as its default: (off value, range).
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class MyParams(Params):
+    ...     top_a: float = field(0.0, "[0, 1]")
+    >>> MyParams.from_request({"top_a": 0.25}).top_a
+    0.25
+    """
+    return _row(off, _check_of(range, integer), range, domain, integer)
+
+
+def _row(off: Any, check: Check, range: str = "", domain: str = "", integer: bool = False) -> Any:
+    metadata = {"check": check, "range": range, "domain": domain, "integer": integer}
     return dataclasses.field(default=off, metadata=metadata)
 
 
@@ -74,25 +109,36 @@ def _out_of_range(name: str, interval: str, value: Any) -> ValueError:
 
 def real_number(name: str, value: Any, interval: str) -> float:
     """A number in the interval as a float; bool is not a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    number = _as_float(name, value)
+    if number is None:
         raise TypeError(f"{name} must be a number in {interval}, not {show(value)}")
-    try:
-        with np.errstate(over="ignore"):
-            number = float(value)
-    except OverflowError:
-        number = math.inf if value > 0 else -math.inf
-    if number not in Interval(interval):
+    if number not in _interval(interval):
         raise _out_of_range(name, interval, value)
     return number
 
 
+def _as_float(name: str, value: Any) -> float | None:
+    """A number as a float, infinite where it is too large; None for what is not a number."""
+    if type(value) is float:
+        return value
+    value = plain(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def whole_number(name: str, value: Any, interval: str) -> int:
     """An integer in the interval; bool and 3.0 are not integers."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    number = value if type(value) is int else plain(name, value)
+    if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"{name} must be an integer in {interval}, not {show(value)}")
-    if int(value) not in Interval(interval):
+    if number not in _interval(interval):
         raise _out_of_range(name, interval, value)
-    return int(value)
+    return int(number)
 
 
 def _optional(interval: str) -> Check:
@@ -103,76 +149,200 @@ def _optional(interval: str) -> Check:
 
 
 def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
+    flag = plain(name, value)
+    if not isinstance(flag, bool):
         raise TypeError(f"{name} must be true or false, not {show(value)}")
-    return bool(value)
+    return flag
+
+
+def _unchecked(name: str, value: Any) -> Any:
+    return value
+
+
+# ---- lists and mappings, which are checked once
+
+
+C = TypeVar("C", bound="Checked")
+
+
+class Checked(tuple[Any, ...]):
+    """A list that has been checked, and cannot change: a `Params` takes it again as it is."""
+
+    def __new__(cls: type[C], values: Iterable[Any] = ()) -> C:
+        """Check the values and store them in their own form."""
+        return cls.checked(cls.__name__, list(values))
+
+    @classmethod
+    def checked(cls: type[C], name: str, value: Any) -> C:
+        """The value of the field `name`, checked unless it has been before."""
+        if type(value) is cls:
+            return value
+        return tuple.__new__(cls, () if value is None else cls._read(name, value))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy."""
+        return type(self), (tuple(self),)
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        raise NotImplementedError
+
+
+class TokenIds(Checked):
+    """Token ids, as yet of any vocabulary.
+
+    >>> TokenIds([3, 1])
+    (3, 1)
+    """
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        shape, ids = items(name, list(value) if isinstance(value, (Set, range)) else value)
+        if len(shape) > 1:
+            raise TypeError(f"{name} must be a token id or a list of them, not {show(value)}")
+        return _token_ids(name, ids)
+
+    @cached_property
+    def array(self) -> NDArray[Any]:
+        """The ids as int64, or as objects if one of them is too large; not to be written to."""
+        fits = max(self, default=0) < 2**63
+        return np.array(self, np.int64 if fits else object)
+
+
+def _token_ids(name: str, ids: list[Any]) -> list[int]:
+    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0:
+        return ids
+    return [whole_number(name, token, ID_INTERVAL) for token in ids]
+
+
+class Phrases(Checked):
+    """Sequences of token ids, none empty."""
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        for phrase in listed(name, value, "lists of token ids"):
+            shape, ids = items(name, phrase)
+            if len(shape) != 1:
+                raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
+            if not ids:
+                raise ValueError(f"{name} must be non-empty lists of token ids, not {show(value)}")
+            yield tuple.__new__(TokenIds, _token_ids(name, ids))
+
+
+class StopPhrases(Checked):
+    """Strings, none empty."""
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        phrases = (value,) if isinstance(value, str) else value
+        is_list = isinstance(phrases, (list, tuple))
+        if not is_list or not all(isinstance(phrase, str) for phrase in phrases):
+            raise TypeError(f"{name} must be a string or a list of strings, not {show(value)}")
+        if "" in phrases:
+            raise ValueError(f"{name} must be non-empty strings, not {show(value)}")
+        return phrases
+
+
+class Seeds(Checked):
+    """One seed per sample."""
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        shape, seeds = items(name, value)
+        if len(shape) > 1:
+            raise TypeError(
+                f"{name} must be an integer or one integer per sample, not {show(value)}"
+            )
+        if not seeds:
+            raise ValueError(
+                f"{name} must be an integer or one integer per sample, not {show(value)}"
+            )
+        return [whole_number(name, seed, SEED_INTERVAL) for seed in seeds]
 
 
 def _seed(name: str, value: Any) -> int | tuple[int, ...] | None:
-    if value is None:
-        return None
-    shape, seeds = items(name, value)
-    if len(shape) > 1:
-        raise TypeError(f"{name} must be an integer or one integer per sample, not {show(value)}")
-    checked = tuple(whole_number(name, seed, SEED_INTERVAL) for seed in seeds)
-    if not checked:
-        raise ValueError(f"{name} must be an integer or one integer per sample, not {show(value)}")
-    return checked if shape else checked[0]
+    if value is None or type(value) is int:
+        return None if value is None else whole_number(name, value, SEED_INTERVAL)
+    seeds = Seeds.checked(name, value)
+    is_list = isinstance(value, (list, tuple)) or len(items(name, value)[0]) > 0
+    return seeds if is_list else int(seeds[0])
 
 
-def _stop(name: str, value: Any) -> tuple[str, ...]:
-    phrases = (value,) if isinstance(value, str) else value
-    if phrases is None:
-        return ()
-    if not isinstance(phrases, (list, tuple)) or not all(isinstance(s, str) for s in phrases):
-        raise TypeError(f"{name} must be a string or a list of strings, not {show(value)}")
-    if "" in phrases:
-        raise ValueError(f"{name} must be non-empty strings, not {show(value)}")
-    return tuple(phrases)
+class Bias(dict[int, float]):
+    """A logit bias that has been checked, and cannot change: token id -> what is added.
+
+    It equals the plain `dict` of its entries.
+
+    >>> Bias({"5": 1}), Bias({5: 1}) == {5: 1.0}
+    ({5: 1.0}, True)
+    """
+
+    def __init__(self, bias: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
+        """Check the entries, a mapping or pairs."""
+        super().__init__(_read_bias("logit_bias", bias))
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> "Bias":
+        """The value of the field `name`, checked unless it has been before."""
+        if type(value) is cls:
+            return value
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a mapping of token ids to numbers, not {show(value)}")
+        bias = cls()
+        dict.update(bias, _read_bias(name, value))
+        return bias
+
+    @cached_property
+    def ids(self) -> TokenIds:
+        """The token ids."""
+        return TokenIds(self)
+
+    @cached_property
+    def values_array(self) -> NDArray[np.float64]:
+        """What is added to each of `ids`; not to be written to."""
+        return np.array(list(self.values()), np.float64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy."""
+        return type(self), (dict(self),)
+
+    def _refuse(self, *given: Any, **named: Any) -> NoReturn:
+        raise TypeError("logit_bias cannot be changed; dataclasses.replace makes another Params")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
 
-def _ids(name: str, value: Any) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    shape, ids = items(name, list(value) if isinstance(value, (Set, range)) else value)
-    if len(shape) > 1:
-        raise TypeError(f"{name} must be a token id or a list of them, not {show(value)}")
-    return tuple(whole_number(name, token, ID_INTERVAL) for token in ids)
+def _read_bias(name: str, bias: Any) -> dict[int, float]:
+    checked: dict[int, float] = {}
+    for key, value in bias.items() if isinstance(bias, Mapping) else bias:
+        token = _from_json_key(key)
+        if type(token) is not int or token < 0:
+            token = whole_number(f"a token id in {name}", token, ID_INTERVAL)
+        if token in checked:
+            raise ValueError(f"{name} names token {show(token)} twice")
+        number = _as_float(name, value)
+        if number is None or not number < math.inf:
+            number = real_number(f"{name}[{show(key)}]", value, BIAS_INTERVAL)
+        checked[token] = number
+    return checked
 
 
-def _phrases(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
-    given = () if value is None else listed(name, value, "lists of token ids")
-    phrases = []
-    for phrase in given:
-        shape, ids = items(name, phrase)
-        if len(shape) != 1:
-            raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
-        if not ids:
-            raise ValueError(f"{name} must be non-empty lists of token ids, not {show(value)}")
-        phrases.append(tuple(whole_number(name, token, ID_INTERVAL) for token in ids))
-    return tuple(phrases)
-
-
-def _bias(name: str, value: Any) -> Mapping[int, float]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a mapping of token ids to numbers, not {show(value)}")
-    bias: dict[int, float] = {}
-    for key, number in value.items():
-        token = whole_number(f"a token id in {name}", _from_json_key(key), ID_INTERVAL)
-        if token in bias:
-            raise ValueError(f"{name} names token {token} twice")
-        bias[token] = real_number(f"{name}[{show(key)}]", number, BIAS_INTERVAL)
-    return bias
+_DIGITS = re.compile("-?[0-9]{1,19}")
 
 
 def _from_json_key(key: Any) -> Any:
     """JSON has only string keys: "42" is the token id 42."""
-    return int(key) if isinstance(key, str) and re.fullmatch("-?[0-9]{1,19}", key) else key
+    return int(key) if type(key) is str and _DIGITS.fullmatch(key) else key
 
 
 SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
 ID_INTERVAL = "[0, vocab_size)"
 BIAS_INTERVAL = "[-inf, inf)"
+
+#: A sample is a row of a batch. This is more rows than an engine runs, and bounds what a single
+#: request can ask for.
+MOST_SAMPLES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,53 +360,79 @@ class Params:
     ValueError: min_p must be in [0, 1], not 1.5
     """
 
-    temperature: float = _number(1.0, "[0, inf)")
-    top_k: int = _number(0, "[0, vocab_size]", integer=True)
-    top_p: float = _number(1.0, "(0, 1]")
-    min_p: float = _number(0.0, "[0, 1]")
-    xtc_probability: float = _number(0.0, "[0, 1]")
-    xtc_threshold: float = _number(0.0, "[0, 1]")
-    repetition_penalty: float = _number(1.0, "(0, inf)")
-    frequency_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
-    presence_penalty: float = _number(0.0, "[-2, 2]", "(-inf, inf)")
-    allowed_tokens: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
-    banned_tokens: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
-    no_repeat_ngram: int = _number(0, "[0, inf)", integer=True)
-    bad_words: tuple[tuple[int, ...], ...] = _row((), _phrases, ID_INTERVAL)
+    temperature: float = field(1.0, "[0, inf)")
+    top_k: int = field(0, "[0, vocab_size]", integer=True)
+    top_p: float = field(1.0, "(0, 1]")
+    min_p: float = field(0.0, "[0, 1]")
+    xtc_probability: float = field(0.0, "[0, 1]")
+    xtc_threshold: float = field(0.0, "[0, 1]")
+    repetition_penalty: float = field(1.0, "(0, inf)")
+    frequency_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
+    presence_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
+    allowed_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    banned_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    no_repeat_ngram: int = field(0, "[0, inf)", integer=True)
+    bad_words: tuple[tuple[int, ...], ...] = _row(Phrases(), Phrases.checked, ID_INTERVAL)
     logit_bias: Mapping[int, float] = dataclasses.field(
-        default_factory=dict, metadata={"check": _bias, "interval": BIAS_INTERVAL}
+        default_factory=Bias, metadata={"check": Bias.checked, "range": BIAS_INTERVAL}
     )
     seed: int | tuple[int, ...] | None = _row(None, _seed, SEED_INTERVAL)
-    n: int = _number(1, "[1, inf)", integer=True)
+    n: int = field(1, f"[1, {MOST_SAMPLES}]", integer=True)
     max_tokens: int | None = _row(None, _optional("[1, inf)"), "[1, inf)")
-    min_tokens: int = _number(0, "[0, inf)", integer=True)
-    stop: tuple[str, ...] = _row((), _stop)
-    eos_token: tuple[int, ...] = _row((), _ids, ID_INTERVAL)
+    min_tokens: int = field(0, "[0, inf)", integer=True)
+    stop: tuple[str, ...] = _row(StopPhrases(), StopPhrases.checked)
+    eos_token: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     logprobs: bool = _row(False, _flag)
-    top_logprobs: int = _number(0, "[0, 20]", integer=True)
+    top_logprobs: int = field(0, "[0, 20]", integer=True)
 
     def __post_init__(self) -> None:
         """Check every field and store it in its own form."""
-        for name, field in FIELDS.items():
-            object.__setattr__(self, name, field.check(name, getattr(self, name)))
+        for name, field in fields_of(type(self)).items():
+            if field.check is not _unchecked:
+                object.__setattr__(self, name, field.check(name, getattr(self, name)))
         if isinstance(self.seed, tuple) and len(self.seed) != self.n:
-            raise ValueError(
-                f"seed must be one integer or n = {self.n} of them, not {show(self.seed)}"
-            )
+            raise _wrong_number_of_seeds(self.seed, self.n)
+
+    def samples(self: P) -> list[P]:
+        """The request as one `Params` per sample, each with n = 1 and a seed of its own.
+
+        The seeds are those of the rows that `Batch.add` adds for this request, so each sample gives
+        the same tokens alone. Without a seed, one is drawn first.
+
+        >>> one, two = Params(n=2, seed=7, top_k=5).samples()
+        >>> one == Params(seed=7, top_k=5), two.seed == one.seed, two.top_k
+        (True, False, 5)
+        """
+        samples = []
+        for seed in rng.sample_seeds(self.seed, self.n):
+            sample = copy.copy(self)  # its fields have been checked, those of subclasses included
+            object.__setattr__(sample, "n", 1)
+            object.__setattr__(sample, "seed", seed)
+            samples.append(sample)
+        return samples
 
     @classmethod
     def from_request(
-        cls, body: Mapping[str, Any], *, dialect: str = "openai", passthrough: Iterable[str] = ()
-    ) -> "Params":
+        cls: type[P],
+        body: Mapping[str, Any],
+        *,
+        dialect: str = "openai",
+        passthrough: Iterable[str] = (),
+        eos_token: int | Iterable[int] = (),
+    ) -> P:
         """The sampling fields of a chat-completions request body, as `json.loads` gives it.
 
         body          fields of `Params` under their names; `null` is the off value
-        dialect       whose spellings the body may use as well: a key of `DIALECTS`
+        dialect       the engine whose field names the body may also use: a key of `DIALECTS`
         passthrough   further field names to leave to the caller
+        eos_token     the model's own end tokens, a token id or several. They are added to those of
+                      the body, unless the body asks to ignore the end of text
 
-        What a request says of things other than sampling (`messages`, `model`, `tools` ...) is left
-        alone. Raises ValueError or TypeError that names the field of the body; for an unknown field
-        it suggests the nearest known one.
+        Fields that do not concern sampling (`messages`, `model`, `tools` ...) are ignored, and so
+        are those of the dialect which only its engine can read. A sampling control that logitchain
+        lacks must be off. A subclass with further fields gets them from the body as well. Raises
+        ValueError or TypeError that names the field of the body; for an unknown field it suggests
+        the nearest known one.
 
         >>> Params.from_request({"model": "m", "messages": [], "top_k": 40, "n": 2}).top_k
         40
@@ -247,27 +443,65 @@ class Params:
         """
         if not isinstance(body, Mapping):
             raise TypeError(f"the request body must be a JSON object, not {show(body)}")
-        left_alone = NOT_SAMPLING | _names("passthrough", passthrough)
-        spellings = DIALECTS[one_of("dialect", dialect, DIALECTS)]
-        values: dict[str, Any] = {}
-        spelled: dict[str, str] = {}
-        for key, value in body.items():
-            name, translate = spellings.get(key, (key, None))
-            if key in left_alone or (value is None and name in FIELDS):
+        ignored = _names("passthrough", passthrough)
+        rules = DIALECTS[one_of("dialect", dialect, DIALECTS)]
+        fields = fields_of(cls)
+        reading = Reading(fields, TokenIds.checked("eos_token", eos_token))
+        later: list[tuple[str, Any, Rule]] = []
+        for key, value in flat(body, rules):
+            if key in ignored and (key in FIELDS or key not in fields):
                 continue
-            if name not in FIELDS:
-                raise _unknown(key, {*FIELDS, *spellings, *left_alone})
-            if name in values:
-                raise ValueError(f"the request body has {name} twice, the second time as {key!r}")
-            spelled[name] = key
+            rule = Spelling(key) if key in fields and key not in FIELDS else rules.get(key)
+            if rule is None and key in FIELDS:
+                rule = Spelling(key)
+            if rule is None and key not in NOT_SAMPLING:
+                raise _unknown(key, {*fields, *rules, *NOT_SAMPLING, *ignored})
+            if rule is not None and value is not None:
+                _read_field(key, value, rule, reading)
+                later.append((key, value, rule))
+        for key, value, rule in later:
             try:
-                values[name] = FIELDS[name].check(name, translate(value) if translate else value)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"request body, field {key!r}: {error}") from None
-        try:
-            return cls(**values)
-        except ValueError as error:  # every value is in range: the seeds do not go with n
-            raise ValueError(f"request body, field {spelled['seed']!r}: {error}") from None
+                rule.finish(key, value, reading)
+            except ValueError as error:
+                raise _in_body(key, error) from None
+        return _made(cls, reading)
+
+
+def _read_field(key: str, value: Any, rule: Rule, reading: Reading) -> None:
+    try:
+        given = rule.read(key, value)
+        checked = {name: reading.fields[name].check(name, x) for name, x in given.items()}
+    except (TypeError, ValueError) as error:
+        raise _in_body(key, error) from None
+    for name in checked:
+        if name in reading.values:
+            raise ValueError(f"the request body has {name} twice, the second time as {show(key)}")
+        reading.values[name], reading.spelled[name] = checked[name], key
+
+
+def _made(kind: type[P], reading: Reading) -> P:
+    """The parameters that were read, once all is known that belongs together."""
+    values = reading.values
+    if reading.eos_token:
+        ends = dict.fromkeys((*values.get("eos_token", ()), *reading.eos_token))
+        values["eos_token"] = TokenIds(ends)
+    seed, n = values.get("seed"), values.get("n", reading.fields["n"].off)
+    if isinstance(seed, tuple) and len(seed) != n:
+        raise _in_body(reading.spelled["seed"], _wrong_number_of_seeds(seed, n))
+    for field in dataclasses.fields(kind):
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.init and field.name not in values:
+            raise ValueError(f"the request body must have the field {show(field.name)}")
+    return kind(**values)
+
+
+def _in_body(key: Any, error: Exception) -> Exception:
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"request body, field {show(key)}: {error}")
+
+
+def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:
+    return ValueError(f"seed must be one integer or n = {n} of them, not {show(seed)}")
 
 
 def _names(name: str, value: Any) -> set[str]:
@@ -278,88 +512,35 @@ def _names(name: str, value: Any) -> set[str]:
 
 
 def _unknown(key: Any, known: set[str]) -> ValueError:
-    near = difflib.get_close_matches(str(key), sorted(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown field {key!r} in the request body{hint}")
+    return ValueError(f"unknown field {show(key)} in the request body{suggestion(key, known)}")
 
 
-FIELDS: dict[str, Field] = {
-    field.name: Field(
-        name=field.name,
-        off={} if field.default is dataclasses.MISSING else field.default,
-        interval=field.metadata["interval"],
-        domain=field.metadata.get("domain", ""),
-        integer=field.metadata.get("integer", False),
-        check=field.metadata["check"],
-    )
-    for field in dataclasses.fields(Params)
-}
-
-#: Fields of a chat-completions body that say nothing about sampling: the engine's to read.
-NOT_SAMPLING = frozenset(
-    {
-        *("messages", "model", "stream", "stream_options", "response_format", "resume_generation"),
-        *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
-        *("chat_template_kwargs", "reasoning_effort", "verbosity", "modalities", "audio"),
-        *("prediction", "web_search_options", "user", "metadata", "store", "service_tier"),
-        *("safety_identifier", "prompt_cache_key"),
-    }
-)
+def fields_of(kind: type[Params]) -> dict[str, Field]:
+    """The fields of `Params` or of a subclass; one that names no check takes any value."""
+    return FIELDS if kind is Params else _table(kind)
 
 
-def _minus_one_is(off: Any) -> Callable[[Any], Any]:
-    return lambda value: off if type(value) is int and value == -1 else value
+def _table(kind: type[Params]) -> dict[str, Field]:
+    ours = {field.name: field.metadata for field in dataclasses.fields(Params)}
+    table = {}
+    for field in dataclasses.fields(kind):
+        about = {**ours.get(field.name, {}), **field.metadata}
+        off = None if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            off = field.default_factory()
+        if field.init:
+            table[field.name] = Field(
+                field.name,
+                off=off,
+                range=about.get("range", ""),
+                domain=about.get("domain", ""),
+                integer=about.get("integer", False),
+                check=about.get("check", _unchecked),
+            )
+    return table
 
 
-def _llama_cpp_bias(value: Any) -> Any:
-    """llama.cpp also takes pairs, and false for a ban."""
-    pairs = list(value.items() if isinstance(value, Mapping) else value)
-    tokens = [token for token, _ in pairs]
-    for token in tokens:
-        if tokens.count(token) > 1:
-            raise ValueError(f"logit_bias names token {show(token)} twice")
-    return {token: -math.inf if number is False else number for token, number in pairs}
-
-
-#: Other engines' spellings: field of the body -> (our name, how to translate its value).
-DIALECTS: dict[str, dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
-    "openai": {"max_completion_tokens": ("max_tokens", None)},
-    "vllm": {
-        "max_completion_tokens": ("max_tokens", None),
-        "top_k": ("top_k", _minus_one_is(0)),
-        "stop_token_ids": ("eos_token", None),
-        "allowed_token_ids": ("allowed_tokens", None),
-    },
-    "sglang": {
-        "max_new_tokens": ("max_tokens", None),
-        "max_completion_tokens": ("max_tokens", None),
-        "min_new_tokens": ("min_tokens", None),
-        "top_k": ("top_k", _minus_one_is(0)),
-        "sampling_seed": ("seed", None),
-        "stop_token_ids": ("eos_token", None),
-    },
-    "llama_cpp": {
-        "max_completion_tokens": ("max_tokens", None),
-        "n_predict": ("max_tokens", _minus_one_is(None)),
-        "repeat_penalty": ("repetition_penalty", None),
-        "n_probs": ("top_logprobs", None),
-        "n_cmpl": ("n", None),
-        "seed": ("seed", _minus_one_is(None)),
-        "logit_bias": ("logit_bias", _llama_cpp_bias),
-    },
-    "koboldcpp": {
-        "max_length": ("max_tokens", None),
-        "rep_pen": ("repetition_penalty", None),
-        "sampler_seed": ("seed", _minus_one_is(None)),
-        "stop_sequence": ("stop", None),
-    },
-    "text_generation_webui": {
-        "max_new_tokens": ("max_tokens", None),
-        "custom_stopping_strings": ("stop", None),
-        "stopping_strings": ("stop", None),
-        "seed": ("seed", _minus_one_is(None)),
-    },
-}
+FIELDS: dict[str, Field] = _table(Params)
 
 
 def column(name: str, value: Any, rows: int) -> NDArray[Any]:

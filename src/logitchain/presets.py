@@ -1,34 +1,38 @@
 """A chain as its author writes it: names, options, other engines' orders; and as arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import dropwhile
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import one_of, show
-from .controls import xtc
+from .controls import CONTROLS, xtc
+from .controls.record import ADJUST, CHOICES, KINDS, MOST_FIELDS, Control
+from .fused.tables import (
+    DIVIDES,
+    FLAGS,
+    KEEPS_SHARE,
+    KIND,
+    LISTS,
+    MAY_EMPTY,
+    STEP_WIDTH,
+    SWITCH,
+    WEIGHS,
+    WORDS,
+    Steps,
+)
+from .inputs.values import one_of, show, suggestion
 from .params import whole_number
-from .plan import MASKS, NAMES, SCOPES, Steps
-from .rows import keeps_all_ties
 
 #: A control of one's own: it changes the rows (rows, vocab) of a batch in place.
 Call = Callable[[NDArray[np.float32], Any], Any]
 
-#: The order of the named controls where nothing else is asked for.
-DEFAULT = NAMES
+NAMED: dict[str, Control] = {control.name: control for control in CONTROLS}
+MASKS = tuple(control.name for control in CONTROLS if control.kind == "mask")
 
-#: What a named control can be told, and what it does without.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "no_repeat_ngram": {"scope": "all"},
-    "bad_words": {"scope": "output"},
-    "repetition_penalty": {"scope": "all", "window": None},
-    "frequency_penalty": {"scope": "output", "window": None},
-    "presence_penalty": {"scope": "output", "window": None},
-    "top_k": {"ties": "first"},
-    "top_p": {"ties": "first"},
-    "xtc": {"protected_ids": (), "protected": "skip"},
-}
+#: The order of a chain for which nothing else is asked.
+DEFAULT_ORDER = tuple(NAMED)
 
 
 def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -73,78 +77,159 @@ PRESETS: dict[str, Sequence[Any]] = {
 
 
 class Step(NamedTuple):
-    """One place in a chain: a named control with its options, or a callable."""
+    """One place in a chain: a control with its options, or a callable. A chain takes it again."""
 
     name: str
     options: Mapping[str, Any]
+    control: Control | None
     call: Call | None
 
 
 class Part(NamedTuple):
-    """Named controls that follow each other, as arrays, and the callable after them."""
+    """Controls that follow each other, as arrays, and the callables around them."""
 
     steps: Steps
-    call: Call | None
+    names: list[str]  # of the controls
+    after: str  # the name of the callable before them; "" at the beginning
+    call: tuple[str, Call] | None  # the callable after them and its name; None at the end
+    removes_late: bool  # whether a step may empty a row after one that changes every logit
 
 
 def as_step(entry: Any) -> Step:
     """An entry of an order, checked."""
+    if isinstance(entry, Step):
+        entry = entry.call or (entry.control, entry.options)
     if callable(entry):
-        return Step(getattr(entry, "__name__", repr(entry)), {}, entry)
-    pair = entry if isinstance(entry, tuple) else (entry, {})
-    if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] not in NAMES:
-        names = ", ".join(NAMES)
-        raise ValueError(f"a control must be one of {names}, or a callable, not {show(entry)}")
-    name, options = pair
+        name = getattr(entry, "__name__", None)
+        return Step(name if isinstance(name, str) else type(entry).__name__, {}, None, entry)
+    pair = tuple(entry) if isinstance(entry, (tuple, list)) else (entry, {})
+    control = NAMED.get(pair[0]) if pair and isinstance(pair[0], str) else pair and pair[0]
+    if len(pair) != 2 or not isinstance(control, Control):
+        names = ", ".join(NAMED)
+        raise ValueError(
+            f"a control must be one of {names}, a Control, or a callable, not {show(entry)}"
+            + suggestion(pair[0] if pair else None, NAMED)
+        )
+    options = pair[1]
     if not isinstance(options, Mapping):
-        raise TypeError(f"the options of {name} must be a mapping, not {show(options)}")
-    known = OPTIONS.get(name, {})
+        raise TypeError(f"the options of {control.name} must be a mapping, not {show(options)}")
+    known = control.options or {}
     for option in options:
         if option not in known:
-            can = ", ".join(known) or "none"
-            raise TypeError(f"the options of {name} are {can}; there is no {show(option)}")
-    checked = Step(name, {**known, **options}, None)
-    _numbers(checked.options)
-    return checked
+            can, hint = ", ".join(known) or "none", suggestion(option, known)
+            raise TypeError(
+                f"the options of {control.name} are {can}; there is no {show(option)}{hint}"
+            )
+    checked = {**known, **options}
+    if "protected_ids" in checked:
+        checked["protected_ids"] = xtc.protected_tokens(checked["protected_ids"])
+    _numbers(checked)
+    if control not in CONTROLS:
+        control.compiled()  # an error in it is reported before anything is called
+    return Step(control.name, checked, control, None)
 
 
-def arrange(steps: Sequence[Step], vocab: int) -> list[Part]:
-    """The steps as arrays for rows of this length, cut at the callables."""
+def as_entry(step: Step) -> Any:
+    """What `as_step` makes this step of; it can be copied and pickled."""
+    if step.control is None:
+        return step.call
+    known = NAMED.get(step.name)
+    return (step.name if step.control is known else step.control, step.options)
+
+
+def shown(step: Step) -> str:
+    """A step as it stands in an order, without the options that are the defaults."""
+    if step.control is None:
+        return step.name
+    name = repr(step.name) if step.control is NAMED.get(step.name) else step.name
+    defaults = step.control.options or {}
+    options = {x: value for x, value in step.options.items() if value != defaults[x]}
+    return f"({name}, {options})" if options else name
+
+
+def arrange(steps: Sequence[Step], vocab: int, columns: Sequence[str]) -> list[Part]:
+    """The steps as arrays for rows of this length, cut at the callables.
+
+    columns   the fields of which the batch's table has the values, "" for other columns
+    """
     cut: list[Part] = []
     named: list[Step] = []
+    after = ""
     for one in steps:
         if one.call is None:
             named.append(one)
         else:
-            cut.append(Part(_arrays(named, vocab), one.call))
-            named = []
-    return [*cut, Part(_arrays(named, vocab), None)]
+            cut.append(_part(named, after, (one.name, one.call), vocab, columns))
+            named, after = [], one.name
+    return [*cut, _part(named, after, None, vocab, columns)]
 
 
-def _arrays(steps: list[Step], vocab: int) -> Steps:
-    table: list[tuple[int, int, int]] = []
+def _part(
+    named: list[Step],
+    after: str,
+    call: tuple[str, Call] | None,
+    vocab: int,
+    columns: Sequence[str],
+) -> Part:
+    steps = _arrays(named, vocab, columns)
+    late = dropwhile(lambda step: step[KIND] <= ADJUST, steps.table.tolist())
+    removes_late = any(step[FLAGS] & MAY_EMPTY for step in late)
+    return Part(steps, [step.name for step in named], after, call, removes_late)
+
+
+def _arrays(steps: list[Step], vocab: int, columns: Sequence[str]) -> Steps:
+    table: list[list[int]] = []
     marks: list[NDArray[np.bool_]] = []
-    for name, options, _ in steps:
-        option, window = _numbers(options)
-        if "protected_ids" in options:
-            protected = xtc.protection(options["protected_ids"], options["protected"], vocab)[0]
+    for step in steps:
+        control, mark = step.control, -1
+        if "protected_ids" in step.options:
+            protected = xtc.protection(
+                step.options["protected_ids"], step.options["protected"], vocab
+            )[0]
             if protected.size:
-                window = len(marks)
+                mark = len(marks)
                 marks.append(protected)
-        table.append((NAMES.index(name), option, window))
+        if control is not None:
+            table.append(_line(control, _numbers(step.options), mark, columns))
     return Steps(
-        table=np.array(table, np.int64).reshape(len(steps), 3),
+        table=np.array(table, np.int64).reshape(len(table), STEP_WIDTH),
         marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
     )
 
 
+def _line(
+    control: Control, options: tuple[int, int], mark: int, columns: Sequence[str]
+) -> list[int]:
+    """A step's row of the table."""
+    keeps_one = control.keeps_one or control.kind in ("scale", "cut")
+    flags = (
+        DIVIDES * control.divides
+        + WEIGHS * ("mass" in control.statistics)
+        + KEEPS_SHARE * control.keeps_share
+        + MAY_EMPTY * (not keeps_one)
+    )
+    where, off = [-1] * MOST_FIELDS, np.zeros(MOST_FIELDS)
+    for j, field in enumerate(control.fields):
+        flags += (SWITCH << j) * (field.name in control.switched_by)
+        where[j] = columns.index(field.name) if field.name in columns else -1
+        off[j] = field.off if isinstance(field.off, (int, float)) else len(field.off)
+    sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
+    return [
+        *(KINDS.index(control.kind), flags, *control.compiled()),
+        *(*options, mark, *sources, len(control.fields)),
+        *(*where, *off.view(np.int64).tolist()),
+    ]
+
+
+def _place(name: str, names: Sequence[str]) -> int:
+    return names.index(name) if name in names else -1
+
+
 def _numbers(options: Mapping[str, Any]) -> tuple[int, int]:
-    """What kernels are told of a control's options, (option, window); here they are checked."""
-    option, window = 0, options.get("window")
-    if "ties" in options:
-        option = int(keeps_all_ties(options["ties"]))
-    elif "scope" in options:
-        option = SCOPES.index(one_of("scope", options["scope"], SCOPES))
-    elif "protected" in options:
-        option = xtc.PROTECTIONS.index(one_of("protected", options["protected"], xtc.PROTECTIONS))
+    """A control's options as its kernel reads them, (option, window); here they are checked."""
+    option = 0
+    for name, choices in CHOICES.items():
+        if name in options:
+            option = choices.index(one_of(name, options[name], choices))
+    window = options.get("window")
     return option, -1 if window is None else min(whole_number("window", window, "[0, inf)"), 2**62)

@@ -5,14 +5,15 @@ how its words become uniforms, which streams there are and why.
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import items, show
-from .jit import inlined, kernel
-from .numerics import F64, I64, U64
+from .inputs.values import items, show
+from .numeric.compile import inlined, kernel
+from .numeric.functions import F64, I64, U64
 
 #: Streams below 16 are this library's; the others are free for callers of `uniform`.
 DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED, VERIFY = 0, 1, 2, 3, 4
@@ -112,7 +113,7 @@ def uniform(seed: Any, position: Any, stream: Any = 0, index: Any = 0) -> Any:
         shapes = ", ".join(f"{n} {c.shape}" for n, c in zip(names, columns, strict=True))
         raise ValueError(f"shapes do not broadcast: {shapes}") from None
     out = np.empty(grid[0].size)
-    _fill_uniform(out, *(np.ascontiguousarray(column).reshape(-1) for column in grid))
+    _fill_uniform(out, *(np.array(column).reshape(-1) for column in grid))
     return out.reshape(grid[0].shape) if grid[0].ndim else float(out[0])
 
 
@@ -168,3 +169,18 @@ def child_seed(seed: int, sample: int) -> int:
         return seed
     high, low, _, _ = words(np.uint64(seed % 2**64), np.uint64(0), CHILD_SEED, sample)
     return (int(high) << 32 | int(low)) >> (64 - SEED_BITS)
+
+
+def sample_seeds(seed: int | Sequence[int] | None, n: int) -> list[int]:
+    """The seeds of a request's `n` samples, derived from its seed unless it lists them all.
+
+    Without a seed, one is drawn first.
+
+    >>> sample_seeds(7, 2) == [7, child_seed(7, 1)], sample_seeds([5, 6], 2)
+    (True, [5, 6])
+    """
+    if seed is None:
+        seed = fresh_seed()
+    if isinstance(seed, int):
+        return [child_seed(seed, sample) for sample in range(n)]
+    return list(seed)

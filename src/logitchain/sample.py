@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .jit import INTERPRETED, inlined, kernel
-from .lanes import LANES, peak
-from .numerics import F32, F64, I64, U64, Row, log
-from .order import largest
-from .rows import Reading, Rows
+from .inputs.logits import Reading, Rows
+from .numeric.compile import INTERPRETED, inlined, kernel
+from .numeric.float_mode import in_standard_mode
+from .numeric.functions import F64, I64, U64, Row, log
+from .numeric.order import largest
+from .numeric.simd import LANES, peak
 
 # A score this far below the best cannot win, whatever the rounding of two logarithms.
 MARGIN = 1e-9
@@ -26,6 +27,7 @@ MARGIN = 1e-9
 EVERY = np.empty(0, np.int32)
 
 
+@in_standard_mode
 def sample(logits: Any, *, seed: Any, position: Any, dtype: str | None = None) -> Any:
     """Draw a token from softmax(logits); the same for the same row, seed and position, always.
 
@@ -58,12 +60,14 @@ class Arrivals(NamedTuple):
 
     first: NDArray[np.float64]  # when the block's earliest token arrives
     leader: NDArray[np.int64]  # which of its 64 tokens that is
-    noise: NDArray[np.float64]  # -log(first): logit + noise bounds the score of any token in there
+    noise: NDArray[np.float64]  # -log(first): logit + noise bounds the scores of the block
 
 
 @kernel
 def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
     """The token of the largest logit - log(arrival); of equal ones the lowest id.
+
+    Logits count from the best on: beside a large one, the noise would be rounded off.
 
     values   logits of the tokens `ids`, which ascend; or of all tokens, with `ids` empty
     """
@@ -71,34 +75,37 @@ def race(values: Row, ids: NDArray[np.int32], seed: U64, position: U64) -> I64:
     block, start, tops = np.empty(size, np.int64), np.empty(size + 1, np.int64), np.empty(size)
     blocks = _list_blocks(values, ids, block, start, tops)
     start[blocks] = values.size
+    best = np.max(tops[:blocks])
+    if best == -np.inf:
+        return -1
     came = arrivals(seed, position, block[:blocks])
-    bound = tops[:blocks] + came.noise
-    favourite = int(np.argmax(bound))
-    winner, best = -1, -np.inf
-    for turn in range(-1, blocks):  # the favourite's score is one that few can reach
-        b = favourite if turn < 0 else turn
-        if turn == favourite or bound[b] < best - MARGIN:
+    bound = tops[:blocks] - best + came.noise
+    likeliest = int(np.argmax(bound))
+    winner, highest = -1, -np.inf
+    for turn in range(-1, blocks):  # the likeliest block first: its score rules out most others
+        b = likeliest if turn < 0 else turn
+        if turn == likeliest or bound[b] < highest - MARGIN:
             continue
         if not (INTERPRETED or ids.size) and start[b] + LANES <= values.size:
-            score, token = block_contest(values, start[b], came, b, seed, position)
-            if score > best or (score == best and token < winner):
-                winner, best = token, score
+            score, token = block_contest(values, start[b], came, b, seed, position, best)
+            if score > highest or (score == highest and token < winner):
+                winner, highest = token, score
             continue
         for i in range(start[b], start[b + 1]):
             token = int(ids[i]) if ids.size else i
-            score = contest(values[i], token, came, b, seed, position, best)
-            if score > best or (score == best and token < winner):
-                winner, best = token, score
+            x = np.float64(values[i]) - best
+            score = contest(x, token, came, b, seed, position, highest)
+            if score > highest or (score == highest and token < winner):
+                winner, highest = token, score
     return winner
 
 
 @kernel
 def contest(
-    logit: F32, token: I64, came: Arrivals, b: I64, seed: U64, position: U64, best: F64
+    x: F64, token: I64, came: Arrivals, b: I64, seed: U64, position: U64, highest: F64
 ) -> F64:
-    """A token's score, or -inf if it cannot reach `best`."""
-    x = np.float64(logit)
-    if x == -np.inf or x + came.noise[b] < best - MARGIN:
+    """A token's score, given its logit less the row's best; -inf if it cannot reach `highest`."""
+    if x == -np.inf or x + came.noise[b] < highest - MARGIN:
         return -np.inf
     arrival = came.first[b]
     if token % LANES != came.leader[b]:
@@ -108,11 +115,11 @@ def contest(
 
 @kernel
 def block_contest(
-    row: Row, start: I64, came: Arrivals, b: I64, seed: U64, position: U64
+    row: Row, start: I64, came: Arrivals, b: I64, seed: U64, position: U64, best: F64
 ) -> tuple[F64, I64]:
     """(the best score of block b, whose it is); its 64 logits are in the row from `start` on.
 
-    All are scored, in vectors: in the time of seven one by one.
+    All are scored, in vectors: in the time of seven one by one. `best` is the largest logit of all.
     """
     scores = np.empty(LANES)
     for i in range(LANES // 4):
@@ -123,9 +130,9 @@ def block_contest(
         scores[j] = came.first[b] + exponential((scores[j] + 0.5) * 2.0**-32)
     scores[came.leader[b]] = came.first[b]
     for j in range(LANES):
-        scores[j] = np.float64(row[start + j]) - log(scores[j])
-    best = int(np.argmax(scores))
-    return scores[best], b * LANES + best
+        scores[j] = np.float64(row[start + j]) - best - log(scores[j])
+    first = int(np.argmax(scores))
+    return scores[first], b * LANES + first
 
 
 @kernel

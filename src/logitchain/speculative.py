@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .arrays import listed
 from .batch import Batch
-from .jit import kernel
-from .lanes import LANES, peak
-from .numerics import F32, F64, I64, MASS_BITS, U64, Row, exp, log, total_mass
-from .order import largest
-from .rows import Rows, Stored, first_unfit, floats, stored, token_ids, why_unfit
+from .inputs.logits import Rows, first_unfit, floats, stored, token_ids, why_unfit
+from .inputs.values import listed
+from .numeric.compile import kernel
+from .numeric.float_mode import in_standard_mode
+from .numeric.functions import F32, F64, I64, MASS_BITS, U64, Row, exp, log, total_mass
+from .numeric.order import largest
+from .numeric.simd import LANES, peak
 from .sample import EVERY, race
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _32 = np.uint64(32)
 _FAR = np.float32(-87.0)  # below it exp is subnormal: a truncated row took 4 times as long
 
 
+@in_standard_mode
 def verify(
     logits: Any,
     drafts: Sequence[int],
@@ -51,8 +53,9 @@ def verify(
 
     Returns 1 to k + 1 token ids, int64, distributed as if each were drawn from its row. Without
     `proposed` they are the very tokens that `sample` draws from the rows at their positions; with
-    it more drafts are kept. Raises ValueError if a row is not fit to use, or if a draft is outside
-    the vocabulary or removed from what it was drawn from.
+    it more drafts are kept. Raises ValueError if a row is invalid, unless it follows a draft
+    that is not kept, or if a draft is outside the vocabulary or removed from what it was drawn
+    from.
 
     >>> logits = [[0.0, 3.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 9.0]]
     >>> verify(logits, [1, 0], seed=0, position=0)
@@ -62,11 +65,13 @@ def verify(
     """
     given = stored(logits, dtype)
     proposal = _proposal(drafts, proposed, given.shape[-1], dtype)
-    rows = _fit_rows("logits", given, len(proposal.drafts) + 1, given.shape[-1])
+    _expect("logits", given.shape, len(proposal.drafts) + 1, given.shape[-1])
+    rows = given.rows()
     seeds, positions = rng.keys(seed, position, 1)
     positions = np.add(positions, np.arange(len(rows), dtype=np.uint64))
     tokens: list[int] = []
     for depth, row in enumerate(rows):
+        _check_fit("logits", rows[depth : depth + 1], depth)
         tokens.append(_settle(row, proposal, depth, seeds[0], positions[depth]))
         if not proposal.has(tokens):
             break
@@ -92,20 +97,19 @@ def _proposal(drafts: Any, proposed: Any, vocab: int, dtype: str | None) -> Prop
         given = stored(proposed, dtype)
     except (TypeError, ValueError) as error:
         raise type(error)(f"proposed {error}") from None
-    rows = _fit_rows("proposed logits", given, ids.size, vocab)
+    _expect("proposed logits", given.shape, ids.size, vocab)
+    rows = given.rows()
+    _check_fit("proposed logits", rows)
     for depth, token in enumerate(ids.tolist()):
         if rows[depth, token] == -np.inf:
             raise ValueError(f"proposed logits: row {depth}, draft {token} is -inf")
     return Proposal(ids, rows)
 
 
-def _fit_rows(name: str, given: Stored, count: int, vocab: int) -> Rows:
-    _expect(name, given.shape, count, vocab)
-    rows = given.rows()
+def _check_fit(name: str, rows: Rows, first: int = 0) -> None:
     bad = first_unfit(rows)
     if bad >= 0:
-        raise ValueError(f"{name}: row {bad}, {why_unfit(rows[bad])}")
-    return rows
+        raise ValueError(f"{name}: row {first + bad}, {why_unfit(rows[bad])}")
 
 
 def _expect(name: str, shape: tuple[int, ...], rows: int, vocab: int) -> None:
@@ -143,22 +147,20 @@ def verify_rows(
     _expect("logits", given.shape, sum(counts), batch.vocab_size)
     tokens: list[list[int]] = [[] for _ in proposals]
     room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
-    going, said = list(range(len(batch))), batch.positions.tolist()
-    try:
+    going = list(range(len(batch)))
+    with batch.trial() as trial:
         while going:
             depth = len(tokens[going[0]])
             np.take(given, at, axis=0, out=room, mode="clip")
-            settled = _settle_rows(chain, room, batch, proposals, going, depth)
+            settled = _settle_rows(chain, room, trial, proposals, going, depth)
             for r in going:
                 if settled[r] < 0 and policy == "raise":
-                    raise ValueError(f"logits: row {at[r]}, {batch.status[r]}")
+                    raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
                 tokens[r].append(int(settled[r]))
             going = [r for r in going if proposals[r].has(tokens[r])]
             at[going] += 1
-            batch.append([tokens[r][-1] for r in going], [batch.rows[r] for r in going])
-    finally:
-        for row, before, now in zip(batch.rows, said, batch.positions.tolist(), strict=True):
-            batch.rollback(row, now - before)
+            trial.append([tokens[r][-1] for r in going], [trial.rows[r] for r in going])
+    batch.status = trial.status
     return [np.array(row, np.int64) for row in tokens]
 
 

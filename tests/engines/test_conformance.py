@@ -101,9 +101,9 @@ def test_a_window_of_the_penalties_is_seen(monkeypatch):
 
 #: A kernel's file, what is replaced in it, and by what; the control in which it shows.
 BROKEN = [
-    ("temperature.py", "top = np.float64(best)\n", "top = np.float64(best)\n    t *= 1.001\n"),
-    ("xtc.py", "row[i] <= row[last]", "row[i] >= row[last]"),
-    ("penalties.py", "if x > 0.0 else (penalty, 1.0)", "if x >= 1.0 else (penalty, 1.0)"),
+    ("temperature.py", "high, low = factors(t)", "high, low = factors(1.001 * t)"),
+    ("xtc.py", "key if row[i] >= value", "key if row[i] <= value"),
+    ("repetition_penalty.py", "if x > 0.0 else (penalty, 1.0)", "if x >= 1.0 else (penalty, 1.0)"),
 ]
 
 
@@ -128,8 +128,7 @@ def test_a_broken_kernel_is_reported(file, old, new, tmp_path):
     )
     told = json.loads(done.stdout)
     assert done.returncode == 1
-    control = "repetition_penalty" if file == "penalties.py" else file.removesuffix(".py")
-    assert control in {found["control"] for found in told["unexplained"]}
+    assert file.removesuffix(".py") in {found["control"] for found in told["unexplained"]}
 
 
 def test_the_command_line_on_an_engine(capsys):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import llama_cpp
+import numba
 import numpy as np
 import pytest
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
@@ -426,13 +427,25 @@ def test_without_a_token_there_are_no_logits(llm):
 def test_a_grammar_ends_its_own_request_only(llm):
     """Each would end the process in llama.cpp's own functions."""
 
-    def one_token(rows, batch):
+    @numba.njit
+    def only_77(row, ids, request):
+        for i in range(row.size):
+            token = ids[i] if ids.size else i
+            row[i] = 0.0 if token == 77 else -np.inf
+
+    def write_77(rows, batch):
         rows[:] = -np.inf
         rows[:, 77] = 0.0
 
+    restoring = lc.Control(name="restoring", kind="free", kernel=only_77)
     grammar = llama_cpp.LlamaGrammar.from_string('root ::= "yes"')
     unclosed = llama_cpp.LlamaGrammar.from_string('root ::= ("yes"')
-    with sampling(llm, lc.Params(temperature=0), lc.Chain([one_token])):
+    with (
+        sampling(llm, lc.Params(temperature=0), lc.Chain([write_77])),
+        pytest.raises(ValueError, match="write_77 must leave removed tokens at -inf"),
+    ):
+        llm.create_completion(PROMPT, grammar=grammar)
+    with sampling(llm, lc.Params(temperature=0), lc.Chain([restoring])):
         with pytest.raises(ValueError, match="token must be one that the grammar allows, not 77"):
             llm.create_completion(PROMPT, grammar=grammar)
         with pytest.raises(ValueError, match="grammar must be a generation's"):

@@ -204,6 +204,13 @@ def test_an_error_ends_its_request_and_no_other(sglang: Any, ours: Any, message:
     assert good.output_ids.tolist() == by_chain("b", EVERY, 1, drawn=True)[:1]
 
 
+def test_a_multimodal_prompt_holds_ids_that_are_no_token(sglang: Any) -> None:
+    one = req(sglang, "a", {**EVERY, "draw": True}, prompt=(1, VOCAB, 1_000_000 + 2**30, 3))
+    generate(sglang, [one])
+    assert not one.to_finish
+    assert len(one.output_ids) == STEPS
+
+
 def test_a_server_that_hides_tokens_is_refused(sglang: Any) -> None:
     one, other = (req(sglang, rid, {"draw": True}) for rid in ("a", "b"))
     with sglang.schedule.override(disable_overlap_schedule=False):

@@ -424,7 +424,7 @@ def test_the_engine_draws_from_it(model):
     assert sequences[0] == sequences[1] != sequences[2]
 
 
-# ---- what is not fit to use
+# ---- invalid rows
 
 
 def poison(row, step):
@@ -484,7 +484,8 @@ def test_a_request_that_does_not_go_with_the_model_is_refused(model):
         Sampler(model, inputs, [lc.Params()] * 2)
     with pytest.raises(TypeError, match="params must be Params, not"):
         Sampler(model, inputs, [{"top_k": 3}] * 3)
-    with pytest.raises(TypeError, match="inputs must be a mapping with input_ids, not tensor"):
+    named = "inputs must be a mapping with input_ids, not an object of type Tensor"
+    with pytest.raises(TypeError, match=named):
         Sampler(model, inputs["input_ids"], [lc.Params()] * 3)
     with pytest.raises(TypeError, match=r"input_ids, not \{'inputs'"):
         Sampler(model, {"inputs": inputs["input_ids"]}, [lc.Params()] * 3)
@@ -614,11 +615,11 @@ def test_continuous_batching_ends_a_row_not_fit_to_use(manager):
         for r in np.flatnonzero((batch.seeds == 1) & (batch.positions == 2)):
             rows[r, 7] = np.nan
 
-    sampler = ContinuousSampler(manager, lc.Chain([spoil, *lc.chain.DEFAULT]))
+    sampler = ContinuousSampler(manager, lc.Chain([spoil, *lc.chain.DEFAULT_ORDER]))
     manager.start()
     names = [next(iter(sampler.add([50], lc.Params(seed=s, max_tokens=6)))) for s in (1, 1, 2)]
     first, same, other = results(manager, names)
-    assert first.error == same.error == "token 7 is nan"
+    assert first.error == same.error == "token 7 is nan after spoil"
     assert len(first.generated_tokens) == 3
     assert first.generated_tokens[2] == EOS
     assert other.error is None

@@ -9,6 +9,7 @@ from typing import Any
 from smollm2 import Model
 
 import logitchain as lc
+from logitchain.inputs.values import show
 
 from .errors import ApiError, invalid
 from .grammar import Grammars
@@ -82,7 +83,7 @@ def _check_together(body: Mapping[str, Any], params: lc.Params) -> None:
     options = body.get("chat_template_kwargs") or {}
     last = body["messages"][-1]["role"]
     if body["model"] != MODEL:
-        message = f"model must be {MODEL}, not {body['model']}"
+        message = f"model must be {MODEL}, not {show(body['model'])}"
         raise ApiError(404, message, code="model_not_found", param="model")
     if params.top_logprobs and not params.logprobs:
         raise invalid(f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}")

@@ -6,8 +6,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
-from logitchain.arrays import show
+from logitchain.inputs.values import show
 from logitchain.params import FIELDS, Interval
 
 from .errors import invalid
@@ -19,6 +20,9 @@ CONTEXT = 2_048  # positions that a prompt and its answer share
 MOST_ROWS = 16  # that run at a time: one for each choice of each request
 
 Schema = dict[str, Any]
+
+#: JSON Schema takes 8.0 for an integer, this API does not; only words can say so in a schema.
+INTEGER: Schema = {"type": "integer", "description": "Without a fraction: 8, not 8.0."}
 
 
 def fields(required: str = "", /, **properties: Schema) -> Schema:
@@ -44,18 +48,18 @@ def also(schema: Schema, *kinds: str) -> Schema:
 def number(name: str) -> Schema:
     """A field of the library, from its own table."""
     field = FIELDS[name]
-    low, high = Interval(field.interval).bounds
-    high = {"top_k": VOCABULARY, "n": MOST_ROWS}.get(name, high)
-    kind = "integer" if field.integer or name == "max_tokens" else "number"
-    least = "exclusiveMinimum" if field.interval[0] == "(" else "minimum"
+    low, high = Interval(field.range).bounds
+    high = min(high, {"top_k": VOCABULARY, "n": MOST_ROWS}.get(name, inf))
+    kind = INTEGER if field.integer or name == "max_tokens" else {"type": "number"}
+    least = "exclusiveMinimum" if field.range[0] == "(" else "minimum"
     limits = {least: low} | ({} if high == inf else {"maximum": high})
-    return also({"type": kind, "default": field.off, **limits}, "null")
+    return also({**kind, "default": field.off, **limits}, "null")
 
 
 STRING, BOOLEAN, SOME = {"type": "string"}, {"type": "boolean"}, {"type": "string", "minLength": 1}
-TOKEN = {"type": "integer", "minimum": 0, "maximum": VOCABULARY - 1}
+TOKEN = {**INTEGER, "minimum": 0, "maximum": VOCABULARY - 1}
 TOKENS = also({**TOKEN, "items": TOKEN}, "array", "null")
-SEED = {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}
+SEED = {**INTEGER, "minimum": -(2**63), "maximum": 2**64 - 1}
 BIAS = {
     "type": "object",
     "propertyNames": {"pattern": "^[0-9]{1,5}$"},
@@ -124,7 +128,8 @@ BODY = fields(
     resume_generation=also(BOOLEAN, "null"),
     chat_template_kwargs=also(TEMPLATE, "null"),
 )
-_VALIDATOR = Draft202012Validator(BODY)
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_VALIDATOR = extend(Draft202012Validator, type_checker=_TYPES)(BODY)
 
 
 def check(body: Mapping[str, Any]) -> None:
@@ -143,7 +148,7 @@ def _complaint(error: ValidationError, where: str) -> tuple[str, str]:
         return f"{where}.{name}".lstrip("."), "is missing"
     if rule == "additionalProperties":
         name = next(name for name in value if name not in error.schema["properties"])
-        return f"{where}.{name}".lstrip("."), "is not a field of this API"
+        return f"{where}.{name[:100]}".lstrip("."), "is not a field of this API"
     legal = {
         "type": lambda: limit if isinstance(limit, str) else " or ".join(limit),
         "enum": lambda: f"one of {', '.join(limit)}",

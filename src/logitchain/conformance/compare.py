@@ -112,7 +112,7 @@ def unlike(here: Row, there: Row) -> NDArray[np.int64]:
 
 
 def log_softmax(row: Row) -> NDArray[np.float64]:
-    """The log-probabilities of a row in float64; NaN if it is not fit to use."""
+    """The log-probabilities of a row in float64; NaN if it is invalid."""
     with np.errstate(all="ignore"):
         shifted = row.astype(np.float64) - row.max(initial=-np.inf)
         return np.asarray(shifted - np.log(np.exp(shifted).sum()))

@@ -1,4 +1,4 @@
-"""Cases made for an edge, where engines differ: ties, equalities, ends of ranges, rows not fit."""
+"""Cases made for an edge, where engines differ: ties, equalities, ends of ranges, invalid rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -105,7 +105,7 @@ EDGES: list[tuple[Any, ...]] = [
     ("an id outside the vocabulary", PLAIN, {"allowed_tokens": [1, 6]}),
 ]
 
-#: One request for each filter, asked on rows that are not fit to use.
+#: One request for each filter, run on invalid rows.
 FILTERS: tuple[Fields, ...] = ({"top_k": 2}, {"top_p": 0.9}, {"min_p": 0.1}, {"temperature": 0.5})
 UNFIT = {
     "a NaN": (1, NAN, 0, 2),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..params import FIELDS
-from ..plan import NAMES
+from ..presets import NAMED
 from .cases import Case
 
 Told = Mapping[str, Any]  # a case as `golden.json` has it
@@ -59,7 +59,7 @@ def _fields(told: Told, r: int) -> dict[str, Any]:
     fields = {
         RENAMED.get(name, name): value
         for name, value in params.items()
-        if name not in ASIDE and (name in sequence or name not in NAMES)
+        if name not in ASIDE and (name in sequence or name not in NAMED)
     }
     for name in fields.keys() & {"allowed_tokens", "temperature"}:
         if isinstance(fields[name], list):  # one for each row

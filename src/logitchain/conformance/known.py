@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..controls.penalties import frequency_penalty, presence_penalty
-from ..numerics import SLACK
+from ..controls.frequency_penalty import frequency_penalty
+from ..controls.presence_penalty import presence_penalty
+from ..numeric.functions import SLACK
 from .cases import Case, Row
 from .compare import LEAST, Difference, Result, attempt, compare, left, log_softmax, ours
 
@@ -79,13 +80,13 @@ def instead(when: Callable[[Case], bool], **fields: Any) -> Condition:
 
 
 def unfit(difference: Difference, _: str) -> bool:
-    """We refuse a row that is not fit to use as it comes, or that the engine leaves no token in."""
+    """We refuse a row that arrives invalid, or in which the engine leaves no token."""
     refused = difference.kind == "error here" and "row 0" in str(difference.here)
     return refused and not (_fit(difference.case.row) and _fit(difference.there))
 
 
 def spoiled(difference: Difference, _: str) -> bool:
-    """The engine's row is not fit to use."""
+    """The engine's row is invalid."""
     return not _fit(difference.there)
 
 

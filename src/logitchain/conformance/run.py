@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 
-from ..arrays import one_of
+from ..inputs.values import one_of
 from ..params import whole_number
 from ..presets import PRESETS
 from .cases import Case, Row

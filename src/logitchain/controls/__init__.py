@@ -1,1 +1,43 @@
-"""The controls, one file each: a pure function and the kernel it trusts."""
+"""The controls, one record each.
+
+The order of `CONTROLS` is the default order of a chain: masks, adjustments, and then the rest.
+"""
+
+from . import (
+    allowed_tokens,
+    bad_words,
+    banned_tokens,
+    frequency_penalty,
+    logit_bias,
+    min_p,
+    min_tokens,
+    no_repeat_ngram,
+    presence_penalty,
+    repetition_penalty,
+    temperature,
+    token_bitmask,
+    top_k,
+    top_p,
+    xtc,
+)
+
+CONTROLS = tuple(
+    module.CONTROL
+    for module in (
+        token_bitmask,
+        allowed_tokens,
+        banned_tokens,
+        min_tokens,
+        no_repeat_ngram,
+        bad_words,
+        logit_bias,
+        repetition_penalty,
+        frequency_penalty,
+        presence_penalty,
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        xtc,
+    )
+)

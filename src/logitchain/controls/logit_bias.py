@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import show
-from ..jit import kernel
-from ..numerics import Row, finite
-from ..rows import Reading, bias_arrays
+from ..inputs.logits import Reading, bias_arrays
+from ..inputs.values import show
+from ..numeric.blocks import Ids
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import Row, finite
+from .record import Control, Request
 
 
+@in_standard_mode
 def logit_bias(
     logits: Any, bias: Any, *, dtype: str | None = None, out: Any = None
 ) -> NDArray[np.float32]:
@@ -21,7 +25,7 @@ def logit_bias(
     bias     {token id: number} for all rows, or one such mapping per row; numbers in [-inf, inf)
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a number is out of
-    range, a token outside the vocabulary, or a row not fit to use, before or after.
+    range, a token outside the vocabulary, or an invalid row, before or after.
 
     >>> logit_bias([1.0, 2.0, 3.0], {0: 5, 2: float("-inf")})
     array([  6.,   2., -inf], dtype=float32)
@@ -45,3 +49,13 @@ def add(row: Row, ids: NDArray[np.int64], values: NDArray[np.float64]) -> None:
     for j in range(ids.size):
         x = row[ids[j]] + values[j]
         row[ids[j]] = finite(x) if x > -np.inf else -np.inf
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    add(row, request.places, request.counts.view(np.float64))
+
+
+CONTROL = Control(
+    name="logit_bias", fields=("logit_bias",), kind="adjust", kernel=_apply, tokens="logit_bias"
+)

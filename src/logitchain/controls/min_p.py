@@ -5,13 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import kernel
-from ..numerics import F32, F64, SLACK, Row, log
-from ..order import NO_CUT, keep_from, largest
+from ..inputs.logits import Reading
+from ..numeric.blocks import Ids
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import F32, F64, I64, SLACK, Row, log
+from ..numeric.order import NO_CUT, at_least, keep_from, largest
 from ..params import column
-from ..rows import Reading
+from .record import Control, Request, Values
 
 
+@in_standard_mode
 def min_p(
     logits: Any, min_p: Any, *, dtype: str | None = None, out: Any = None
 ) -> NDArray[np.float32]:
@@ -21,7 +25,7 @@ def min_p(
     min_p    scalar or (rows,), a ratio of two probabilities in [0, 1]; 0 is off
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `min_p` is out of
-    range or a row is not fit to use.
+    range or a row is invalid.
 
     >>> min_p(np.log([0.5, 0.3, 0.2]), 0.5)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
@@ -37,10 +41,18 @@ def min_p(
 def truncate(row: Row, min_p: F64) -> None:
     """The kernel, in place: q >= min_p * max q, in logits."""
     if min_p > 0.0:
-        keep_from(row, floor(largest(row), 1.0, min_p))
+        keep_from(row, at_least(log(min_p * (1.0 - SLACK)), np.float64(largest(row))))
 
 
 @kernel
-def floor(best: F32, heat: F64, min_p: F64) -> F64:
-    """Under this logit nothing survives, the temperature being `heat`."""
-    return np.float64(best) + heat * log(min_p * (1.0 - SLACK)) if min_p > 0.0 else NO_CUT
+def _floor(best: F32, temperature: F64, peaks: Row, values: Values, vocab_size: I64) -> F64:
+    ratio = values[0]
+    return np.float64(best) + temperature * log(ratio * (1.0 - SLACK)) if ratio > 0.0 else NO_CUT
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    truncate(row, request.values[0])
+
+
+CONTROL = Control(name="min_p", fields=("min_p",), kind="cut", kernel=_apply, floor=_floor)

@@ -5,17 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import inlined, kernel
-from ..numerics import F32, F64, FLT_MAX, Row, finite, fma
-from ..order import keep_first, largest
+from ..inputs.logits import Reading
+from ..numeric.blocks import Ids
+from ..numeric.compile import inlined, kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import F32, F64, FLT_MAX, I64, REMOVED, Row, finite, fma
+from ..numeric.order import NO_CUT, keep_first, largest
 from ..params import column
-from ..rows import Reading
+from .record import Control, Request, Values
 
-#: Lower temperatures act as this one: there any two ordinary float32 logits are 2**40 apart.
-_COLDEST = 2.0**-64
+#: Within 2**-20 and 2**20 a product stands for the division.
 _ORDINARY = 2.0**-20
+#: A token whose logit is so far below the best has no probability.
+_FAR = 64.0
+#: The lowest temperature, in units of the distance from the best logit to the next lower one.
+_COLDEST = 2.0**-64
 
 
+@in_standard_mode
 def temperature(
     logits: Any, temperature: Any, *, dtype: str | None = None, out: Any = None
 ) -> NDArray[np.float32]:
@@ -25,7 +32,7 @@ def temperature(
     temperature   scalar or (rows,), in [0, inf); 1 is off
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the temperature is
-    out of range or a row is not fit to use. No temperature makes a finite logit infinite.
+    out of range or a row is invalid. No temperature makes a finite logit infinite.
 
     >>> temperature([2.0, 1.0, -1.0], 0.5)
     array([ 4.,  2., -2.], dtype=float32)
@@ -42,30 +49,46 @@ def temperature(
 @kernel
 def scale(row: Row, t: F64) -> None:
     """The kernel, in place."""
-    scale_below(row, t, largest(row))
+    best = largest(row)
+    if t == 0.0:
+        keep_first(row, best, 1)
+    elif t == 1.0 or (_ORDINARY <= t <= 1.0 / _ORDINARY and abs(np.float64(best)) / t <= FLT_MAX):
+        scale_ordinary(row, t)
+    else:
+        _scale_extreme(row, t, best)
 
 
 @kernel
-def scale_below(row: Row, t: F64, best: F32) -> F32:
-    """The same for part of a row whose largest logit is `best`; what that becomes."""
-    if t == 1.0:
-        return np.float32(best)
-    if t == 0.0:
-        keep_first(row, best, 1)
-        return np.float32(best)
-    t = max(t, _COLDEST)
-    top = np.float64(best)
-    if _ORDINARY <= t <= 1.0 / _ORDINARY and abs(top) / t < FLT_MAX:
+def scale_ordinary(row: Row, t: F64) -> None:
+    """The kernel for an ordinary temperature that does not make the row's best infinite."""
+    if t != 1.0:
         high, low = factors(t)
         for i in range(row.size):
             row[i] = product(row[i], high, low)
-        return product(np.float32(best), high, low)
-    # A row whose best would overflow moves there first: to every filter it is the same row.
-    shift = 0.0 if abs(top) / t < FLT_MAX else top
+
+
+@kernel
+def _scale_extreme(row: Row, t: F64, best: F32) -> None:
+    """The same for a temperature that may make logits infinite, or round different ones to a tie.
+
+    A temperature at which the row does not fit into float32 acts as the lowest one at which it
+    does, unless a token would gain probability by that. Where x / t would be infinite, or so coarse
+    that the best tokens became equal, the row is moved as a whole: the result is (x - best) / t.
+    """
+    top = np.float64(best)
+    second, last = -np.inf, top
+    for i in range(row.size):
+        if row[i] > -np.inf:
+            last = min(last, np.float64(row[i]))
+            if row[i] < best:
+                second = max(second, np.float64(row[i]))
+    gap, spread = top - max(second, last), top - last
+    t = max(t, min(spread / FLT_MAX, gap * _COLDEST))
+    is_coarse = t < _ORDINARY and gap / t < _FAR
+    shift = top if is_coarse or not abs(top) / t <= FLT_MAX else 0.0
     for i in range(row.size):
         if row[i] > -np.inf:
             row[i] = finite((np.float64(row[i]) - shift) / t)
-    return finite((top - shift) / t)
 
 
 @inlined
@@ -79,10 +102,24 @@ def factors(t: F64) -> tuple[F32, F32]:
 def product(x: F32, high: F32, low: F32) -> F32:
     """x / t by its factors: rounded as a float64 division but once in 2**20, and faster."""
     y = max(fma(x, high, x * low), np.float32(-FLT_MAX))
-    return y if x > -np.inf else x
+    return y if x > REMOVED else x * high  # not x: see `one_unless_nan`
 
 
 @kernel
-def floor(best: F32) -> F64:
-    """Under this logit nothing survives a temperature of 0."""
-    return np.float64(best)
+def _floor(best: F32, temperature: F64, peaks: Row, values: Values, vocab_size: I64) -> F64:
+    return np.float64(best) if values[0] == 0.0 else NO_CUT
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    scale(row, request.values[0])
+
+
+CONTROL = Control(
+    name="temperature",
+    fields=("temperature",),
+    kind="scale",
+    kernel=_apply,
+    floor=_floor,
+    divides=True,
+)

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import buffer, one_of
-from ..blocks import Ids, block_count
-from ..jit import kernel
-from ..lanes import LANES, peak, remove
-from ..numerics import I64, Row
-from ..rows import Reading
+from ..inputs.logits import Reading
+from ..inputs.values import buffer, one_of
+from ..numeric.blocks import Ids, block_count
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import I64, Row
+from ..numeric.simd import LANES, peak, remove
+from ..params import Field
+from .record import Control, Request
 
 Words = NDArray[np.uint64]  # (blocks,) bit j of word b: whether token 64 * b + j may stay
 
@@ -26,6 +29,7 @@ ALL = np.uint64(2**64 - 1)
 _ONE = np.uint64(1)
 
 
+@in_standard_mode
 def token_bitmask(
     logits: Any, mask: Any, *, tail: str = "mask", dtype: str | None = None, out: Any = None
 ) -> NDArray[np.float32]:
@@ -38,7 +42,7 @@ def token_bitmask(
              "error" there may be none
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the mask does not
-    go with the rows, or a row is not fit to use, before or after.
+    go with the rows, or a row is invalid, before or after.
 
     >>> token_bitmask([1.0, 2.0, 3.0], np.array([0b101], np.int32))
     array([  1., -inf,   3.], dtype=float32)
@@ -58,6 +62,17 @@ def masked(reading: Reading, words_of: Callable[[int], Words]) -> NDArray[np.flo
         if not apply_and_check(row, words_of(r)):
             raise reading.unfit(r)
     return reading.write()
+
+
+def masked_by(reading: Reading, clear: Callable[[int, Words], None]) -> NDArray[np.float32]:
+    """Mask each row by the bits that are left after `clear(r, words)`."""
+
+    def words_of(r: int) -> Words:
+        words = np.full(block_count(reading.shape[-1]), ALL)
+        clear(r, words)
+        return words
+
+    return masked(reading, words_of)
 
 
 def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
@@ -108,7 +123,7 @@ def apply_and_check(row: Row, words: Words) -> bool:
 
 @kernel
 def apply(row: Row, ids: Ids, words: Words) -> None:
-    """The same of a row that is fit, or with `ids` of some of its tokens."""
+    """Apply a mask to a valid row, or if `ids` is not empty to the candidates with these ids."""
     for i in range(ids.size):
         if not is_allowed(words, ids[i]):
             row[i] = -np.inf
@@ -127,3 +142,20 @@ def apply(row: Row, ids: Ids, words: Words) -> None:
 def is_allowed(words: Words, token: I64) -> bool:
     """A token's bit."""
     return bool(words[token // LANES] >> np.uint64(token % LANES) & _ONE)
+
+
+@kernel
+def apply_allowed(row: Row, ids: Ids, request: Request) -> None:
+    """Clear the bits of the tokens that the row's own mask does not have."""
+    words, allowed = request.words, request.allowed
+    for b in range(words.size):
+        words[b] &= allowed[b]
+
+
+CONTROL = Control(
+    name="token_bitmask",
+    fields=(Field("token_bitmask", off=0.0),),  # no field of a request: `Batch.set_mask` sets it
+    kind="mask",
+    kernel=apply_allowed,
+    tokens="token_bitmask",
+)

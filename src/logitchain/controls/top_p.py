@@ -8,17 +8,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import kernel, spliced
-from ..lanes import LANES
-from ..numerics import F32, F64, I64, ROUND, SLACK, U64, Row, fma, join, log, mass, mass_halves
-from ..order import NO_CUT, keep_first, largest, mass_crossing
+from ..inputs.logits import Reading, keeps_all_ties
+from ..numeric.blocks import Ids
+from ..numeric.compile import kernel, spliced
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import (
+    F32,
+    F64,
+    FLT_MAX,
+    I64,
+    MOST,
+    ROUND,
+    SLACK,
+    U64,
+    Row,
+    fma,
+    join,
+    log,
+    mass_halves,
+    total_mass,
+)
+from ..numeric.order import keep_first, largest
+from ..numeric.prefix import prefix_end
+from ..numeric.simd import LANES
 from ..params import column
-from ..rows import Reading, keeps_all_ties
+from .record import Control, Request, Values
 from .temperature import product
 
-Masses = NDArray[np.int64]
 
-
+@in_standard_mode
 def top_p(
     logits: Any, top_p: Any, *, ties: str = "first", dtype: str | None = None, out: Any = None
 ) -> NDArray[np.float32]:
@@ -31,25 +49,30 @@ def top_p(
     ties     "first", or "all" to keep every equal of the last one kept
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `top_p` is out of
-    range or a row is not fit to use.
+    range or a row is invalid.
 
     >>> top_p(np.log([0.5, 0.3, 0.2]), 0.6)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
     rows, all_ties = reading.checked(), keeps_all_ties(ties)
-    masses = np.empty(rows.shape[1], np.int64)
     for row, p in zip(rows, column("top_p", top_p, len(rows)), strict=True):
-        truncate(row, p, all_ties, masses)
+        truncate(row, p, all_ties)
     return reading.result()
 
 
 @kernel
-def truncate(row: Row, p: F64, all_ties: bool, masses: Masses) -> None:
-    """The kernel, in place; `masses` is scratch."""
+def truncate(row: Row, p: F64, all_ties: bool) -> None:
+    """The kernel, in place."""
     if p < 1.0:
-        own = weigh(row, masses)
-        keep(row, masses, own, target(own, p), all_ties)
+        best = largest(row)
+        _keep_nucleus(row, p, all_ties, best, total_mass(row, best))
+
+
+@spliced
+def _keep_nucleus(row: Row, p: F64, all_ties: bool, best: F32, total: I64) -> None:
+    value, equals, _ = nucleus(row, best, total, target(total, p))
+    keep_first(row, value, row.size if all_ties else equals)
 
 
 @kernel
@@ -59,38 +82,21 @@ def target(total: I64, p: F64) -> I64:
 
 
 @spliced
-def keep(row: Row, masses: Masses, own: I64, mass: I64, all_ties: bool) -> None:
-    """Keep tokens until their masses, whose sum is `own`, reach a target."""
+def nucleus(row: Row, best: F32, own: I64, mass: I64) -> tuple[F32, I64, I64]:
+    """(the least logit of the nucleus, how many of its equals are in it, the mass that it reaches).
+
+    row    tokens whose mass is `own`; where they do not reach the target `mass`, all are kept
+    """
+    end = np.float32(-FLT_MAX), np.int64(row.size), np.int64(MOST)
     if mass <= own:
-        value, equals = mass_crossing(row, masses[: row.size], mass)
-        keep_first(row, value, row.size if all_ties else equals)
-
-
-@spliced
-def agree(row: Row, masses: Masses, own: I64, low: I64, high: I64) -> bool:
-    """Whether two targets keep the same tokens."""
-    does = low > own
-    if high <= own:
-        some = masses[: row.size]
-        does = mass_crossing(row, some, low) == mass_crossing(row, some, high)
-    return bool(does)
-
-
-@kernel
-def weigh(row: Row, masses: Masses) -> I64:
-    """Fill in each token's mass; their sum."""
-    best = largest(row)
-    total = np.int64(0)
-    for i in range(row.size):
-        masses[i] = mass(row[i] - best)
-        total += masses[i]
-    return total
+        end = prefix_end(row, best, own, mass)
+    return end
 
 
 @kernel
 def enough(own: I64, p: F64) -> I64:
     """A total beyond which the nucleus has more than the mass `own`."""
-    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2048.0, 2.0**63 - 2.0**10))
+    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2048.0, float(MOST)))
 
 
 @kernel
@@ -123,9 +129,9 @@ _24 = np.int32(24 << 23)
 
 
 @kernel
-def estimate_block(row: Row, start: U64, peak: F32, heat: F64) -> F64:
+def estimate_block(row: Row, start: U64, peak: F32, divisor: F64) -> F64:
     """About the mass of a block, relative to its largest logit's; in half the time."""
-    rate = np.float32(1.4426950408889634 / heat)
+    rate = np.float32(1.4426950408889634 / divisor)
     total = np.int32(0)
     for i in range(LANES):
         t = max((row[start + np.uint64(i)] - peak) * rate, _LOWEST)
@@ -139,7 +145,24 @@ def estimate_block(row: Row, start: U64, peak: F32, heat: F64) -> F64:
 
 
 @kernel
-def floor(best: F32, heat: F64, p: F64, vocab: I64) -> F64:
-    """Under this logit nothing survives: all such tokens together have less than 1 - p."""
-    share = (1.0 - p + SLACK) / vocab / 4.0
-    return np.float64(best) + heat * log(share) if p < 1.0 else NO_CUT
+def _floor(best: F32, temperature: F64, peaks: Row, values: Values, vocab_size: I64) -> F64:
+    # All tokens below it together have less than 1 - p.
+    share = (1.0 - values[0] + SLACK) / vocab_size / 4.0
+    return np.float64(best) + temperature * log(share)
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    _keep_nucleus(row, request.values[0], request.option != 0, largest(row), request.mass)
+
+
+CONTROL = Control(
+    name="top_p",
+    fields=("top_p",),
+    kind="cut",
+    kernel=_apply,
+    floor=_floor,
+    statistics=("mass",),
+    options={"ties": "first"},
+    keeps_share=True,
+)

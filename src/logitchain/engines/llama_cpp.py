@@ -28,7 +28,7 @@ _RECORD = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 class LogitsProcessor:
     """The controls of one request, for `logits_processor=[...]`: the engine draws.
 
-    llm      a `llama_cpp.Llama` without a draft model: its drafts would be shown as if said
+    llm      a `llama_cpp.Llama` without a draft model: it would show its drafts as generated
     params   the request, of its n samples the first; its seed is for XTC alone
     chain    the controls in order; the default order if None
 
@@ -94,10 +94,10 @@ class _Said:
         self.batch = Batch(vocab_size)
         self.prompt: Ids | None = None
         self._params, self._begun = params, 0
-        self.batch.add(params)  # what is wrong with the request is said before it starts
+        self.batch.add(params)  # an invalid request is refused before it starts
 
     def end(self) -> None:
-        """What is there when the engine asks next is a prompt."""
+        """The next call begins another sequence."""
         self.prompt = None
 
     def follow(self, ids: Any) -> None:
@@ -118,7 +118,7 @@ class _Said:
 
 
 class _Sampler:
-    """What `Llama` calls in the place of its own methods of these names."""
+    """The replacements of `Llama.generate` and `Llama.sample`."""
 
     def __init__(self, llm: Any, params: Params, chain: Chain) -> None:
         self.llm, self.chain = llm, chain
@@ -127,7 +127,7 @@ class _Sampler:
         self._address, self._logits = 0, np.empty((1, 0), np.float32)
 
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Any:
-        """A new request once asked for a token; the engine's own loop asks `sample` for each."""
+        """Begin a request at the first token; the engine's own loop calls `sample` for each."""
         self.said.end()
         yield from type(self.llm).generate(self.llm, tokens, *arguments, **named)
 

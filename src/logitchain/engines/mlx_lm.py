@@ -18,13 +18,13 @@ class Sampler:
 
         sampler=sampler, logits_processors=[sampler.processor]
 
-    `processor` sees the logits and what was said, and draws; the sampler itself, which mlx-lm calls
-    next and with log-probabilities alone, returns that token. mlx-lm calls them one step ahead of
-    what it yields, and drafts and takes back: the batch follows.
+    `processor` sees the logits and the tokens so far, and draws; the sampler itself, which
+    mlx-lm calls next and with log-probabilities alone, returns that token. mlx-lm calls them one
+    step ahead of what it yields, and drafts and takes back: the batch follows.
 
     params          of one sequence: n is 1; `samplers` makes those of more
     prompt_tokens   the whole prompt: mlx-lm shows none of what a prompt cache holds
-    chain           one with on_invalid="mark" ends a row that is not fit with the request's first
+    chain           one with on_invalid="mark" ends an invalid row with the request's first
                     `eos_token`, and others go on; `status` says why
 
     Raises ValueError for a request that cannot be served, and TypeError.
@@ -52,7 +52,7 @@ class Sampler:
         self._drawn: list[int] = []
 
     def processor(self, tokens: Any, logits: Any) -> Any:
-        """Draw the next token. tokens: (said,); logits: (1, vocab), which come back untouched."""
+        """Draw the next token. tokens: (tokens,); logits: (1, vocab), returned unchanged."""
         said: Any = np.asarray(tokens)
         if self._shown is None:
             self._shown = said.size

@@ -23,7 +23,7 @@ class Sampler:
     batch       a row for each of the generator's, in order, with its prompt, before its first
                 token; it follows what the generator holds: `generator.append_tokens` in between,
                 `rewind_to`
-    chain       one with on_invalid="mark" ends a row that is not fit with the request's first
+    chain       one with on_invalid="mark" ends an invalid row with the request's first
                 `eos_token`, and others go on; `status`, one per row, says why
 
     Raises ValueError if the prompts are not in, a row has generated tokens already, or a row may be
@@ -47,7 +47,7 @@ class Sampler:
     def generate_next_token(self) -> NDArray[np.int32]:
         """Draw a token for each row and append it; (rows,), the engine's padding once it ended.
 
-        Raises ValueError before the generator moves, if a row is not fit and is not to be marked.
+        Raises ValueError before the generator moves, if a row is invalid and is not to be marked.
         """
         logits = self.generator.get_logits()  # (rows, 1, vocab), a copy that is ours
         if len(logits) != len(self.batch):  # the engine's process dies of a row that is not there

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import show
 from ..batch import Batch
 from ..chain import Chain
+from ..inputs.values import show
 from ..params import FIELDS, Params
 
 #: Fields that no control acts on: the engine reads its own, which stand beside ours.
 NOT_OURS = ("n", "max_tokens", "stop", "logprobs", "top_logprobs")
 
-#: Fields whose controls look at what was said, not only at how much.
+#: Fields whose controls read the tokens generated so far, and not only their number.
 READS_HISTORY = (
     *("repetition_penalty", "frequency_penalty", "presence_penalty"),
     *("no_repeat_ngram", "bad_words"),
@@ -55,13 +55,13 @@ class Request:
         self.reads_history = any(
             getattr(self.params, name) != FIELDS[name].off for name in READS_HISTORY
         )
-        #: Whether somebody was told that a row of it was left as it came.
+        #: Whether a warning was logged that a row of the request was left unprocessed.
         self.failed = False
         self._batch: Batch | None = None
 
     @property
     def output(self) -> list[int]:
-        """The tokens that it has said, as far as we know: those that we drew among them."""
+        """The tokens that the row has generated, as far as known, including our own draws."""
         return [] if self._batch is None else self._batch.output(self._batch.rows[0])
 
     def apply(
@@ -76,7 +76,7 @@ class Request:
         prompt   token ids; read the first time only
         output   those generated before this row
 
-        Raises ValueError, and leaves the row as it came, if it is not fit to use.
+        Raises ValueError if the row is invalid; its logits are then unchanged.
         """
         if self._batch is None:
             batch = Batch(logits.size)

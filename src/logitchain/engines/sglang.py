@@ -70,7 +70,7 @@ def _seed(engine: Any) -> int:
 
 
 def _check_server() -> None:
-    """Raise ValueError where a request's output lacks tokens that were said before a row of it."""
+    """Raise ValueError if SGLang runs in a mode in which an output may lack its latest tokens."""
     context = sys.modules["sglang.srt.runtime_context"]
     if not context.get_schedule().disable_overlap_schedule:
         raise ValueError("SGLang must run with --disable-overlap-schedule")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import listed, show
 from ..batch import Batch
 from ..chain import Chain
+from ..inputs.values import listed, show
 from ..params import Params
 
 #: What to tell `generate` beside a logits processor: its own controls change nothing. A model's
@@ -25,7 +25,7 @@ NEUTRAL = {
     "exponential_decay_length_penalty": None,
 }
 
-#: The same of the controls that it has where it draws; elsewhere it warns of them.
+#: The neutral values of the controls that the engine applies where it draws; elsewhere it warns.
 NEUTRAL_DRAW = {
     "temperature": 1.0,
     "top_h": None,
@@ -49,7 +49,7 @@ class LogitsProcessor:
 
     The engine draws; of a seed only XTC makes use. A row ends at its `max_tokens`, at a token of
     its `eos_token`, or at an end token of the model. With `Chain(on_invalid="mark")` a row that is
-    not fit to use ends there, with its first end token, and `errors` says why; without one it
+    invalid ends there, with its first end token, and `errors` says why; without one it
     raises.
 
     Raises ValueError or TypeError for a request that does not go with the model.
@@ -150,11 +150,11 @@ class LogitsProcessor:
 
 
 class Sampler(LogitsProcessor):
-    """The same with the draw ours: of each row the token that the chain draws is left.
+    """A logits processor that also draws: in each row only the token drawn is left.
 
     Its score is its log-probability of the processed logits. Whether `generate` draws or takes the
     best, it is this token; so all that goes with `generate` goes with it. `batch.seed(row)` gives
-    the row's tokens again, and `batch.output(row)` is what it said, without padding.
+    the row's tokens again, and `batch.output(row)` has its generated tokens, without padding.
     """
 
     _draws = True
@@ -170,7 +170,7 @@ class ContinuousSampler:
               (the chain needs a token before the next is drawn), CUDA graphs and compiled steps
     chain     the controls in order; the default order if None
 
-    What the generation config says of sampling is not looked at. A row that is not fit to use ends
+    What the generation config says of sampling is not looked at. An invalid row ends
     there, with its first end token, and its result's `error` says why; the other rows go on.
     """
 
@@ -193,7 +193,7 @@ class ContinuousSampler:
         engine: Any = sys.modules[processors.__module__]
         engine.ContinuousBatchingLogitsProcessor.register(ContinuousSampler)
         manager.logit_processor = processors(type(manager.logit_processor.logits_processor)([self]))
-        manager.logit_processor.tensors_required = 1  # or it asks nobody for arguments
+        manager.logit_processor.tensors_required = 1  # or it passes no arguments
 
     def add(self, prompt_tokens: Sequence[int], params: Params, **options: Any) -> dict[str, int]:
         """Add the n rows of a request; for each the manager's request id, and its seed.
@@ -206,7 +206,7 @@ class ContinuousSampler:
         """
         params = _with_ends(params, self.manager, self.batch.vocab_size)
         if not params.eos_token:
-            raise ValueError("eos_token must have a token: a row that is not fit ends with it")
+            raise ValueError("eos_token must have a token: an invalid row ends with it")
         if not len(prompt_tokens):  # either would take all the manager's requests down
             raise ValueError("prompt_tokens must have a token")
         if params.n > 1 and options.get("request_id") is not None:
@@ -248,7 +248,7 @@ class ContinuousSampler:
         return out.to(scores)
 
     def _row(self, state: Any) -> int:
-        """The row of a request, new or in step with what it has said."""
+        """The row of a request: a new one, or brought up to date with its generated tokens."""
         said = state.to_generation_output()
         row = self._rows.get(id(state))
         if row is None:
@@ -290,20 +290,20 @@ def _with_ends(params: Params, owner: Any, vocab: int) -> Params:
 
 
 def _length(params: Params, said: NDArray[np.int64]) -> int | None:
-    """How many of these tokens are the row's own, if it has ended."""
+    """The number of tokens up to the row's end, or None if it has not ended."""
     ends = np.flatnonzero(np.isin(said, params.eos_token))[:1] + 1
     full = [] if params.max_tokens is None else [params.max_tokens]
     return min((size for size in [*ends.tolist(), *full] if size <= said.size), default=None)
 
 
 def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:
-    """Of each row the drawn token's log-probability, and -inf; of one not fit -inf alone."""
+    """Each row with the drawn token's log-probability, all else -inf; an invalid row all -inf."""
     drawn = chain.sample_with_logprobs(scores, batch, of="processed", on_invalid="mark")
     out[...] = -np.inf
     out[np.arange(len(batch)), drawn.tokens] = drawn.logprobs
 
 
 def _only(row: NDArray[np.float32], ends: Sequence[int]) -> None:
-    """The row's end token alone is left; if it has none, one that nobody looks at."""
+    """Leave only the row's first end token, or if it has none a token that is ignored."""
     row[...] = -np.inf
     row[ends[0] if ends else 0] = 0.0

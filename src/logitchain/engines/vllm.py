@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 from .. import rng
-from ..arrays import show
 from ..chain import Chain
+from ..inputs.values import show
 from .request import Request, seed_of
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Processor:
         if asked is None:
             return None
         given = sampling_params.seed
-        return Request(asked, dialect="vllm", seed=seed if given is None else given)
+        return Request(asked, dialect="vllm", seed=seed if given in (None, -1) else given)
 
     def _add(
         self, slot: int, params: Any, prompt: Sequence[int] | None, output: Sequence[int]
@@ -102,7 +102,7 @@ class Processor:
         return logits
 
     def _change(self, rows: list[Row], logits: Any) -> None:
-        """Change rows on the CPU. An error would end all requests of the engine: it is told."""
+        """Change rows on the CPU. An error is logged: raised, it would end all requests."""
         for (_, request, prompt, output), row in zip(rows, logits, strict=True):
             try:
                 request.apply(self.chain, row.numpy(), prompt, _known(request, output))
@@ -183,7 +183,7 @@ def _known(request: Request, output: Sequence[int]) -> Sequence[int]:
             "vLLM has not read back what was sampled, which a field looks at: "
             "it must run with --no-async-scheduling, or the draw be ours"
         )
-    return [max(token, 0) for token in known]
+    return known
 
 
 def _check_plain(value: Any) -> None:

@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .jit import instructions
-from .numerics import F32, I64, U64, Row
+from .compile import inlined, instructions
+from .functions import F32, I64, U64, Row
 
 #: How many logits a block has.
 LANES = 64
@@ -106,9 +106,11 @@ def _llvm_remove(typingctx: Any, row: Any, start: Any, word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = _load(context, builder, signature.args[0], *args[:2])
         bits = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), LANES))
-        gone = ir.Constant(_VECTOR, [float("-inf")] * LANES)
+        limits = (ir.Constant(_VECTOR, [float(x)] * LANES) for x in ("inf", "-inf"))
         place = _place(context, builder, signature.args[0], *args[:2])
-        builder.store(builder.select(bits, vector, gone), place, align=4)
+        kind = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR])  # a select would be a masked store
+        least = builder.module.declare_intrinsic(f"llvm.minnum.v{LANES}f32", (), kind)
+        builder.store(builder.call(least, [vector, builder.select(bits, *limits)]), place, align=4)
         return context.get_dummy_value()
 
     return types.none(row, start, types.uint64), codegen
@@ -133,3 +135,23 @@ def _llvm_lowest_bit(typingctx: Any, bits: Any) -> Any:
 def lowest_bit(bits: U64) -> I64:
     """The place of the lowest 1 in a number that has one."""
     return (int(bits) & -int(bits)).bit_length() - 1
+
+
+@intrinsic
+def _llvm_count_bits(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@instructions(_llvm_count_bits)
+def count_bits(bits: U64) -> I64:
+    """How many 1s a number has."""
+    return int(bits).bit_count()
+
+
+@inlined
+def equal_to(row: Row, start: I64, value: F32, above: F32) -> U64:
+    """Which of the 64 logits from `start` on equal a value; `above` is the next larger float."""
+    return reaching(row, start, value) & ~reaching(row, start, above)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from .arrays import items, listed, show
-from .params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
-from .text import TextStream
+from ..inputs.values import items, listed, show
+from ..params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
+from .text_stream import TextStream
 
 Entry = dict[str, Any]  # what the response says of one token
 
@@ -20,6 +20,8 @@ class Choice:
 
     params          the request: `stop`, `eos_token`, `min_tokens`, `max_tokens`, `logprobs` and
                     `top_logprobs` are acted on here
+    top_logprobs    how many of the best tokens an entry lists at most; the request's number by
+                    default, which is at most 20
     token_bytes     token id -> the bytes it adds to the text; b"" for a special token
     seed            the row's own, `batch.seed(row)`
     index           which of the request's answers this is
@@ -45,8 +47,9 @@ class Choice:
         seed: int,
         index: int = 0,
         output_tokens: Sequence[int] = (),
+        top_logprobs: int | None = None,
     ) -> None:
-        """A choice that has said `output_tokens`, whose log-probabilities it does not know."""
+        """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
         if not isinstance(params, Params):
             raise TypeError(f"params must be a Params, not {show(params)}")
         if not callable(token_bytes):
@@ -54,6 +57,8 @@ class Choice:
         self.params, self.token_bytes = params, token_bytes
         self.seed = whole_number("seed", seed, SEED_INTERVAL)
         self.index = whole_number("index", index, "[0, inf)")
+        listed_tokens = params.top_logprobs if top_logprobs is None else top_logprobs
+        self._top_logprobs = whole_number("top_logprobs", listed_tokens, "[0, inf)")
         #: All that were generated, the one that ended the text too.
         self.tokens: list[int] = []
         #: None while it goes on, then "stop" or "length".
@@ -61,7 +66,7 @@ class Choice:
         self._stream = TextStream(params.stop)
         self._entries: list[Entry] = []
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
-        self._new: list[str] = []  # pieces that `delta` has not told
+        self._new: list[str] = []  # pieces that `delta` has not returned yet
         self._told = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
@@ -76,7 +81,7 @@ class Choice:
     def logprobs(self) -> dict[str, Any] | None:
         """The log-probabilities of the tokens of this text, in the response's form.
 
-        None if the request asks neither for `logprobs` nor for `top_logprobs`.
+        None if neither `logprobs` nor `top_logprobs` is asked for.
         """
         return self._logprobs_form(self._entries)
 
@@ -85,7 +90,7 @@ class Choice:
 
         logprob   its log-probability, if the request asks for them
         top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
-                  (-1 or -inf) are left out, and so are more than the request asks for
+                  (-1 or -inf) are left out, and so are those beyond the number to list
         """
         token, data, ends = self._read(token)
         if self._wants_logprobs and not ends:
@@ -95,14 +100,14 @@ class Choice:
 
     def response(self) -> dict[str, Any]:
         """The choice as a chat completion lists it, as far as it is certain."""
-        said = {"role": "assistant", "content": self.text, "refusal": None}
-        return self._response_form("message", said, self._entries)
+        body = {"role": "assistant", "content": self.text, "refusal": None}
+        return self._response_form("message", body, self._entries)
 
     def delta(self) -> dict[str, Any]:
-        """The same as a chunk of a stream: what became certain since the last call."""
-        said, entries = {"content": "".join(self._new)}, self._entries[self._told :]
+        """The text that became final since the last call, as a chunk of a stream."""
+        body, entries = {"content": "".join(self._new)}, self._entries[self._told :]
         self._new, self._told = [], len(self._entries)
-        return self._response_form("delta", said, entries)
+        return self._response_form("delta", body, entries)
 
     # ---- a token
 
@@ -110,7 +115,7 @@ class Choice:
         """(the token, its bytes, whether it ends the text)."""
         token = whole_number("token", token, "[0, inf)")
         if self.finish_reason:
-            raise ValueError(f"token {token} comes after the end of the choice")
+            raise ValueError(f"token {show(token)} comes after the end of the choice")
         if token in self.params.eos_token and len(self.tokens) >= self.params.min_tokens:
             return token, b"", True
         return token, self._bytes(token), False
@@ -118,7 +123,7 @@ class Choice:
     def _bytes(self, token: int) -> bytes:
         data = self.token_bytes(token)
         if not isinstance(data, bytes):
-            raise TypeError(f"token_bytes({token}) must be bytes, not {show(data)}")
+            raise TypeError(f"token_bytes({show(token)}) must be bytes, not {show(data)}")
         return data
 
     def _add(self, token: int, data: bytes, ends: bool) -> str:
@@ -139,7 +144,7 @@ class Choice:
 
     @property
     def _wants_logprobs(self) -> bool:
-        return self.params.logprobs or self.params.top_logprobs > 0
+        return self.params.logprobs or self._top_logprobs > 0
 
     def _release(self) -> None:
         """Let entries go whose text has begun to come out, or that end with the text."""
@@ -151,8 +156,14 @@ class Choice:
         parts = [items("top", part)[1] for part in listed("top", top, "(ids, logprobs)")]
         if len(parts) != 2 or len(parts[0]) != len(parts[1]):
             raise ValueError(f"top must be (ids, logprobs) of one length, not {show(top)}")
-        left = [(i, x) for i, x in zip(*parts, strict=True) if i >= 0 and x != -inf]
-        return [self._entry(self._bytes(i), x) for i, x in left[: self.params.top_logprobs]]
+        best: list[Entry] = []
+        for token, logprob in zip(*parts, strict=True):
+            if len(best) == self._top_logprobs:
+                break
+            token = whole_number("a token id in top", token, "(-inf, inf)")
+            if token >= 0 and logprob != -inf:
+                best.append(self._entry(self._bytes(token), logprob))
+        return best
 
     def _entry(self, data: bytes, logprob: Any) -> Entry:
         if type(logprob) is not float or not logprob < inf:  # the check costs more than the rest
@@ -166,11 +177,11 @@ class Choice:
         return {"content": list(entries), "refusal": None} if self._wants_logprobs else None
 
     def _response_form(
-        self, name: str, said: dict[str, Any], entries: list[Entry]
+        self, name: str, body: dict[str, Any], entries: list[Entry]
     ) -> dict[str, Any]:
         return {
             "index": self.index,
-            name: said,
+            name: body,
             "logprobs": self._logprobs_form(entries),
             "finish_reason": self.finish_reason,
             "seed": self.seed,

@@ -10,13 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import inlined, kernel, spliced
-from .lanes import LANES, lowest_bit, move, peak, reaching, remove
-from .numerics import F32, I64, U64, Row
+from .compile import inlined, kernel, spliced
+from .functions import F32, I64, U64, Row
 from .order import scan
-from .rows import BFLOAT16
+from .simd import LANES, count_bits, lowest_bit, move, peak, reaching, remove
 
 Ids = NDArray[np.int32]
+
+#: How a row is stored: float32, or the 16 bits of the two smaller formats.
+FLOAT32, BFLOAT16, FLOAT16 = range(3)
 
 _ALL = np.uint64(2**64 - 1)
 _READ = 1024  # logits that are converted at a time
@@ -27,7 +29,7 @@ class Blocks(NamedTuple):
 
     row: Row  # (vocab,) as the caller stored it
     own: Row  # (blocks * 64,) the blocks that had to be changed, converted, or filled up with -inf
-    is_own: NDArray[np.bool_]  # (blocks,) which those are
+    is_own: NDArray[np.bool_]  # (blocks,) which blocks were copied
     peaks: Row  # (blocks,) each block's largest logit
     buffer: Row  # (64,) a block
 
@@ -39,7 +41,7 @@ def block_count(vocab: int) -> int:
 
 @kernel
 def look(blocks: Blocks) -> bool:
-    """Find each block's largest logit, and whether the row is fit: one pass over it."""
+    """Find each block's largest logit and whether the row is valid, in one pass."""
     row, own, is_own, peaks, _ = blocks
     is_own[:] = False
     whole = row.size // LANES * LANES
@@ -53,7 +55,7 @@ def look(blocks: Blocks) -> bool:
 
 @kernel
 def convert_and_look(kind: I64, bits: NDArray[np.uint16], blocks: Blocks) -> bool:
-    """The same of a row of a smaller format, which the pass writes to `own` as float32."""
+    """Convert a 16-bit row to float32 in `own`, and do as `look` does, in one pass."""
     _, own, is_own, peaks, _ = blocks
     is_own[:] = True
     own[bits.size :] = -np.inf
@@ -115,11 +117,11 @@ def fetch(blocks: Blocks, b: I64) -> None:
 
 @kernel
 def make_own(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
-    """Copy the blocks of these tokens before they are changed."""
+    """Copy the blocks that hold the tokens, before they change; ids beyond them are skipped."""
     row, own, is_own, _, _ = blocks
     for i in range(tokens.size):
         b = tokens[i] // LANES
-        if not is_own[b]:
+        if 0 <= b < is_own.size and not is_own[b]:
             move(row, b * LANES, own, b * LANES)
             is_own[b] = True
 
@@ -146,6 +148,17 @@ def look_again(blocks: Blocks) -> None:
     for b in range(peaks.size):
         if is_own[b] and peaks[b] > -np.inf:
             peaks[b] = peak(own, b * LANES)[0]
+
+
+@kernel
+def are_many(blocks: Blocks, floor: F32) -> bool:
+    """Whether half of the tokens reach the floor."""
+    n = 0
+    for b in range(blocks.peaks.size):
+        if blocks.peaks[b] >= floor and 2 * n < (LANES * blocks.peaks.size):
+            fetch(blocks, b)
+            n += count_bits(reaching(blocks.buffer, 0, floor))
+    return bool(2 * n >= (LANES * blocks.peaks.size))
 
 
 @kernel

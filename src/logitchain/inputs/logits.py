@@ -1,4 +1,4 @@
-"""The door: anything with a CPU buffer in, float32 rows inside, the caller's shape out."""
+"""Logits as callers pass them: any CPU buffer is read as float32 rows, in any of four formats."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,18 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import buffer, is_array, items, listed, one_of, sequence, show
-from .jit import kernel
-from .numerics import I64, MAX_VOCAB
-from .order import scan
-from .params import FIELDS
+from ..numeric.blocks import BFLOAT16, FLOAT16, FLOAT32
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import I64, MAX_VOCAB
+from ..numeric.order import scan
+from ..params import Bias, Phrases, TokenIds
+from .values import buffer, is_array, items, listed, one_of, plain_items, sequence, show
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
-#: How a row is stored: float32, or the 16 bits of the two smaller formats.
-FLOAT32, BFLOAT16, FLOAT16 = range(3)
-
 _FLOAT32 = np.dtype(np.float32)
-_NO_WIDE, _NO_NARROW = np.empty((1, 0), np.float32), np.empty((1, 0), np.uint16)
+_NO_WIDE, NO_NARROW = np.empty((1, 0), np.float32), np.empty((1, 0), np.uint16)
 
 
 class Reading:
@@ -41,19 +40,19 @@ class Reading:
             self.rows = float32_copy(given).reshape(-1, given.shape[-1])
 
     def checked(self) -> Rows:
-        """The rows. Raises ValueError, naming row and token, for one that is not fit to use."""
+        """The rows. Raises ValueError, naming row and token, for one that is invalid."""
         bad = first_unfit(self.rows)
         if bad >= 0:
             raise self.unfit(bad)
         return self.rows
 
     def unfit(self, r: int) -> ValueError:
-        """The error of a row that is not fit."""
+        """The error that reports an invalid row."""
         where = f"row {r}, " if len(self.shape) == 2 else ""
         return ValueError(f"logits: {where}{why_unfit(self.rows[r])}")
 
     def result(self) -> NDArray[np.float32]:
-        """The rows, checked once more, in the caller's form."""
+        """The rows in the caller's shape, if the results are valid."""
         self.checked()
         return self.write()
 
@@ -119,12 +118,13 @@ def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
     return is_alike and bool(a.ctypes.data == b.ctypes.data)
 
 
+@in_standard_mode
 def float32_copy(given: NDArray[Any]) -> NDArray[np.float32]:
     """A new C-contiguous float32 array of what `floats` gave: exact but for float64."""
     if given.dtype == np.uint16:
         bits = np.left_shift(given, np.uint32(16), dtype=np.uint32, order="C")
         return np.asarray(bits.view(np.float32))
-    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found and named later
+    with np.errstate(all="ignore"):  # an infinity is found and named later
         return np.array(given, np.float32, order="C", copy=True)
 
 
@@ -136,11 +136,11 @@ class Stored(NamedTuple):
     narrow: NDArray[np.uint16]  # the same for 16 bits
     shape: tuple[int, ...]
 
-    def row(self, r: int) -> NDArray[np.float32]:
-        """A copy of one row as float32."""
+    def copy(self, which: int | slice) -> NDArray[np.float32]:
+        """A copy of a row, or of some rows, as float32."""
         if self.kind == FLOAT32:
-            return np.array(self.wide[r])
-        return float32_copy(self._halves()[r])
+            return np.array(self.wide[which])
+        return float32_copy(self._halves()[which])
 
     def rows(self) -> Rows:
         """All rows as float32, to be read only: where they are, or a copy."""
@@ -156,7 +156,7 @@ def stored(logits: Any, dtype: str | None = None) -> Stored:
     if as_usual and logits.ndim == 2 and logits.flags.carray:  # 1 us sooner
         shape = logits.shape
         if 1 <= shape[1] <= MAX_VOCAB:
-            return Stored(FLOAT32, logits, _NO_NARROW, shape)
+            return Stored(FLOAT32, logits, NO_NARROW, shape)
     given = _shaped(floats(logits, dtype))
     in_place = given.flags.c_contiguous and given.flags.aligned and given.dtype.isnative
     kind = FLOAT32 if given.itemsize != 2 else FLOAT16 if given.dtype == np.float16 else BFLOAT16
@@ -166,7 +166,7 @@ def stored(logits: Any, dtype: str | None = None) -> Stored:
         given = _as_if_writeable(given)
     rows = given.reshape(-1, given.shape[-1])
     if kind == FLOAT32:
-        return Stored(kind, rows, _NO_NARROW, given.shape)
+        return Stored(kind, rows, NO_NARROW, given.shape)
     return Stored(kind, _NO_WIDE, rows.view(np.uint16), given.shape)
 
 
@@ -178,7 +178,7 @@ def lies_across(out: NDArray[Any], given: Stored) -> bool:
 
 
 def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:
-    """The same memory for kernels, which are compiled for one kind of array and do not write."""
+    """A view that is marked writeable, as kernels are compiled for; they do not write to it."""
     interface = {**given.__array_interface__, "data": (given.ctypes.data, False)}
     owner = SimpleNamespace(__array_interface__=interface, given=given)
     return np.asarray(owner)
@@ -205,9 +205,16 @@ def keeps_all_ties(ties: str) -> bool:
 
 
 def token_lists(
-    tokens: Any, rows: int, vocab: int, *, name: str = "tokens"
+    tokens: Any, rows: int, vocab: int | None = None, *, name: str = "tokens"
 ) -> list[NDArray[np.int64]]:
-    """One sequence of token ids for all rows, or one per row, as one checked array per row."""
+    """One sequence of token ids for all rows, or one per row, as one checked array per row.
+
+    With a `vocab` they are `token_ids`, without one `history_ids`.
+    """
+
+    def read(name: str, ids: Any) -> NDArray[np.int64]:
+        return history_ids(name, ids) if vocab is None else token_ids(name, ids, vocab)
+
     tokens = sequence(name, tokens)
     if isinstance(tokens, np.ndarray):
         nested = tokens.ndim == 2
@@ -215,10 +222,10 @@ def token_lists(
         nested = len(tokens) > 0 and (isinstance(tokens[0], Sequence) or is_array(tokens[0]))
         nested = nested and np.ndim(tokens[0]) > 0 and not isinstance(tokens[0], str)
     if not nested:
-        return [token_ids(name, tokens, vocab)] * rows
+        return [read(name, tokens)] * rows
     if len(tokens) != rows:
         raise ValueError(f"{name} must be one sequence or one per row ({rows}), not {len(tokens)}")
-    return [token_ids(f"{name} of row {r}", ids, vocab) for r, ids in enumerate(tokens)]
+    return [read(f"{name} of row {r}", ids) for r, ids in enumerate(tokens)]
 
 
 def phrase_lists(phrases: Any, rows: int, vocab: int) -> list[list[NDArray[np.int64]]]:
@@ -238,32 +245,61 @@ def _is_list(value: Any) -> bool:
 
 def phrase_arrays(name: str, phrases: Any, vocab: int) -> list[NDArray[np.int64]]:
     """Sequences of token ids as checked arrays; none may be empty."""
-    checked = FIELDS["bad_words"].check(name, phrases)
+    checked = Phrases.checked(name, phrases)
     return [token_ids(name, phrase, vocab) for phrase in checked]
 
 
 def token_ids(name: str, tokens: Any, vocab: int) -> NDArray[np.int64]:
     """A sequence of token ids as int64, each in [0, vocab)."""
+    return _integers(name, tokens, 0, vocab, f"[0, {vocab})")
+
+
+def token_list(name: str, tokens: Any, vocab: int) -> list[int]:
+    """The tokens as a new list of Python integers, which is faster where they are few."""
+    given: list[Any] = []
+    if type(tokens) is list:
+        given = tokens.copy()
+    elif type(tokens) is np.ndarray and tokens.ndim == 1 and tokens.dtype.kind in "iu":
+        given = tokens.tolist()
+    if set(map(type, given)) == {int} and min(given) >= 0 and max(given) < vocab:
+        return given
+    return list(token_ids(name, tokens, vocab).tolist())
+
+
+def history_ids(name: str, tokens: Any) -> NDArray[np.int64]:
+    """A token history as int64: any integers of 64 bits, as not all are of the vocabulary."""
+    return _integers(name, tokens, -(2**63), 2**63, f"[{-(2**63)}, {2**63 - 1}]")
+
+
+def _integers(name: str, tokens: Any, low: int, end: int, interval: str) -> NDArray[np.int64]:
+    ids = tokens.array if type(tokens) is TokenIds else _integer_array(name, tokens)
+    if ids.size and not (int(ids.min()) >= low and int(ids.max()) < end):
+        bad = next(token for token in ids.tolist() if not low <= token < end)
+        raise ValueError(f"{name} must be in {interval}, not {show(bad)}")
+    return ids.astype(np.int64)
+
+
+def _integer_array(name: str, tokens: Any) -> NDArray[Any]:
     given = sequence(name, tokens)
     if isinstance(given, np.ndarray):
-        is_integers = given.ndim == 1 and (given.dtype.kind in "iu" or not given.size)
+        if given.ndim != 1:
+            shape = f"an array of shape {given.shape}"
+            raise TypeError(f"{name} must be a sequence of integers, not {shape}")
+        is_integers = given.dtype.kind in "iu" or not given.size
     else:
-        is_integers = all(t is int or issubclass(t, np.integer) for t in set(map(type, given)))
+        if set(map(type, given)) - {int}:
+            given = plain_items(name, given)
+        is_integers = set(map(type, given)) <= {int}
     if not is_integers:
         raise TypeError(f"{name} must be a sequence of integers, not {show(tokens)}")
     ids = np.asarray(given)
-    if ids.dtype.kind == "f":  # what NumPy makes of integers that no 64 bits hold
-        ids = np.array(given, object)
-    if ids.size and not (ids.min() >= 0 and ids.max() < vocab):
-        bad = ids[(ids < 0) | (ids >= vocab)][0]
-        raise ValueError(f"{name} must be in [0, {vocab}), not {show(bad)}")
-    return ids.astype(np.int64)
+    # NumPy makes floats of integers that no 64 bits hold.
+    return np.array(given, object) if ids.dtype.kind == "f" else ids
 
 
 def bias_arrays(
     bias: Mapping[int, float], vocab: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """A checked logit bias as its token ids and what to add to each."""
-    checked = FIELDS["logit_bias"].check("logit_bias", bias)
-    ids = token_ids("token ids in logit_bias", list(checked), vocab)
-    return ids, np.array(list(checked.values()), np.float64)
+    checked = Bias.checked("logit_bias", bias)
+    return token_ids("token ids in logit_bias", checked.ids, vocab), checked.values_array

@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from .jit import inlined, instructions, kernel
+from .compile import inlined, instructions, kernel
 
 Row = NDArray[np.float32]  # (vocab,), C-contiguous
 
@@ -32,8 +32,11 @@ SLACK = 2.0**-20
 MASS_BITS = 42
 #: The longest row whose masses cannot overflow a signed 64-bit sum.
 MAX_VOCAB = 2 ** (63 - MASS_BITS) - 1
+#: More than the mass of any row, and a float64.
+MOST = 2**63 - 2**10
 
 FLT_MAX = float(np.finfo(np.float32).max)
+REMOVED = np.float32(-np.inf)
 
 
 # ---- fused multiply-add -----------------------------------------------------------------------
@@ -59,7 +62,23 @@ def fma(a: Any, b: Any, c: Any) -> Any:
         if not all(map(math.isfinite, (a, b, c))):
             return a * b + c
         exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-        return type(a)(float(exact))
+        if exact == 0:  # only the floats know the sign of a zero
+            return a * b + c
+        return _rounded_once(exact, type(a))
+
+
+def _rounded_once(exact: Fraction, kind: Any) -> Any:
+    """A fraction as float32 or float64: by way of float64 it would be rounded twice."""
+    try:
+        near = float(exact)
+    except OverflowError:
+        near = math.copysign(math.inf, exact)
+    bits = int(np.float64(near).view(np.int64))
+    may_be_tie = bits & 0x1FFFFFFF == 0x10000000 or 0.0 < abs(near) < 2.0**-126
+    if kind is np.float32 and may_be_tie and bits & 1 == 0 and Fraction(near) != exact:
+        # Round to odd: then only a fraction that is halfway between two float32 is a tie.
+        near = math.nextafter(near, math.inf if exact > near else -math.inf)
+    return kind(near)
 
 
 # ---- exp, in float32: masses ------------------------------------------------------------------
@@ -108,7 +127,7 @@ HALF = MASS_BITS // 2
 _HALF_EXPONENT = np.int32(HALF << 23)
 _HALF_SCALE = np.float32(2.0**HALF)
 _23 = np.int32(23)
-_CHUNK = 512  # so many halves of masses sum to less than 2**31
+CHUNK = 512  # so many halves of masses sum to less than 2**31
 
 
 @inlined
@@ -138,11 +157,11 @@ def mass(x: F32) -> I64:
 
 @kernel
 def total_mass(row: Row, best: F32) -> I64:
-    """The mass of all of a row's logits, given the largest."""
+    """The mass of a row: the sum over all its logits, relative to the largest, `best`."""
     total = np.int64(0)
     top = np.float32(best)
-    for start in range(0, row.size, _CHUNK):
-        part = row[start : start + _CHUNK]
+    for start in range(0, row.size, CHUNK):
+        part = row[start : start + CHUNK]
         highs, lows = np.int32(0), np.int32(0)
         for i in range(part.size):
             high, low = mass_halves(part[i] - top)
@@ -180,7 +199,17 @@ def log(x: F64) -> F64:
     return k * _LN2_HI_64 - ((half - fma(k, _LN2_LO_64, s * fma(z, series, half))) - f)
 
 
-@kernel
+@inlined
 def finite(x: F64) -> F32:
     """A float64 result as float32, saturated: arithmetic on finite logits makes no infinity."""
     return np.float32(min(max(x, -FLT_MAX), FLT_MAX))
+
+
+@inlined
+def one_unless_nan(x: F32) -> F32:
+    """1.0 for a number, which the compiler does not know.
+
+    It makes a masked store of `row[i] = row[i] if kept else REMOVED`, which takes some processors
+    five times as long as a plain one. It cannot if the logit that stays is multiplied by this.
+    """
+    return np.float32(x == x)

@@ -3,8 +3,8 @@
 import codecs
 from collections.abc import Iterable, Sequence
 
-from .arrays import show
-from .params import FIELDS
+from ..inputs.values import show
+from ..params import FIELDS
 
 
 class TextStream:

@@ -1,0 +1,47 @@
+"""What the three penalties have in common: they change the logits of the tokens so far."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..inputs.logits import Reading, token_lists
+from ..params import column
+from .record import Control
+
+Longs = NDArray[np.int64]
+
+
+def penalty(name: str, kernel: Callable[..., Any], scope: str) -> Control:
+    """The record of a penalty, whose field has its name; `scope` is its default scope."""
+    return Control(
+        name=name,
+        fields=(name,),
+        kind="adjust",
+        kernel=kernel,
+        tokens="history",
+        options={"scope": scope, "window": None},
+        keeps_one=True,
+    )
+
+
+def penalise(
+    control: Control,
+    kernel: Callable[..., Any],
+    logits: Any,
+    value: Any,
+    tokens: Any,
+    dtype: str | None,
+    out: Any,
+) -> NDArray[np.float32]:
+    """The pure function of a penalty; `kernel` gets a row, tokens, counts and the value."""
+    (field,) = control.fields
+    reading = Reading(logits, out, dtype)
+    rows = reading.checked()
+    penalties = column(field.name, value, len(rows))
+    for row, one, ids in zip(rows, penalties, token_lists(tokens, len(rows)), strict=True):
+        if one != field.off:
+            ids = ids[(ids >= 0) & (ids < row.size)]
+            kernel(row, *np.unique(ids, return_counts=True), one)
+    return reading.result()

@@ -1,0 +1,49 @@
+"""Presence penalty. Source: the OpenAI API."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..numeric.blocks import Ids
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import F64, Row, finite
+from .penalty import Longs, penalise, penalty
+from .record import Request
+
+
+@in_standard_mode
+def presence_penalty(
+    logits: Any, presence_penalty: Any, tokens: Any, *, dtype: str | None = None, out: Any = None
+) -> NDArray[np.float32]:
+    """Subtract the penalty, once, from the logits of `tokens`.
+
+    logits             (vocab,) or (rows, vocab); -inf is removed
+    presence_penalty   scalar or (rows,), finite, in logits; 0 is off
+    tokens             the history, any 64-bit integers: one sequence for all rows, or one per row;
+                       ids outside the vocabulary are skipped
+
+    Returns a new float32 array of the same shape, or `out`. Raises ValueError if the penalty is out
+    of range or an invalid row.
+
+    >>> presence_penalty([2.0, -2.0, 1.0], 0.5, [0, 1, 1])
+    array([ 1.5, -2.5,  1. ], dtype=float32)
+    """
+    return penalise(CONTROL, penalise_row, logits, presence_penalty, tokens, dtype, out)
+
+
+@kernel
+def penalise_row(row: Row, ids: Longs, counts: Longs, penalty: F64) -> None:
+    """The presence penalty's kernel, in place."""
+    for i in ids:
+        if row[i] > -np.inf:
+            row[i] = finite(row[i] - penalty)
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    penalise_row(row, request.places, request.counts, request.values[0])
+
+
+CONTROL = penalty("presence_penalty", _apply, scope="output")

@@ -1,0 +1,189 @@
+"""What a control is: a record with its fields, its kernel, and what makes it fast.
+
+The fused path, the batch, the chain and `explain` read everything they need from this record.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from ..inputs.values import one_of, show
+from ..numeric.compile import address_of, caller_of
+from ..params import FIELDS, Field
+
+Values = NDArray[np.float64]  # (fields,)
+
+Kind = Literal["mask", "adjust", "scale", "cut", "free"]
+
+#: The kinds in the order of their numbers, by which kernels know them.
+KINDS = get_args(Kind)
+MASK, ADJUST, SCALE, CUT, FREE = range(5)
+
+#: The statistics of a whole row that a kernel can ask for.
+STATISTICS = ("mass",)
+
+#: The most numeric fields that a control may have.
+MOST_FIELDS = 6
+
+#: The options that a chain's author can set, where a control has them, and their values; a
+#: `window` is a number of tokens or None, `protected_ids` are token ids.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "scope": ("all", "prompt", "output"),
+    "ties": ("first", "all"),
+    "protected": ("skip", "exempt", "exclude"),
+}
+OPTIONS = (*CHOICES, "window", "protected_ids")
+
+
+class Request(NamedTuple):
+    """What a kernel can read of a row's request and history.
+
+    >>> Request._fields[:4]
+    ('values', 'option', 'seed', 'position')
+    """
+
+    values: NDArray[np.float64]  # the control's numeric fields, in the order of its record
+    option: Any  # the place of the chosen option's value in `CHOICES`
+    seed: Any
+    position: Any  # how many tokens the row has generated
+    history: NDArray[np.int64]  # the tokens so far, within the options `scope` and `window`
+    tokens: NDArray[np.int64]  # the tokens of the record's list field, and a number of each
+    numbers: NDArray[np.int64]
+    places: NDArray[np.int64]  # of kind "adjust": where in the row the named tokens are, ...
+    counts: NDArray[np.int64]  # ... and how often each occurs
+    protected: NDArray[np.bool_]  # which logits of the row are protected tokens'; may be empty
+    words: NDArray[np.uint64]  # of kind "mask": a bit per token, to clear
+    allowed: NDArray[np.uint64]  # of kind "mask": the row's own mask
+    mass: Any  # the statistic: the mass of all tokens left, in units of 2**-42 of the best one's
+
+
+_LONGS, _FLAGS = types.Array(types.int64, 1, "C"), types.Array(types.boolean, 1, "C")
+_WORDS, _VALUES = types.Array(types.uint64, 1, "C"), types.Array(types.float64, 1, "C")
+_ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C")
+
+_REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
+    [
+        *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, _LONGS, _LONGS, _LONGS),
+        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64),
+    ],
+    Request,
+)
+
+KERNEL = types.none(_ROW, _IDS, _REQUEST)
+FLOOR = types.float64(types.float32, types.float64, _ROW, _VALUES, types.int64)
+IDLE = types.boolean(_VALUES, types.uint64, types.uint64)
+
+call_kernel, call_floor, call_idle = caller_of(KERNEL), caller_of(FLOOR), caller_of(IDLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A sampling control.
+
+    name        what a chain calls it
+    fields      the numeric request fields that it reads: a `Field`, or the name of one of `Params`
+    kind        "mask"     removes named tokens, whatever their logits are
+                "adjust"   changes the logits of named tokens
+                "scale"    maps all logits and keeps their order
+                "cut"      keeps a prefix of the order, logits descending and then ids ascending
+                "free"     anything else that one row and its request determine
+    kernel      (row, ids, request) -> None, compiled with `numba.njit`. It changes the float32
+                logits of one row in place: the whole row if `ids` is empty, or else the candidates
+                with these token ids, ascending. Removed tokens are -inf, and stay so. `request` is
+                a `Request`. A mask clears bits of `request.words` and leaves the row alone
+    floor       of a cut: (best, temperature, peaks, values, vocab_size) -> a logit below which no
+                token survives, as the logits are before division by the temperature; `best` is the
+                row's largest logit, and `peaks` has the largest of each 64. Without a floor, the
+                kernel runs on the whole row
+    idle        (values, seed, position) -> whether this step leaves the row as it is
+    switches    the fields that each switch the control off by their off value; by default the first
+    tokens      which tokens a mask or an adjustment names: "history", or a list field of `Params`
+    statistics  what the kernel needs to know of all tokens that are left: ("mass",)
+    options     the options of `OPTIONS` that a chain's author can set, with their defaults
+    divides     of a scale: whether it divides all logits by its first field; 0 keeps the best
+    keeps_share of a cut: whether it keeps the shortest prefix whose share of the mass reaches its
+                first field, with the equals of the last token if the option `ties` is "all"
+    keeps_one   whether the kernel never removes the last token; a cut or a scale never does
+
+    Raises TypeError or ValueError for a record that is inconsistent.
+
+    >>> import numba
+    >>> from logitchain import Chain, Field
+    >>> @numba.njit
+    ... def keep_near_the_best(row, ids, request):
+    ...     cut = row.max() - request.values[0]
+    ...     for i in range(row.size):
+    ...         if row[i] < cut:
+    ...             row[i] = -np.inf
+    >>> gap = Field("max_gap", off=np.inf, range="[0, inf]")
+    >>> record = Control(name="max_gap", fields=[gap], kind="cut", kernel=keep_near_the_best)
+    >>> Chain(["temperature", record, "top_p"])
+    Chain(['temperature', max_gap, 'top_p'])
+    """
+
+    name: str
+    fields: tuple[Any, ...] = ()
+    kind: Kind
+    kernel: Callable[..., Any]
+    floor: Callable[..., Any] | None = None
+    idle: Callable[..., Any] | None = None
+    switches: tuple[str, ...] = ()
+    tokens: str = ""
+    statistics: tuple[str, ...] = ()
+    options: Mapping[str, Any] | None = None
+    divides: bool = False
+    keeps_share: bool = False
+    keeps_one: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the record and complete it."""
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"name must be an identifier, not {show(self.name)}")
+        one_of("kind", self.kind, KINDS)
+        fields = tuple(map(_field, self.fields))
+        if len(fields) > MOST_FIELDS:
+            raise ValueError(f"fields must be at most {MOST_FIELDS}, not {len(fields)}")
+        names = [field.name for field in fields]
+        for switch in self.switches:
+            one_of("switches", switch, names)
+        for statistic in self.statistics:
+            one_of("statistics", statistic, STATISTICS)
+        for option in self.options or {}:
+            one_of("options", option, OPTIONS)
+        if self.floor is not None and self.kind not in ("cut", "scale"):
+            raise ValueError(f"floor must be None for a control of kind {self.kind}")
+        object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "switches", tuple(self.switches))
+        object.__setattr__(self, "statistics", tuple(self.statistics))
+        object.__setattr__(self, "options", dict(self.options or {}))
+
+    @property
+    def switched_by(self) -> tuple[str, ...]:
+        """The fields that each switch the control off."""
+        return self.switches or tuple(field.name for field in self.fields[:1])
+
+    def __deepcopy__(self, memo: Any) -> "Control":
+        """The record itself, which cannot change."""
+        return self
+
+    def compiled(self) -> tuple[int, int, int]:
+        """The addresses of kernel, floor and `idle`; 0 where there is none."""
+        return (
+            address_of(f"the kernel of {self.name}", self.kernel, KERNEL),
+            address_of(f"the floor of {self.name}", self.floor, FLOOR) if self.floor else 0,
+            address_of(f"the idle of {self.name}", self.idle, IDLE) if self.idle else 0,
+        )
+
+
+def _field(field: Any) -> Field:
+    if isinstance(field, str):
+        return FIELDS[one_of("fields", field, FIELDS)]
+    if not isinstance(field, Field):
+        raise TypeError(f"fields must be Field records or names of Params, not {show(field)}")
+    if isinstance(field.off, bool) or not isinstance(field.off, (int, float)):
+        raise TypeError(f"the off value of {field.name} must be a number, not {show(field.off)}")
+    return field

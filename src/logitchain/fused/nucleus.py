@@ -1,0 +1,212 @@
+"""The mass of a whole row, top_p on it, and the draw over it.
+
+A row is estimated before it is weighed: if both ends of the bound say the same, that is the answer.
+"""
+
+import numpy as np
+
+from ..controls import temperature, top_p
+from ..numeric.blocks import Blocks, copy, fetch
+from ..numeric.compile import kernel, spliced
+from ..numeric.functions import F32, F64, I64, MASS_BITS, MOST, Row, exp, mass, total_mass
+from ..numeric.order import float_to_key, keep_first, key_to_float, largest
+from ..numeric.simd import LANES
+from ..sample import MARGIN, arrivals, block_contest
+from .tables import OPTION, Floor, Task
+
+_INF = np.float32(np.inf)
+_SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
+NO_TOKEN = np.int64(0)
+NEVER = np.int64(MOST)
+#: With a larger top_p the first race is worth its time.
+_LIKELY = 0.5
+
+
+@kernel
+def weigh(
+    blocks: Blocks,
+    divisor: F64,
+    tops: Row,
+    value: F32,
+    token: I64,
+    enough: I64,
+    exactly: bool,
+) -> tuple[I64, I64, I64]:
+    """(the row's mass at least, at most; the mass of the tokens before one in the order).
+
+    divisor     the temperature, after which the blocks' largest logits are `tops`
+    value       the token's logit; +inf if it does not matter
+    enough      a mass with which to stop
+    exactly     whether blocks without tokens before that one are weighed too, or only estimated
+    """
+    row, own, is_own, peaks, _ = blocks
+    top = largest(tops)
+    high, low = temperature.factors(divisor)
+    above = key_to_float(np.int32(float_to_key(value) + 1))
+    total, before, estimate = np.int64(0), np.int64(0), 0.0
+    exactly |= abs(top) > top_p.ESTIMABLE
+    for b in range(tops.size):
+        place = np.uint64(b * LANES)
+        if tops[b] == -_INF:
+            continue
+        if tops[b] < value and not exactly:
+            if is_own[b]:
+                share = top_p.estimate_block(own, place, peaks[b], divisor)
+            else:
+                share = top_p.estimate_block(row, place, peaks[b], divisor)
+            estimate += share * np.float64(exp(tops[b] - top)) * 2.0**MASS_BITS
+            if total + estimate * _SURELY > enough:
+                return enough + 1, enough + 1, before
+            continue
+        bar = value if (b + 1) * LANES <= token else above
+        if is_own[b]:
+            here = top_p.weigh_block(own, place, high, low, top, bar)
+        else:
+            here = top_p.weigh_block(row, place, high, low, top, bar)
+        total += here[0]
+        before += here[1]
+        if total > enough:
+            return total, total, before
+    b = token // LANES  # in the token's own block, its equals before it
+    fetch(blocks, b)
+    for j in range(token - b * LANES):
+        x = temperature.product(blocks.buffer[j], high, low)
+        if x == value:
+            before += mass(x - top)
+    if estimate == 0.0:
+        return total, total, before
+    # Each mass is rounded down; a total as float64 is off by 512 at most.
+    error = estimate * top_p.ESTIMATE_ERROR + tops.size * LANES + 512.0
+    high_total = min(np.float64(total) + estimate + error, np.float64(NEVER))
+    return total + np.int64(max(estimate - error, 0.0)), np.int64(high_total), before
+
+
+@kernel
+def weigh_all(blocks: Blocks, divisor: F64, has_part: bool, row: Row) -> I64:
+    """The mass of all tokens that are left, in units of the best one's.
+
+    row        these tokens, or if `has_part` some of them, after a temperature `divisor`
+    """
+    if not has_part:
+        return total_mass(row, largest(row))
+    tops = blocks.peaks.copy()
+    temperature.scale_ordinary(tops, divisor)
+    return weigh(blocks, divisor, tops, _INF, NO_TOKEN, NEVER, True)[0]
+
+
+@kernel
+def truncate_by_mass(blocks: Blocks, task: Task, s: I64, divisor: F64, row: Row) -> None:
+    """top_p on survivors, where others are left that have a part in the row's mass."""
+    p, all_ties = task.values[s, 0], task.table[task.steps[s], OPTION] != 0
+    tops = blocks.peaks.copy()
+    temperature.scale_ordinary(tops, divisor)
+    best = largest(row)
+    own = total_mass(row, best)
+    enough = top_p.enough(own, p)
+    for exactly in (False, True):
+        low, high, _ = weigh(blocks, divisor, tops, _INF, NO_TOKEN, enough, exactly)
+        value, equals, reached = top_p.nucleus(row, best, own, top_p.target(low, p))
+        if exactly or top_p.target(high, p) <= reached:
+            keep_first(row, value, row.size if all_ties else equals)
+            return
+
+
+@kernel
+def draw_first(blocks: Blocks, task: Task, floor: Floor) -> I64:
+    """The draw where nothing removes tokens, or nothing but one top_p.
+
+    Who wins among all tokens wins among the nucleus too, if it is in there. Otherwise the tokens of
+    the nucleus race again. That is more work, so a small nucleus is found before any race.
+    """
+    final = floor.divisor if floor.divisor_before == 1.0 else 1.0
+    tops = blocks.peaks.copy()
+    temperature.scale_ordinary(tops, floor.divisor_before)
+    if floor.weighs < 0:
+        return race_before(blocks, task, floor.divisor_before, final, tops, -_INF, NO_TOKEN)
+    if task.values[floor.weighs, 0] > _LIKELY:
+        winner = race_before(blocks, task, floor.divisor_before, final, tops, -_INF, NO_TOKEN)
+        if is_before_end(blocks, task, floor, tops, winner):
+            return winner
+    limit, limit_token = nucleus_end(blocks, task, floor, tops)
+    return race_before(blocks, task, floor.divisor_before, final, tops, limit, limit_token)
+
+
+@kernel
+def race_before(
+    blocks: Blocks, task: Task, divisor: F64, final: F64, tops: Row, limit: F32, limit_token: I64
+) -> I64:
+    """The winner of the race among the tokens that come before one in the order.
+
+    divisor   the temperature after which the blocks' largest logits are `tops`, and at which the
+              order counts; `final` is the temperature after it
+    limit     that token's logit; -inf for a race among all
+    """
+    final_tops = tops.copy()
+    temperature.scale_ordinary(final_tops, final)
+    best = np.float64(largest(final_tops))
+    before, after = temperature.factors(divisor), temperature.factors(final)
+    buffer, came = blocks.buffer, arrivals(task.seed, task.position, np.arange(tops.size))
+    bound = final_tops - best + came.noise
+    likeliest = int(np.argmax(bound))
+    winner, score = -1, -np.inf
+    for turn in range(-1, tops.size):  # the likeliest block first: its score rules out most others
+        b = likeliest if turn < 0 else turn
+        is_behind = tops[b] < limit or (tops[b] == limit and b * LANES >= limit_token)
+        if turn == likeliest or is_behind or bound[b] < score - MARGIN:
+            continue
+        fetch(blocks, b)
+        for j in range(LANES):
+            x = temperature.product(buffer[j], *before)
+            is_left = x > limit or (x == limit and b * LANES + j < limit_token)
+            buffer[j] = temperature.product(x, *after) if is_left else -_INF
+        mine, token = block_contest(buffer, NO_TOKEN, came, b, task.seed, task.position, best)
+        if mine > score or (mine == score and token < winner):
+            winner, score = token, mine
+    return winner
+
+
+@kernel
+def is_before_end(blocks: Blocks, task: Task, floor: Floor, tops: Row, token: I64) -> bool:
+    """Whether a token comes before the end of the nucleus."""
+    p, divisor = task.values[floor.weighs, 0], floor.divisor_before
+    fetch(blocks, token // LANES)
+    value = temperature.product(blocks.buffer[token % LANES], *temperature.factors(divisor))
+    last = np.int64(0) if keeps_ties(task, floor) else token
+    for exactly in (False, True):
+        low, high, before = weigh(blocks, divisor, tops, value, last, NEVER, exactly)
+        if before < top_p.target(low, p):
+            return True
+        if before >= top_p.target(high, p):
+            return False
+    return False
+
+
+@spliced
+def keeps_ties(task: Task, floor: Floor) -> bool:
+    """Whether the equals of the nucleus's last token belong to it."""
+    return bool(task.table[task.steps[floor.weighs], OPTION] != 0)
+
+
+@kernel
+def nucleus_end(blocks: Blocks, task: Task, floor: Floor, tops: Row) -> tuple[F32, I64]:
+    """The logit and the id of the first token that is not in the nucleus, or what serves as these.
+
+    With equals all kept, that is the last logit and an id beyond the vocabulary.
+    """
+    row, p = task.here.values, task.values[floor.weighs, 0]
+    copy(blocks, row)
+    temperature.scale_ordinary(row, floor.divisor_before)
+    best = largest(tops)
+    total = total_mass(row, best)
+    value, equals, _ = top_p.nucleus(row, best, total, top_p.target(total, p))
+    if keeps_ties(task, floor):
+        return value, row.size
+    token = np.int64(row.size)
+    for b in range(tops.size):
+        if tops[b] >= value and equals > 0:
+            for i in range(b * LANES, min((b + 1) * LANES, row.size)):
+                if row[i] == value:
+                    equals -= 1
+                    if equals == 0:
+                        token = np.int64(i + 1)
+    return value, token

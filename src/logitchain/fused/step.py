@@ -1,0 +1,248 @@
+"""One step of a chain on one row: the control's own kernel, with what its request and history say.
+
+The row is a whole one, or some of its tokens with their ids: a kernel does not know which.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..controls import token_bitmask
+from ..controls.record import ADJUST, MASK, Request, call_idle, call_kernel
+from ..numeric.blocks import Ids
+from ..numeric.compile import at, kernel, spliced
+from ..numeric.functions import I64, U64, Row
+from .tables import (
+    ADDRESS,
+    COLUMNS,
+    COUNT,
+    COUNTS,
+    FLAGS,
+    HISTORY,
+    HISTORY_SIZE,
+    IDLE,
+    KERNEL,
+    KIND,
+    LIST,
+    LIST_COLUMNS,
+    LIST_OF,
+    MARKS,
+    OFF,
+    OPTION,
+    OUTPUT_ONLY,
+    PROMPT_ONLY,
+    PROMPT_SIZE,
+    ROOM,
+    SIZE,
+    SWITCH,
+    WINDOW,
+    WORD,
+    WORDS_OF,
+    Task,
+)
+
+Longs = NDArray[np.int64]
+
+
+@kernel
+def choose(
+    table: Longs,
+    columns: NDArray[np.float64],
+    seed: U64,
+    position: U64,
+    steps: Longs,
+    values: NDArray[np.float64],
+) -> I64:
+    """List the steps that do something to a row, and the values of their fields; how many."""
+    n = 0
+    for s in range(table.shape[0]):
+        flags, is_on = table[s, FLAGS], True
+        for j in range(table[s, COUNT]):
+            column = table[s, COLUMNS + j]
+            value = columns[column] if column >= 0 else np.nan
+            off = np.int64(table[s, OFF + j]).view(np.float64)
+            is_switch = flags & (SWITCH << j) != 0
+            is_on &= not (is_switch and (value == off or np.isnan(value)))
+            values[n, j] = off if np.isnan(value) else value  # a request may lack the field
+        if is_on and table[s, IDLE] != 0:
+            is_on = not call_idle(table[s, IDLE], values[n], seed, position)
+        if is_on:
+            steps[n] = s
+            n += 1
+    return n
+
+
+@kernel
+def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64) -> None:
+    """A step's own kernel on one row of survivors, in place; with `ids` empty, on a whole row.
+
+    mass   the row's, if the control needs to know it
+    """
+    step = task.table[task.steps[s]]
+    if step[KIND] == MASK:
+        task.here.words[:] = token_bitmask.ALL
+        limit(task, s)
+        token_bitmask.apply(row, ids, task.here.words)
+        return
+    n = find(task, s, ids) if step[KIND] == ADJUST else np.int64(0)
+    marks = task.here.is_own[:0]
+    if step[MARKS] >= 0:
+        marks = task.marks[step[MARKS]][: row.size].copy()
+        for i in range(ids.size):
+            marks[i] = task.marks[step[MARKS], ids[i]]
+    call_kernel(step[KERNEL], row, ids, request_of(task, s, n, marks, mass))
+
+
+@kernel
+def limit(task: Task, s: I64) -> None:
+    """Let a mask clear the bits of the tokens that it removes."""
+    step = task.table[task.steps[s]]
+    request = request_of(task, s, np.int64(0), task.here.is_own[:0], np.int64(0))
+    call_kernel(step[KERNEL], task.here.values[:0], task.here.ids[:0], request)
+
+
+@spliced
+def request_of(task: Task, s: I64, found: I64, marks: NDArray[np.bool_], mass: I64) -> Request:
+    """What a step's kernel reads."""
+    step = task.table[task.steps[s]]
+    source, blocks = step[LIST_OF], task.here.words.size
+    has_words = step[WORDS_OF] >= 0
+    words = task.line[WORD] + 8 * blocks * step[WORDS_OF] if has_words else np.int64(0)
+    window = step[WINDOW] if step[WINDOW] >= 0 else np.int64(2**62)
+    return Request(
+        task.values[s],
+        step[OPTION],
+        task.seed,
+        task.position,
+        latest_tokens(task, step[OPTION], window),
+        listed(task, source, 0),
+        listed(task, source, 1),
+        task.here.places[:found],
+        task.here.counts[:found],
+        marks,
+        task.here.words,
+        at(words, blocks if has_words else 0, np.uint64),
+        mass,
+    )
+
+
+@spliced
+def listed(task: Task, source: I64, number: I64) -> Longs:
+    """A row of one of the lists in `LISTS`: the tokens, or one of the two numbers of each."""
+    first = LIST + LIST_COLUMNS * max(source, 0)
+    size = task.line[first + SIZE] if source >= 0 else np.int64(0)
+    start = task.line[first + ADDRESS] + 8 * number * task.line[first + ROOM]
+    tokens: Longs = at(start, size, np.int64)
+    return tokens
+
+
+@spliced
+def tokens_of(task: Task, scope: I64) -> Longs:
+    """The tokens of a scope, in order."""
+    prompt_size, size = task.line[PROMPT_SIZE], task.line[HISTORY_SIZE]
+    first = prompt_size if scope == OUTPUT_ONLY else np.int64(0)
+    last = prompt_size if scope == PROMPT_ONLY else size
+    tokens: Longs = at(task.line[HISTORY], size, np.int64)
+    return tokens[first:last]
+
+
+@spliced
+def latest_tokens(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
+    """The last `window` tokens of a scope, in order."""
+    tokens = tokens_of(task, scope)
+    return tokens[max(0, tokens.size - window) :]
+
+
+@spliced
+def named_by(task: Task, s: I64) -> Any:
+    """The tokens whose logits an adjustment may change."""
+    step = task.table[task.steps[s]]
+    tokens = listed(task, step[LIST_OF], 0)
+    if step[WINDOW] >= 0 or not is_counted(task, step):
+        window = step[WINDOW] if step[WINDOW] >= 0 else np.int64(2**62)
+        tokens = latest_tokens(task, step[OPTION], window)
+    return tokens
+
+
+@spliced
+def is_counted(task: Task, step: Longs) -> bool:
+    """Whether a list of tokens is there: the history's may not be counted."""
+    return bool(step[LIST_OF] != COUNTS or task.line[LIST + LIST_COLUMNS * COUNTS + ROOM] > 0)
+
+
+@spliced
+def names_the_same(task: Task, s: I64, other: I64) -> bool:
+    """Whether two steps adjust the same tokens of the history, or with `other` more."""
+    a, b = task.table[task.steps[s]], task.table[task.steps[other]]
+    is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and a[WINDOW] == b[WINDOW]
+    return bool(is_same and (a[WINDOW] < 0 or a[OPTION] == b[OPTION]))
+
+
+@kernel
+def find(task: Task, s: I64, ids: Ids) -> I64:
+    """Where among the survivors the tokens are that a step names, and their counts or biases; how
+    many. Tokens of a history that are not in the vocabulary are skipped.
+    """
+    step = task.table[task.steps[s]]
+    scope, window = step[OPTION], step[WINDOW]
+    if window < 0 and not is_counted(task, step):
+        window = np.int64(2**62)
+    places, counts, vocab = task.here.places, task.here.counts, task.here.values.size
+    if window >= 0:
+        n = count(latest_tokens(task, scope, window), places, counts, task.here.masses[:vocab])
+    else:
+        tokens, numbers = listed(task, step[LIST_OF], 0), listed(task, step[LIST_OF], 1)
+        in_output = listed(task, step[LIST_OF], 2)
+        n = 0
+        for j in range(tokens.size):
+            number = numbers[j]
+            if step[LIST_OF] == COUNTS:
+                number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * in_output[j]
+                if number == 0 or not 0 <= tokens[j] < vocab:
+                    continue
+            places[n], counts[n] = tokens[j], number
+            n += 1
+    if not ids.size:
+        return n
+    left = 0
+    for j in range(n):
+        place = place_of(places[j], ids)
+        if place < ids.size and ids[place] == places[j]:
+            places[left], counts[left] = place, counts[j]
+            left += 1
+    return left
+
+
+@kernel
+def place_of(token: I64, ids: Ids) -> I64:
+    """The place of the first id that is not below a token."""
+    low, high = 0, ids.size
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def count(tokens: Longs, distinct: Longs, counts: Longs, by_token: Longs) -> I64:
+    """Fill in the distinct tokens of the vocabulary and how often each occurs; how many.
+
+    `by_token` is scratch, (vocab,).
+    """
+    for token in tokens:
+        if 0 <= token < by_token.size:
+            by_token[token] = 0
+    n = 0
+    for token in tokens:
+        if 0 <= token < by_token.size:
+            if by_token[token] == 0:
+                distinct[n] = token
+                n += 1
+            by_token[token] += 1
+    for j in range(n):
+        counts[j] = by_token[distinct[j]]
+    return n

@@ -1,0 +1,166 @@
+"""What the kernels read, as arrays: a chain's steps, a batch's requests, scratch for a row."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..controls import CONTROLS
+from ..controls.record import CHOICES, MOST_FIELDS
+from ..numeric.blocks import Ids, block_count
+from ..numeric.compile import part, spliced
+from ..numeric.functions import I64, Row
+from ..numeric.simd import LANES
+
+#: The numeric columns of the batch's table: the controls' fields, of lists the length.
+VALUES = (*(field.name for control in CONTROLS for field in control.fields), "n")
+
+#: Where a control's `tokens` are: the lists of a row, each in memory of its own, ...
+LISTS = ("logit_bias", "history", "banned_tokens", "eos_token", "bad_words")
+COUNTS = LISTS.index("history")
+#: ... or its words.
+WORDS = ("token_bitmask", "allowed_tokens")
+
+#: Which tokens of a history count, as a step's option has it.
+SCOPES = CHOICES["scope"]
+PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
+
+#: The columns of a step: its control's kind and flags, the addresses of its functions, ...
+KIND, FLAGS, KERNEL, FLOOR, IDLE = range(5)
+#: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, ...
+OPTION, WINDOW, MARKS, WORDS_OF, LIST_OF = range(5, 10)
+#: ... and of its fields: how many, where in the batch's table they are, their off values.
+COUNT, COLUMNS, OFF = 10, 11, 11 + MOST_FIELDS
+STEP_WIDTH = OFF + MOST_FIELDS
+
+#: Flags: the control divides by its first field; knows the row's mass; keeps a share of it; may
+#: remove the last token. From SWITCH on, a bit for each field that switches it off.
+DIVIDES, WEIGHS, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
+
+
+class Steps(NamedTuple):
+    """A chain's controls."""
+
+    table: NDArray[np.int64]  # (steps, STEP_WIDTH)
+    marks: NDArray[np.bool_]  # (protections, vocab)
+
+
+_A = len(VALUES)
+
+#: The columns of a row in the batch's table: the values, the seed and the position, ...
+SEED, POSITION = _A, _A + 1
+#: ... of each list in `LISTS` its address, its size and its room: an array (3, room), each column a
+#: token and two numbers; of a bias the first has the bits of a float, of the history's distinct
+#: tokens they count the prompt and the output, ...
+LIST, LIST_COLUMNS = _A + 2, 3
+ADDRESS, SIZE, ROOM = range(3)
+#: ... the history's address, the prompt's size and the whole size, ...
+HISTORY = LIST + LIST_COLUMNS * len(LISTS)
+PROMPT_SIZE, HISTORY_SIZE = HISTORY + 1, HISTORY + 2
+#: ... and the address of its words, (2, blocks), 0 if it has none. Further fields may follow.
+WORD = HISTORY + 3
+WIDTH = WORD + 1
+
+
+class Requests(NamedTuple):
+    """A batch's rows."""
+
+    table: NDArray[np.int64]  # (rows, WIDTH or more)
+    owners: Any  # keeps alive what the table has addresses of
+
+    def of(self, which: slice) -> "Requests":
+        """Some of the rows."""
+        return self._replace(table=self.table[which])
+
+
+class Scratch(NamedTuple):
+    """Memory for one row, used again for the next."""
+
+    places: NDArray[np.int64]  # (blocks * 64,) where named tokens are
+    counts: NDArray[np.int64]  # (blocks * 64,) how often each occurs, or its bias
+    masses: NDArray[np.int64]  # (blocks * 64,)
+    own: Row  # (blocks * 64,) blocks that had to be changed
+    values: Row  # (vocab,) the survivors' logits
+    ids: Ids  # (vocab,) which tokens survive, ascending
+    words: NDArray[np.uint64]  # (blocks,) a mask
+    peaks: Row  # (blocks,)
+    buffer: Row  # (64,) a block
+    is_own: NDArray[np.bool_]  # (blocks,)
+
+
+def scratch(vocab: int) -> NDArray[np.uint8]:
+    """Scratch for rows of this length, in one piece: each array that a call has costs 80 ns."""
+    number = block_count(vocab)
+    return np.empty(36 * number * LANES + 13 * number + 4 * LANES, np.uint8)
+
+
+@spliced
+def lay_out(memory: NDArray[np.uint8], vocab: I64) -> Scratch:
+    """The arrays of a row's scratch, as views of its memory."""
+    number = (vocab + LANES - 1) // LANES
+    whole = number * LANES
+    rest = 36 * whole
+    return Scratch(
+        part(memory, 0, whole, np.int64),
+        part(memory, 8 * whole, whole, np.int64),
+        part(memory, 16 * whole, whole, np.int64),
+        part(memory, 24 * whole, whole, np.float32),
+        part(memory, 28 * whole, vocab, np.float32),
+        part(memory, 32 * whole, vocab, np.int32),
+        part(memory, rest, number, np.uint64),
+        part(memory, rest + 8 * number, number, np.float32),
+        part(memory, rest + 12 * number, LANES, np.float32),
+        part(memory, rest + 12 * number + 4 * LANES, number, np.bool_),
+    )
+
+
+class Drawn(NamedTuple):
+    """The output of a call: for each row the token drawn and the n best tokens, best first, and
+    the log-probabilities of all of them.
+    """
+
+    of: int  # NOTHING, RAW or PROCESSED: which row the log-probabilities are of
+    tokens: NDArray[np.int64]  # (rows, 1 + n); -1 where there is none
+    logprobs: NDArray[np.float32]  # (rows, 1 + n); -inf there; (0, 1) if they are not wanted
+
+
+NOTHING, RAW, PROCESSED = range(3)
+_NO_LOGPROBS = np.empty((0, 1), np.float32)
+
+
+def drawn(rows: int) -> Drawn:
+    """Room for tokens."""
+    return Drawn(NOTHING, np.empty((rows, 1), np.int64), _NO_LOGPROBS)
+
+
+def drawn_with_logprobs(of: int, rows: int, n: int) -> Drawn:
+    """Room for tokens and log-probabilities."""
+    shape = rows, 1 + n
+    return Drawn(of, np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+
+
+#: In the place of rows to fill in, where tokens are drawn.
+NO_ROWS = np.empty((0, 0), np.float32)
+
+
+class Task(NamedTuple):
+    """Everything that the fused path needs for one row."""
+
+    table: NDArray[np.int64]  # (chain's steps, STEP_WIDTH)
+    steps: NDArray[np.int64]  # (steps,) the rows of `table` that change this row
+    values: NDArray[np.float64]  # (steps, MOST_FIELDS) the values of each one's fields
+    seed: Any
+    position: Any
+    line: NDArray[np.int64]  # (WIDTH or more,) the row of the batch's table
+    marks: NDArray[np.bool_]
+    here: Scratch
+
+
+class Floor(NamedTuple):
+    """Bounds on the survivors of a row, from the peaks of its blocks alone."""
+
+    logit: Any  # nothing under it survives; NO_CUT if nothing is known
+    weighs: Any  # the first step that needs the mass of all tokens of the row; or -1
+    divisor_before: Any  # the temperature before that step
+    divisor: Any  # the temperature at the end
+    is_loose: Any  # whether no other step removes anything: then the draw may come first

@@ -1,0 +1,138 @@
+"""The one total order, logit descending then token id ascending, and what is found with it.
+
+A float32's bits, taken as sign and magnitude, are an integer that orders as the float does. Integer
+maxima vectorise without fastmath, and a search for a logit is a binary search over such integers.
+"""
+
+import numpy as np
+
+from .compile import kernel
+from .functions import F32, F64, FLT_MAX, I32, I64, REMOVED, Row, one_unless_nan
+from .simd import LANES, count_bits, equal_to, lowest_bit, remove
+
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_INF_BITS = 0x7F800000
+_LOWEST_KEY = -0x7F7FFFFF  # of -FLT_MAX, the lowest finite logit
+
+#: A float64 that no logit of a finite row is below.
+NO_CUT = -FLT_MAX
+
+
+@kernel
+def order_key(bits: I32) -> I32:
+    """A float32's bits as an integer that orders as the float does; 0.0 and -0.0 are one key."""
+    sign = np.int32(bits >> np.int32(31))
+    return np.int32(np.int32(np.int32(bits & _MAGNITUDE) ^ sign) - sign)  # numba widens operators
+
+
+@kernel
+def float_to_key(x: F32) -> I32:
+    """`order_key` of one float."""
+    return order_key(np.float32(x).view(np.int32))
+
+
+@kernel
+def key_to_float(key: I32) -> F32:
+    """The float32 that `order_key` gave this key."""
+    sign = np.int32(key >> np.int32(31))
+    magnitude = np.int32((key ^ sign) - sign)
+    return np.int32(magnitude | (sign << np.int32(31))).view(np.float32)
+
+
+@kernel
+def scan(row: Row) -> tuple[F32, bool]:
+    """(largest logit, whether the row is valid), in one pass.
+
+    A row is valid if it holds neither NaN nor +inf and at least one finite logit.
+    """
+    bits = row.view(np.int32)
+    best = np.int32(-2147483648)
+    magnitude = np.int32(0)
+    for i in range(bits.size):
+        best = max(best, order_key(bits[i]))
+        magnitude = max(magnitude, np.int32(bits[i] & _MAGNITUDE))
+    fit = bool(magnitude <= _INF_BITS and best >= _LOWEST_KEY and best < _INF_BITS)
+    return key_to_float(best), fit
+
+
+@kernel
+def largest(row: Row) -> F32:
+    """The largest logit of a valid row."""
+    return scan(row)[0]
+
+
+@kernel
+def at_least(cut: F64, best: F64 = 0.0) -> F32:
+    """The smallest float32 logit x with x - best >= cut.
+
+    `best + cut` as a float64 would lose the cut beside a large best.
+    """
+    near = np.float32(max(best + cut, -FLT_MAX))
+    if np.float64(near) - best < cut:
+        near = key_to_float(np.int32(float_to_key(near) + 1))
+    return near
+
+
+@kernel
+def kth_largest(row: Row, k: I64) -> tuple[F32, I64]:
+    """(the k-th logit of the order, how many of its equals belong to the first k).
+
+    With fewer than k finite logits: the lowest float, of which all belong.
+    """
+    low, high = _LOWEST_KEY, int(float_to_key(largest(row)))
+    while low < high:  # the largest key that at least k logits reach
+        middle = low + (high - low + 1) // 2
+        value = key_to_float(np.int32(middle))
+        reached = np.int32(0)
+        for i in range(row.size):
+            reached = np.int32(reached + np.int32(row[i] >= value))
+        if reached >= k:
+            low = middle
+        else:
+            high = middle - 1
+    value = key_to_float(np.int32(low))
+    above = 0
+    for i in range(row.size):
+        above += row[i] > value
+    return value, k - above
+
+
+@kernel
+def keep_first(row: Row, value: F32, equals: I64) -> None:
+    """Remove all logits below `value`, and all but the first `equals` of those equal to it."""
+    present, one = np.int32(0), one_unless_nan(value)
+    for i in range(row.size):
+        x = row[i]
+        present = np.int32(present + np.int32(x == value))
+        row[i] = x * one if x >= value else REMOVED
+    if present > equals:
+        _remove_equals(row, value, equals)
+
+
+@kernel
+def _remove_equals(row: Row, value: F32, kept: I64) -> None:
+    """Remove the logits equal to a value but the first `kept`."""
+    above = key_to_float(np.int32(float_to_key(value) + 1))
+    whole = row.size // LANES * LANES
+    for start in range(0, whole, LANES):
+        equals = equal_to(row, start, value, above)
+        stay, present = np.uint64(0), count_bits(equals)
+        if present <= kept:
+            stay, kept = equals, kept - present
+        while kept > 0 and stay != equals:
+            first = np.uint64(1) << np.uint64(lowest_bit(equals & ~stay))
+            stay, kept = stay | first, kept - 1
+        if stay != equals:
+            remove(row, start, ~equals | stay)
+    for i in range(whole, row.size):
+        if row[i] == value:
+            kept -= 1
+            row[i] = row[i] if kept >= 0 else REMOVED
+
+
+@kernel
+def keep_from(row: Row, value: F32) -> None:
+    """Remove all logits below `value`."""
+    one = one_unless_nan(value)
+    for i in range(row.size):
+        row[i] = row[i] * one if row[i] >= value else REMOVED

@@ -1,0 +1,1 @@
+"""From tokens to the answer: where a text ends, stop phrases, log-probabilities."""

@@ -1,0 +1,184 @@
+"""Laws of every control's record, and a control that a user defines."""
+
+import copy
+import pickle
+import runpy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.testing import assert_array_equal
+
+import logitchain as lc
+from logitchain.controls import CONTROLS
+from logitchain.numeric import compile as jit
+from logitchain.testing import check_control
+
+LOGITS = np.array([[2.0, 1.0, 0.5, -1.0], [0.0, 0.1, 0.2, 0.3]], np.float32)
+
+
+@njit
+def halve(row, ids, request):
+    for i in range(row.size):
+        row[i] *= request.values[0]
+
+
+@njit
+def drop_named(row, ids, request):
+    for i in range(request.places.size):
+        row[request.places[i]] = -np.inf
+
+
+SHRINK = lc.Field("shrink", off=1.0, range="(0, 1]")
+HALVE = lc.Control(name="halve", fields=[SHRINK], kind="scale", kernel=halve)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MyParams(lc.Params):
+    shrink: float = lc.field(1.0, "(0, 1]")
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
+def test_every_built_in_control_obeys_the_laws(control):
+    check_control(control, rounds=1 if jit.INTERPRETED else 3)
+
+
+def test_a_control_of_a_user_obeys_them_and_reads_its_own_field():
+    check_control(HALVE, rounds=1)
+    batch = lc.Batch(4)
+    batch.add(MyParams(shrink=0.5, seed=1))
+    batch.add(lc.Params(seed=2))  # a request that lacks the field leaves its control off
+    assert_array_equal(lc.Chain([HALVE])(LOGITS, batch), LOGITS * [[0.5], [1.0]])
+    assert_array_equal(batch["shrink"], [0.5, np.nan])
+    explanation = lc.Chain([HALVE, "top_k"]).explain(LOGITS, batch, batch.rows[0])
+    assert [stage.setting for stage in explanation.stages] == ["", "0.5", "off"]
+
+
+def test_a_request_body_sets_the_field_of_a_users_control():
+    params = MyParams.from_request({"shrink": 0.25, "top_k": 2})
+    assert (params.shrink, params.top_k) == (0.25, 2)
+    with pytest.raises(ValueError, match=r"shrink must be in \(0, 1\], not 2"):
+        MyParams.from_request({"shrink": 2})
+
+
+BROKEN = {
+    "a scale that turns the order round": ("scale", "the order stays"),
+    "a cut that changes logits": ("cut", "not changed"),
+    "an adjustment of all tokens": ("adjust", "only named tokens change"),
+}
+
+
+@njit
+def negate(row, ids, request):
+    for i in range(row.size):
+        if row[i] > -np.inf:
+            row[i] = -row[i] - 1.0
+
+
+@pytest.mark.parametrize(("kind", "law"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_record_is_found(kind, law):
+    broken = lc.Control(
+        name="broken",
+        fields=[lc.Field("broken", off=0.0, range="[0, 1]")],
+        kind=kind,
+        kernel=negate,
+        tokens="history" if kind == "adjust" else "",
+    )
+    with pytest.raises(AssertionError, match=law):
+        check_control(broken, rounds=1)
+
+
+@njit
+def too_high(best, temperature, peaks, values, vocab_size):
+    return np.float64(best)
+
+
+def test_a_floor_that_is_too_high_is_found():
+    min_p = next(control for control in CONTROLS if control.name == "min_p")
+    with pytest.raises(AssertionError, match="the chain min_p is its steps"):
+        check_control(replace(min_p, floor=too_high), rounds=1)
+
+
+def test_a_control_that_reads_the_history_may_empty_a_row():
+    record = lc.Control(
+        name="drop_named",
+        fields=[lc.Field("drop", off=0.0, range="[0, 1]")],
+        kind="adjust",
+        kernel=drop_named,
+        tokens="history",
+    )
+    check_control(record, rounds=1)
+
+
+def unbounded(row, ids, request):
+    return row[0]
+
+
+BAD_RECORDS = {
+    "a name": ({"name": "no name"}, ValueError, "name must be an identifier"),
+    "a kind": ({"kind": "shuffle"}, ValueError, "kind must be one of"),
+    "a field": ({"fields": ["no_field"]}, ValueError, "fields must be one of"),
+    "a switch": ({"switches": ("x",)}, ValueError, "switches must be one of"),
+    "a statistic": ({"statistics": ("median",)}, ValueError, "statistics must be one of"),
+    "an option": ({"options": {"x": 1}}, ValueError, "options must be one of"),
+    "a floor": ({"kind": "free", "floor": too_high}, ValueError, "floor must be None"),
+}
+
+
+@pytest.mark.parametrize(("change", "kind", "text"), BAD_RECORDS.values(), ids=BAD_RECORDS)
+def test_an_inconsistent_record_is_refused(change, kind, text):
+    given = {"name": "x", "fields": [SHRINK], "kind": "scale", "kernel": halve} | change
+    with pytest.raises(kind, match=text):
+        lc.Control(**given)
+
+
+@pytest.mark.skipif(jit.INTERPRETED, reason="nothing is compiled")
+@pytest.mark.parametrize(
+    ("kernel", "text"),
+    [
+        (unbounded, "must be a function compiled with numba.njit"),
+        (njit(unbounded), "the kernel of halve must return none, not float32"),
+        (njit(lambda row: None), r"the kernel of halve must accept \(.*Request\)"),
+        (njit(lambda row, ids, request: request.no_such), "the kernel of halve must accept"),
+    ],
+)
+def test_a_kernel_of_another_signature_is_refused_before_it_is_called(kernel, text):
+    with pytest.raises(TypeError, match=text):
+        lc.Chain([replace(HALVE, kernel=kernel)])
+
+
+def test_the_steps_of_a_chain_make_a_chain():
+    for name in lc.PRESETS:
+        chain = lc.Chain.preset(name)
+        assert lc.Chain(chain.steps).steps == chain.steps
+        longer = lc.Chain([*chain.steps, HALVE])
+        assert longer.steps[-1].control is HALVE
+    assert lc.Chain([["xtc", {"protected": "exempt"}], "top_k"]).steps[0].options == {
+        "protected_ids": (),
+        "protected": "exempt",
+    }
+    assert tuple(step.name for step in lc.Chain().steps) == lc.DEFAULT_ORDER
+
+
+def test_a_chain_shows_its_order():
+    chain = lc.Chain([HALVE, ("top_k", {"ties": "all"}), "min_p"])
+    assert repr(chain) == "Chain([halve, ('top_k', {'ties': 'all'}), 'min_p'])"
+
+
+def test_a_chain_with_a_users_control_is_copied_and_pickled():
+    batch = lc.Batch(4)
+    batch.add(MyParams(shrink=0.5, seed=1))
+    chain = lc.Chain([HALVE, "top_k"])
+    expected = chain(LOGITS[0], batch)
+    for other in (copy.copy(chain), copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
+        assert_array_equal(other(LOGITS[0], batch), expected)
+
+
+def test_the_example_runs(capsys):
+    example = Path(__file__).parents[1] / "docs/examples/own_control.py"
+    runpy.run_path(str(example), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "top_a obeys the laws of a cut" in printed
+    assert "2.90%" in printed  # what top_a removes of the row

@@ -1,0 +1,117 @@
+"""top_k and top_p on long rows, against the order sorted and the exact masses summed, to the token.
+
+`test_laws.py` compares short rows with float64 and leaves a little open at the end of a nucleus.
+Nothing is left open here: the target is an integer, and many a target is a prefix's very mass.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import logitchain as lc
+import reference
+from logitchain.numeric import compile as jit
+from logitchain.numeric import functions as numerics
+from logitchain.numeric import order
+
+INTERPRETED = jit.INTERPRETED
+#: One piece; all that is bisected at once, and one token more; several pieces and a part.
+SIZES = (64, 1100) if INTERPRETED else (64, 1024, 1025, 1500, 4096, 50_000)
+KS = (1, 2, 15, 16, 17, 40, 64, 700, 1024, 1300)
+
+
+def spread(rng, size):
+    return rng.normal(0, 10, size)
+
+
+def periodic(rng, size):
+    return np.where(np.arange(size) % 64 == 5, 3.0, rng.normal(0, 1, size))
+
+
+SHAPES = {
+    "flat": lambda rng, size: rng.normal(0, 1.5, size),
+    "spread": spread,
+    "ties": lambda rng, size: rng.integers(-6, 7, size) * 0.5,
+    "two levels": lambda rng, size: np.where(rng.random(size) < 0.3, 1.0, -1.0),
+    "all equal": lambda rng, size: np.full(size, -2.5),
+    "descending": lambda rng, size: -np.arange(size) * 2.0**-7,
+    "ascending": lambda rng, size: np.arange(size) * 2.0**-7,
+    "one of 64 is likely": periodic,
+    "best last": lambda rng, size: np.where(np.arange(size) == size - 1, 9.0, spread(rng, size)),
+    "most removed": lambda rng, size: np.where(rng.random(size) < 0.8, -np.inf, spread(rng, size)),
+    "neighbours": lambda rng, size: 3.0 + rng.integers(0, 40, size) * 2.0**-22,
+    "far apart": lambda rng, size: rng.normal(0, 1, size) * 1e30,
+    "about zero": lambda rng, size: rng.integers(-3, 4, size) * 2.0**-149,
+}
+every_shape = pytest.mark.parametrize("shape", list(SHAPES)[:: 3 if INTERPRETED else 1])
+every_size = pytest.mark.parametrize("size", SIZES)
+
+
+def row_of(shape, size):
+    row = SHAPES[shape](np.random.default_rng(size), size).astype(np.float32)
+    row[size // 2] = 0.0
+    return row
+
+
+@jit.kernel
+def weigh_each(row, best, masses):
+    for i in range(row.size):
+        masses[i] = numerics.mass(np.float32(row[i] - best))
+
+
+def nucleus(row, ids, masses, p):
+    """How many tokens of the order the nucleus has."""
+    target = max(math.ceil(int(masses.sum()) * (p - numerics.SLACK)), 1)
+    return int((np.cumsum(masses[ids]) - masses[ids] < target).sum())
+
+
+def whole_tie(row, ids, count):
+    return ids[: (row[ids] >= row[ids[count - 1]]).sum()]
+
+
+@every_shape
+@every_size
+def test_top_k_keeps_the_first_of_the_order(shape, size):
+    row = row_of(shape, size)
+    ids = reference.order(row)
+    for k in KS[:: 3 if INTERPRETED else 1]:
+        kept = ids[: min(k, size)]
+        assert_array_equal(lc.top_k(row, k), reference.keep(row, kept))
+        tie = whole_tie(row, ids, kept.size)
+        assert_array_equal(lc.top_k(row, k, ties="all"), reference.keep(row, tie))
+
+
+@every_shape
+@every_size
+def test_top_p_ends_at_the_token_that_reaches_the_target(shape, size):
+    row = row_of(shape, size)
+    ids, masses = reference.order(row), np.empty(size, np.int64)
+    weigh_each(row, row.max(), masses)
+    shares = np.cumsum(masses[ids]) / masses.sum() + numerics.SLACK
+    wanted = {0.05, 0.9, 0.999}
+    for place in np.unique(np.geomspace(1, ids.size, 1 if INTERPRETED else 8).astype(int)) - 1:
+        at = shares[place]  # where one token ends and the next begins
+        wanted |= {at, np.nextafter(at, 0), np.nextafter(at, 2), at - 2.0**-44, at + 2.0**-44}
+    for p in sorted(float(p) for p in wanted if 0 < p < 1)[:: 2 if INTERPRETED else 1]:
+        count = nucleus(row, ids, masses, p)
+        assert_array_equal(lc.top_p(row, p), reference.keep(row, ids[:count]))
+        tie = whole_tie(row, ids, count)
+        assert_array_equal(lc.top_p(row, p, ties="all"), reference.keep(row, tie))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[0.5], [2.0, 1.0], [1.0, 1.0, 1.0], [3.0, -1.0, 3.0, 0.0, -np.inf, 2.0, 3.0], np.arange(9)],
+    ids=["one", "two", "equal", "ties", "ascending"],
+)
+def test_short_rows_for_every_k(row):
+    row = np.array(row, np.float32)
+    ids = reference.order(row)
+    ranked = row[ids]
+    for k in range(1, ranked.size + 1):
+        assert_array_equal(lc.top_k(row, k), reference.keep(row, ids[:k]))
+        value, equals = order.kth_largest(row, k)
+        assert (value, equals) == (ranked[k - 1], k - (row > ranked[k - 1]).sum())
+    assert order.kth_largest(row, ranked.size + 1)[0] == -np.finfo(np.float32).max
