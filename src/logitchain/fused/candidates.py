@@ -198,6 +198,8 @@ def prepare(r: I64, steps: Steps, lines: Longs, here: Scratch, chosen: Chosen) -
 def list_best(values: Row, ids: Ids, best: F32, log_mass: F64, drawn: Drawn, r: I64) -> None:
     """Fill in the best tokens and their log-probabilities, in order, as far as there are any."""
     tokens, logits = drawn.tokens[r, 1:], drawn.logprobs[r, 1:]
+    if tokens.size == 0:
+        return
     floor, found = floor_of_top(values, tokens.size), 0
     whole = values.size // LANES * LANES
     for start in range(0, whole, LANES):
@@ -247,7 +249,7 @@ def list_block(
 @kernel
 def insert(logit: F32, token: I64, tokens: Longs, logits: Row, found: I64) -> I64:
     """Insert a token into the list of the best, by descending logit. Returns the list's length."""
-    if tokens.size == 0 or (found == tokens.size and logit <= logits[-1]):
+    if found == tokens.size and logit <= logits[-1]:
         return found
     place = min(found, tokens.size - 1)
     while place > 0 and logits[place - 1] < logit:  # an equal one has the lower id
