@@ -59,7 +59,7 @@ def request(r, vocab):
 
 
 def run(order, logits, which):
-    """(tokens, processed logits, verified drafts) of these rows as one batch."""
+    """(tokens, processed logits, verified drafts, log-probabilities) of these rows as one batch."""
     chain = (
         lc.Chain.preset(order)
         if isinstance(order, str)
@@ -78,7 +78,13 @@ def run(order, logits, which):
             )
             batch.set_mask(row, words)
     tokens, out = chain.sample(logits[which], batch), chain(logits[which], batch)
-    return tokens, out, verified(chain, logits[which], batch)
+    return tokens, out, verified(chain, logits[which], batch), logprobs(chain, logits[which], batch)
+
+
+def logprobs(chain, logits, batch):
+    """(rows, 2): the log-probability of each row's token, in the raw and in the processed row."""
+    sampled = [chain.sample_with_logprobs(logits, batch, of=of) for of in ("raw", "processed")]
+    return np.stack([part.logprobs for part in sampled], axis=1)
 
 
 def verified(chain, logits, batch):
@@ -111,9 +117,9 @@ def main(layout):
     for name, (vocab, scale, order) in CASES.items():
         if layout == "interpreted" and name not in INTERPRETED:
             continue
-        tokens, logits, pairs = laid_out(layout, order, matrix(name, vocab, scale))
-        digest = hashlib.sha256(logits.tobytes()).hexdigest()[:16]
-        print(name, digest, ",".join(map(str, tokens)), ",".join(map(str, pairs.ravel())))
+        tokens, logits, pairs, logs = laid_out(layout, order, matrix(name, vocab, scale))
+        digests = [hashlib.sha256(part.tobytes()).hexdigest()[:16] for part in (logits, logs)]
+        print(name, *digests, ",".join(map(str, tokens)), ",".join(map(str, pairs.ravel())))
 
 
 if __name__ == "__main__":

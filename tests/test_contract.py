@@ -45,9 +45,9 @@ def expected():
 def test_the_digest_covers_tokens_logits_and_drafts(expected):
     lines = expected.splitlines()
     assert len(lines) == 10
-    assert all(len(line.split()) == 4 for line in lines)
+    assert all(len(line.split()) == 5 for line in lines)
     assert len({line.split()[1] for line in lines}) == len(lines)
-    followed = [place for line in lines for place in line.split()[3].split(",")[1::2]]
+    followed = [place for line in lines for place in line.split()[4].split(",")[1::2]]
     assert 10 < followed.count("-1") < len(followed) - 10  # drafts are dropped, and kept
 
 
