@@ -1,8 +1,10 @@
 """The batch against a naive model: lists, dicts and counters."""
 
 import copy
+import itertools
 import pickle
 import re
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -528,3 +530,37 @@ def test_rows_take_their_masks_draws_and_status_to_another_place():
     assert chain.sample(logits[order], batch).tolist() == tokens[order].tolist()
     assert tokens[1] == -1
     assert tokens[2] in (2, 3)
+
+
+def peak_of(action):
+    """How many bytes an action has allocated at the most."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("fields", [{}, {"repetition_penalty": 1.1}], ids=["plain", "counted"])
+def test_a_change_allocates_what_its_own_row_needs(fields):
+    """The histories of 64 other rows, 20 MB in all, stay where they are."""
+    batch = lc.Batch(32_000)
+    for seed in range(64):
+        batch.add(lc.Params(seed=seed, **fields), np.arange(20_000) + seed)
+    small = lc.Params(seed=99, **fields)
+    (row,) = batch.add(small, [1, 2, 3])
+    before = [(entry.history.tokens, entry.history.table) for entry in batch._state.entries]
+    changes = {
+        "add": lambda: batch.add(small, [1, 2, 3]),
+        "remove": lambda: batch.remove(batch.rows[-1]),
+        "append": lambda: batch.append([5, 6], [row, batch.rows[0]]),
+        "follow": lambda: batch.follow(row, [5, 7]),
+        "rollback": lambda: batch.rollback(row, 1),
+        "reorder": lambda: batch.reorder(batch.rows[::-1]),
+    }
+    costly = {name: peak for name, change in changes.items() if (peak := peak_of(change)) > 200_000}
+    assert not costly
+    after = [(entry.history.tokens, entry.history.table) for entry in batch._state.entries[::-1]]
+    pairs = zip(itertools.chain(*before), itertools.chain(*after), strict=True)
+    assert all(one is other for one, other in pairs)

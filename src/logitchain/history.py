@@ -39,12 +39,12 @@ class History:
         tokens[: prompt.size], tokens[prompt.size : size] = prompt, output
         history = cls(tokens, prompt.size, size, _NO_COUNTS, None)
         if is_counted:
-            counted = history.counts("prompt"), history.counts("output")
-            ids = np.union1d(counted[0][0], counted[1][0])
+            ids, columns = np.unique(tokens[:size], return_inverse=True)
             history.table = np.zeros((3, with_room(ids.size)), np.int64)
             history.table[0, : ids.size] = ids
-            for line, (some, counts) in zip(history.table[1:], counted, strict=True):
-                line[np.searchsorted(ids, some)] = counts
+            parts = columns[: prompt.size], columns[prompt.size :]
+            for line, part in zip(history.table[1:], parts, strict=True):
+                line[: ids.size] = np.bincount(part, minlength=ids.size)
             history.columns = dict(zip(ids.tolist(), range(ids.size), strict=True))
         return history
 
