@@ -82,7 +82,7 @@ UNFIT = {
 @pytest.mark.parametrize(("spoil", "reason"), UNFIT.values(), ids=UNFIT)
 @pytest.mark.parametrize("row", [0, 1, 2])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
-def test_an_unfit_row_is_named_with_its_token(function, spoil, reason, row, kind):
+def test_an_invalid_row_is_named_with_its_token(function, spoil, reason, row, kind):
     x = LOGITS.astype(kind)
     for token, value in spoil.items():
         x[row, token] = value
@@ -103,7 +103,7 @@ def test_a_row_without_its_axis_needs_no_number(function, spoil, reason):
 
 
 @every_function
-def test_the_first_unfit_row_is_the_one_named(function):
+def test_the_first_invalid_row_is_the_one_named(function):
     x = LOGITS.copy()
     x[1, 2], x[2, 0] = INF, NAN
     with pytest.raises(ValueError, match=r"^logits: row 1, token 2 is inf$"):

@@ -571,7 +571,7 @@ def four():
 
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("name", ["default", *PRESETS])
-def test_an_unfit_row_raises_or_is_marked_and_moves_no_other(name, reason):
+def test_an_invalid_row_raises_or_is_marked_and_moves_no_other(name, reason):
     chain = lc.Chain() if name == "default" else lc.Chain.preset(name)
     logits, good = spoiled(reason), np.vstack([LOGITS, LOGITS[::-1]])
     for call in (chain, chain.sample):

@@ -17,7 +17,7 @@ from logitchain.conformance.compare import compare, ours
 from logitchain.conformance.drawn import drawn_cases
 from logitchain.conformance.edges import edge_cases
 from logitchain.conformance.golden import golden_cases
-from logitchain.conformance.known import ANY, Known, fewer, instead, tied, unfit, within
+from logitchain.conformance.known import ANY, Known, fewer, instead, invalid_row, tied, within
 from logitchain.conformance.run import differences
 
 CONTROLS_MD = (Path(__file__).parent.parent / "docs/controls.md").read_text()
@@ -146,11 +146,11 @@ def test_what_an_engine_takes_instead():
 def test_a_fit_row_that_is_refused_is_no_row_that_is_not_fit():
     left, none = ROW, np.full(4, -np.inf, np.float32)
     refused = "ValueError: logits: row 0, no finite logit is left"
-    assert not unfit(compare("vllm", CASE, refused, left), ANY)
-    assert unfit(compare("vllm", CASE, refused, none), ANY)
+    assert not invalid_row(compare("vllm", CASE, refused, left), ANY)
+    assert invalid_row(compare("vllm", CASE, refused, none), ANY)
     nan = CASE._replace(row=changed(t1=np.nan))
-    assert unfit(compare("vllm", nan, refused, left), ANY)
-    assert not unfit(compare("vllm", nan, "TypeError: no", left), ANY)
+    assert invalid_row(compare("vllm", nan, refused, left), ANY)
+    assert not invalid_row(compare("vllm", nan, "TypeError: no", left), ANY)
 
 
 def test_what_a_report_makes_of_differences():

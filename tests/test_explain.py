@@ -346,7 +346,7 @@ def test_plot_draws_a_row_that_is_emptied(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["raise", "mark"])
-def test_an_unfit_row_is_an_error_with_either_policy(policy):
+def test_an_invalid_row_is_an_error_with_either_policy(policy):
     batch, row = six()
     bad = LOGITS.copy()
     bad[0, 3] = np.nan

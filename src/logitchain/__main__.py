@@ -117,9 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     against.add_argument("engine", help="one that is installed", choices=PRESETS)
     against.add_argument("--rows", type=row_count, default=64, help="random rows for each control")
     against.add_argument("--json", action="store_true", help="all differences, as JSON")
-    asked = parser.parse_args(arguments)
-    if asked.command == "conformance":
-        return conformance(asked.engine, asked.rows, asked.json)
+    options = parser.parse_args(arguments)
+    if options.command == "conformance":
+        return conformance(options.engine, options.rows, options.json)
     warmup()
     return 0
 

@@ -437,7 +437,7 @@ class _Change(NamedTuple):
 
     rows: list[_Row]  # all that change
     sizes: list[int]
-    talkers: list[_Row]
+    growing: list[_Row]
     tokens: list[int]
 
     def outputs(self) -> Iterator[tuple[_Row, Table]]:
@@ -445,7 +445,7 @@ class _Change(NamedTuple):
         outputs = {}
         for row, size in zip(self.rows, self.sizes, strict=True):
             outputs[row.handle] = row, row.history.tokens[row.history.prompt_size : size].tolist()
-        for row, token in zip(self.talkers, self.tokens, strict=True):
+        for row, token in zip(self.growing, self.tokens, strict=True):
             outputs[row.handle][1].append(token)
         for row, output in outputs.values():
             yield row, np.array(output, np.int64)
@@ -456,7 +456,7 @@ def _apply(change: _Change, state: "_State") -> None:
     for row, size in zip(change.rows, change.sizes, strict=True):
         while row.history.size > size:
             row.history.pop()
-    for row, token in zip(change.talkers, change.tokens, strict=True):
+    for row, token in zip(change.growing, change.tokens, strict=True):
         row.history.append(token)
     for row in change.rows:
         row.measure(state.table[state.places[row.handle]])

@@ -28,10 +28,10 @@ from .fused.tables import (
 from .inputs.logits import (
     NO_NARROW,
     Stored,
-    first_unfit,
+    first_invalid,
     lies_across,
     stored,
-    why_unfit,
+    why_invalid,
     writeable,
 )
 from .inputs.values import listed, one_of, show
@@ -269,7 +269,7 @@ class Chain:
     def _one_by_one(
         self, given: Stored, batch: Batch, index: int
     ) -> Iterator[tuple[str, Row, str]]:
-        """A row as it came and then after each step, up to one that leaves it unfit: the step's
+        """A row as it came and then after each step, up to one that leaves it invalid: the step's
         name, the row and its status. Callables get all rows, without them the others are left out.
         """
         is_alone = all(step.call is None for step in self.steps)
@@ -314,11 +314,11 @@ class Chain:
                 rows = np.empty((len(status), given.shape[-1]), np.float32)
             target = out if call is None else rows
             if part.removes_late and np.may_share_memory(given.wide, target):
-                given = given._replace(wide=given.wide.copy())  # `_why_unfit` looks at it later
+                given = given._replace(wide=given.wide.copy())  # `_why_invalid` looks at it later
             if self._share(given, part.steps, requests, target, here):
                 for r in np.flatnonzero(here.tokens[:, 0] < 0).tolist():
                     if status[r] == "ok":  # the first reason stays
-                        reason = self._why_unfit(given, r, part, requests)
+                        reason = self._why_invalid(given, r, part, requests)
                         if policy == "raise":
                             raise ValueError(f"logits: row {r}, {reason}")
                         status[r] = reason
@@ -332,14 +332,14 @@ class Chain:
             tokens[[reason != "ok" for reason in status]] = -1
         return tokens, status
 
-    def _why_unfit(self, given: Stored, r: int, part: Part, requests: Requests) -> str:
+    def _why_invalid(self, given: Stored, r: int, part: Part, requests: Requests) -> str:
         """Why a row is invalid after a part: it was before, or a step removes all of it."""
         which, culprit = slice(r, r + 1), part.after
         rows = given.copy(which)
-        if first_unfit(rows) < 0:
+        if first_invalid(rows) < 0:
             culprit = self._emptied_by(rows, part, requests.of(which))
             rows[:] = -np.inf
-        reason = why_unfit(rows[0])
+        reason = why_invalid(rows[0])
         return f"{reason} after {culprit}" if culprit else reason
 
     def _emptied_by(self, rows: Rows, part: Part, requests: Requests) -> str:
@@ -398,9 +398,9 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        unfit = run(first, last, given, steps, requests, memory, out, room)
+        invalid = run(first, last, given, steps, requests, memory, out, room)
         free.append(memory)
-        return unfit
+        return invalid
 
     def _compiled(self, batch: Batch, first: int, last: int) -> list[Part]:
         """The steps first .. last, those between two callables as arrays."""

@@ -203,8 +203,8 @@ def explain(
 ) -> Explanation:
     """The explanation of the row at `index` of a batch: what `Chain.explain` calls.
 
-    steps   the row as it came and after each step of the chain, up to one that leaves it unfit: the
-            step's name, the row, which the next step may change, and its status
+    steps   the row as it came and after each step of the chain, up to one that leaves it invalid:
+            the step's name, the row, which the next step may change, and its status
     chain   all of the chain's steps
     """
     if decode is not None and not callable(decode):
@@ -227,14 +227,14 @@ def explain(
     params = batch.params(handle)
     read = {field.name for step in chain if step.control for field in step.control.fields}
     known = (field for control in CONTROLS for field in control.fields if field.name in FIELDS)
-    asked = [field.name for field in known if getattr(params, field.name) != field.off]
+    in_use = [field.name for field in known if getattr(params, field.name) != field.off]
     return Explanation(
         row=handle,
         seed=batch.seed(handle),
         position=int(batch.positions[index]),
         token=int(draw(stages[-1].logits[None, :], *keys)[0]),
         stages=tuple(stages),
-        ignored=tuple(field for field in asked if field not in read),
+        ignored=tuple(field for field in in_use if field not in read),
         decode=decode,
         status=status,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import rng
 from .batch import Batch
-from .inputs.logits import Rows, first_unfit, floats, stored, token_ids, why_unfit
+from .inputs.logits import Rows, first_invalid, floats, stored, token_ids, why_invalid
 from .inputs.values import listed
 from .numeric.compile import kernel
 from .numeric.float_mode import in_standard_mode
@@ -107,9 +107,9 @@ def _proposal(drafts: Any, proposed: Any, vocab: int, dtype: str | None) -> Prop
 
 
 def _check_fit(name: str, rows: Rows, first: int = 0) -> None:
-    bad = first_unfit(rows)
+    bad = first_invalid(rows)
     if bad >= 0:
-        raise ValueError(f"{name}: row {first + bad}, {why_unfit(rows[bad])}")
+        raise ValueError(f"{name}: row {first + bad}, {why_invalid(rows[bad])}")
 
 
 def _expect(name: str, shape: tuple[int, ...], rows: int, vocab: int) -> None:
@@ -166,15 +166,15 @@ def verify_rows(
 
 def _proposals(batch: Batch, drafts: Any, proposed: Any, dtype: str | None) -> list[Proposal]:
     """What the drafter says of each row."""
-    told = listed("drafts", drafts, "one sequence of token ids for each row")
-    known = [None] * len(told)
+    draft_lists = listed("drafts", drafts, "one sequence of token ids for each row")
+    known = [None] * len(draft_lists)
     if proposed is not None:
         known = listed("proposed", proposed, "one array of logits for each row, or None")
-    for name, given in (("drafts", told), ("proposed", known)):
+    for name, given in (("drafts", draft_lists), ("proposed", known)):
         if len(given) != len(batch):
             raise ValueError(f"{name} must be one per row ({len(batch)}), not {len(given)}")
     proposals = []
-    for r, pair in enumerate(zip(told, known, strict=True)):
+    for r, pair in enumerate(zip(draft_lists, known, strict=True)):
         try:
             proposals.append(_proposal(*pair, batch.vocab_size, dtype))
         except (TypeError, ValueError) as error:

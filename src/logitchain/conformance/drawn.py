@@ -30,12 +30,12 @@ def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
     for number, row in enumerate(random_rows(rng, count)):
         ids = rng.permutation(row.size).tolist()
         # Some tokens that no preset's window reaches back to, and then few of them often.
-        said = [*ids[8:28], *rng.choice(ids[:8], 70).tolist()]
-        history = said[:50], said[50:]
-        asked = {name: _fields(name, rng, ids, history[1]) for name in controls}
-        for fields in asked.values():
+        tokens = [*ids[8:28], *rng.choice(ids[:8], 70).tolist()]
+        history = tokens[:50], tokens[50:]
+        requests = {name: _fields(name, rng, ids, history[1]) for name in controls}
+        for fields in requests.values():
             yield Case(f"random row {number}", row, fields, *history)
-        some = [fields for fields in asked.values() if rng.random() < 0.7]
+        some = [fields for fields in requests.values() if rng.random() < 0.7]
         together = {field: value for fields in some for field, value in fields.items()}
         if together:
             yield Case(f"random row {number}", row, together, *history)

@@ -11,7 +11,7 @@ from ..params import FIELDS
 from ..presets import NAMED
 from .cases import Case
 
-Told = Mapping[str, Any]  # a case as `golden.json` has it
+Entry = Mapping[str, Any]  # a case as `golden.json` has it
 
 #: Fields that are called there by the name of the engine that a case is from.
 RENAMED = {
@@ -33,28 +33,28 @@ NO_MINIMUM = [("min_keep", 0), ("min_keep", 1)]
 
 def golden_cases() -> Iterator[Case]:
     """Row by row, all that ask for nothing but what fields of a request say."""
-    for told in json.loads((files(__package__) / "golden.json").read_text())["cases"]:
-        for r, row in enumerate(_rows(told)):
-            name, fields = f"golden {told['id']}, row {r}", _fields(told, r)
-            case = Case(name, np.asarray(row, np.float32), fields, *_history(told, r))
+    for entry in json.loads((files(__package__) / "golden.json").read_text())["cases"]:
+        for r, row in enumerate(_rows(entry)):
+            name, fields = f"golden {entry['id']}, row {r}", _fields(entry, r)
+            case = Case(name, np.asarray(row, np.float32), fields, *_history(entry, r))
             if case.controls and fields.keys() <= FIELDS.keys():
                 yield case
 
 
-def _rows(told: Told) -> Any:
-    kind, vocab = told["inputs"]["kind"], told["inputs"].get("n_vocab")
+def _rows(entry: Entry) -> Any:
+    kind, vocab = entry["inputs"]["kind"], entry["inputs"].get("n_vocab")
     if kind == "zeros":
         return np.zeros((1, vocab))
     with np.errstate(divide="ignore"):
-        if kind == "formula" and "n_vocab" in told["params"]:
-            return np.log(np.arange(told["params"]["n_vocab"]))[None]
-        rows = [[float(x) for x in row] for row in told["inputs"].get("values", [])]
+        if kind == "formula" and "n_vocab" in entry["params"]:
+            return np.log(np.arange(entry["params"]["n_vocab"]))[None]
+        rows = [[float(x) for x in row] for row in entry["inputs"].get("values", [])]
         return np.log(rows) if kind == "probs" else rows
 
 
-def _fields(told: Told, r: int) -> dict[str, Any]:
+def _fields(entry: Entry, r: int) -> dict[str, Any]:
     """What a case asks of its r-th row."""
-    params = {k: v for k, v in told["params"].items() if (k, v) not in NO_MINIMUM}
+    params = {k: v for k, v in entry["params"].items() if (k, v) not in NO_MINIMUM}
     sequence = params.get("sequence", params)
     fields = {
         RENAMED.get(name, name): value
@@ -68,15 +68,15 @@ def _fields(told: Told, r: int) -> dict[str, Any]:
         fields["logit_bias"] = {int(k): float(v) for k, v in fields["logit_bias"].items()}
     if params.get("mode") == "always":
         fields = {"banned_tokens": fields["eos_token"]}
-    if told.get("xtc_draw") == "applied":
+    if entry.get("xtc_draw") == "applied":
         fields["xtc_probability"] = 1.0
     return fields
 
 
-def _history(told: Told, r: int) -> tuple[list[int], list[int]]:
+def _history(entry: Entry, r: int) -> tuple[list[int], list[int]]:
     """Prompt and output; tokens that are not told apart count as output."""
-    inputs = told["inputs"]
-    length = max(0, inputs.get("sequence_length", 0) - told["params"].get("prompt_length", 0))
+    inputs = entry["inputs"]
+    length = max(0, inputs.get("sequence_length", 0) - entry["params"].get("prompt_length", 0))
     output = inputs.get("output") or inputs.get("tokens")
     prompt = inputs.get("prompt")
     return prompt[r] if prompt else [], output[r] if output else [1] * length

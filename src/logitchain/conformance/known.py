@@ -42,7 +42,7 @@ def refused_there(text: str) -> Condition:
     return lambda difference, _: text in str(difference.there) and difference.kind == "error there"
 
 
-def asked(when: Callable[[Case], bool]) -> Condition:
+def requested(when: Callable[[Case], bool]) -> Condition:
     """This holds of the request."""
     return lambda difference, _: when(difference.case)
 
@@ -79,7 +79,7 @@ def instead(when: Callable[[Case], bool], **fields: Any) -> Condition:
     return gives(when, row)
 
 
-def unfit(difference: Difference, _: str) -> bool:
+def invalid_row(difference: Difference, _: str) -> bool:
     """We refuse a row that arrives invalid, or in which the engine leaves no token."""
     refused = difference.kind == "error here" and "row 0" in str(difference.here)
     return refused and not (_fit(difference.case.row) and _fit(difference.there))
@@ -182,12 +182,12 @@ def mass_above(row: Row) -> NDArray[np.float64]:
 OURS = (
     Known(
         "top_p",
-        both(asked(lambda case: case.get("top_p") > 1 - SLACK), within(2 * SLACK)),
+        both(requested(lambda case: case.get("top_p") > 1 - SLACK), within(2 * SLACK)),
         "Any p < 1 acts as `p - e`, so a tail lighter than 2**-20 goes whenever the control is on.",
     ),
     Known(
         "min_p",
-        both(asked(lambda case: case.get("min_p") == 1), at_ratio),
+        both(requested(lambda case: case.get("min_p") == 1), at_ratio),
         "At min_p = 1 all within about 2**-20 nats of the best stay.",
     ),
     Known(
@@ -201,13 +201,13 @@ OURS = (
         both(refused_here("not nan"), spoiled),
         "An id outside the vocabulary, NaN and +inf are errors",
     ),
-    Known(ANY, unfit, "Engines leave this case undefined"),
+    Known(ANY, invalid_row, "Engines leave this case undefined"),
 )
 
 #: What several engines do alike.
 TOO_COLD = Known(
     "temperature",
-    both(asked(lambda case: 0 < case.get("temperature") < 1e-38), spoiled),
+    both(requested(lambda case: 0 < case.get("temperature") < 1e-38), spoiled),
     "llama.cpp, transformers and SGLang divide, mlx-lm multiplies by 1 / T, and all may "
     "overflow to NaN.",
 )

@@ -18,12 +18,12 @@ from .known import (
     TOO_COLD,
     Known,
     all_tied,
-    asked,
     beyond,
     both,
     gives,
     instead,
     refused_there,
+    requested,
 )
 
 CONTROLS = (
@@ -70,7 +70,7 @@ KNOWN = (
     Known(
         "top_k",
         both(
-            asked(lambda case: case.get("top_k") >= case.row.size),
+            requested(lambda case: case.get("top_k") >= case.row.size),
             refused_there("`top_k` has to be an integer"),
         ),
         "k >= V is an error in mlx-lm",
@@ -104,12 +104,12 @@ def process(case: Case) -> Row:
     penalties = ("repetition_penalty", "presence_penalty", "frequency_penalty")
     filters = ("top_p", "min_p", "top_k", "xtc_probability", "xtc_threshold")
     logits, tokens = mx.array(case.row)[None], mx.array([*case.prompt, *case.output])
-    said = {name: case.get(name) for name in penalties if name in case.fields}
-    for processor in utils.make_logits_processors(case.get("logit_bias"), **said):
+    arguments = {name: case.get(name) for name in penalties if name in case.fields}
+    for processor in utils.make_logits_processors(case.get("logit_bias"), **arguments):
         logits = processor(tokens, logits)
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    said = {name: case.get(name) for name in filters}
-    sampler = utils.make_sampler(case.get("temperature"), **said)
+    arguments = {name: case.get(name) for name in filters}
+    sampler = utils.make_sampler(case.get("temperature"), **arguments)
     with _no_draw(mx) as drawn_from:
         token = int(sampler(logprobs))
     if drawn_from:

@@ -119,21 +119,21 @@ def _cases(count: int) -> str:
 
 
 def _example(difference: Difference) -> Iterator[str]:
-    yield f"    {difference.case.name}: {_asked(difference.case)}"
-    yield from (f"    {line}" for line in _told(difference))
+    yield f"    {difference.case.name}: {_request(difference.case)}"
+    yield from (f"    {line}" for line in _outcomes(difference))
 
 
 def _entry(difference: Difference) -> dict[str, Any]:
     case = difference.case
-    found = {"case": case.name, "control": case.control, "asked": _asked(case)}
-    return {**found, "differs": difference.kind, "told": list(_told(difference))}
+    found = {"case": case.name, "control": case.control, "asked": _request(case)}
+    return {**found, "differs": difference.kind, "told": list(_outcomes(difference))}
 
 
-def _asked(case: Case) -> str:
+def _request(case: Case) -> str:
     """The request and its row, not too long."""
     fields = ", ".join(f"{field} {_some(value)}" for field, value in case.fields.items())
-    said = [("prompt", case.prompt), ("output", case.output)]
-    history = "".join(f", {name} {_some(tokens)}" for name, tokens in said if len(tokens))
+    parts = [("prompt", case.prompt), ("output", case.output)]
+    history = "".join(f", {name} {_some(tokens)}" for name, tokens in parts if len(tokens))
     return f"{fields}{history}; {_row(case.row)}"
 
 
@@ -149,7 +149,7 @@ def _row(row: Row) -> str:
     return f"logits [{', '.join(map(str, row))}]"
 
 
-def _told(difference: Difference) -> Iterator[str]:
+def _outcomes(difference: Difference) -> Iterator[str]:
     """What each side gave, as far as they differ."""
     here, there = difference.here, difference.there
     if isinstance(here, str) or isinstance(there, str) or here.size <= SHOWN:

@@ -16,11 +16,11 @@ from .known import (
     OURS,
     P_IN_TORCH,
     Known,
-    asked,
     both,
     fewer,
     instead,
     refused_there,
+    requested,
     underflown,
     within,
 )
@@ -34,7 +34,7 @@ KNOWN = (
     *OURS,
     Known(
         "repetition_penalty",
-        both(asked(lambda case: case.get("repetition_penalty") > 2), refused_there("(0, 2]")),
+        both(requested(lambda case: case.get("repetition_penalty") > 2), refused_there("(0, 2]")),
         "Range: (0, 2] in SGLang",
     ),
     Known(
@@ -44,7 +44,7 @@ KNOWN = (
     ),
     Known(
         "top_k",
-        both(asked(lambda case: case.get("top_k") == 0), refused_there("at least 1, got 0")),
+        both(requested(lambda case: case.get("top_k") == 0), refused_there("at least 1, got 0")),
         "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
     ),
     K_OF_MINUS_ONE,
@@ -142,13 +142,13 @@ def _params(case: Case) -> Any:
     """The request in SGLang's own words, checked as it checks it."""
     same = ("temperature", "top_k", "top_p", "min_p")
     penalties = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-    said = {name: case.fields[name] for name in (*same, *penalties) if name in case.fields}
+    arguments = {name: case.fields[name] for name in (*same, *penalties) if name in case.fields}
     params = import_module("sglang.srt.sampling.sampling_params").SamplingParams(
         max_new_tokens=10**6,
         min_new_tokens=case.get("min_tokens"),
         stop_token_ids=set(case.get("eos_token")),
         logit_bias={str(token): bias for token, bias in case.get("logit_bias").items()} or None,
-        **said,
+        **arguments,
     )
     params.verify(case.row.size)
     return params

@@ -113,7 +113,7 @@ def process(case: Case) -> Row:
 
 def _config(case: Case) -> dict[str, Any]:
     """The request in transformers' own words; what it leaves off it does not say."""
-    said = {
+    arguments = {
         "temperature": case.get("temperature"),
         "top_k": case.get("top_k"),
         "top_p": case.get("top_p"),
@@ -124,9 +124,9 @@ def _config(case: Case) -> dict[str, Any]:
     }
     bias, bad, banned = case.get("logit_bias"), case.get("bad_words"), case.get("banned_tokens")
     if bias:
-        said["sequence_bias"] = [[[token], value] for token, value in bias.items()]
+        arguments["sequence_bias"] = [[[token], value] for token, value in bias.items()]
     if bad:
-        said["bad_words_ids"] = [list(phrase) for phrase in bad]
+        arguments["bad_words_ids"] = [list(phrase) for phrase in bad]
     if banned:
-        said["suppress_tokens"] = list(banned)
-    return said
+        arguments["suppress_tokens"] = list(banned)
+    return arguments

@@ -13,10 +13,10 @@ from .known import (
     OURS,
     P_IN_TORCH,
     Known,
-    asked,
     both,
     instead,
     refused_there,
+    requested,
     tied,
 )
 
@@ -30,7 +30,7 @@ KNOWN = (
     *OURS,
     Known(
         "temperature",
-        both(asked(lambda case: case.get("temperature") > 2), refused_there("[0, 2]")),
+        both(requested(lambda case: case.get("temperature") > 2), refused_there("[0, 2]")),
         "Range: [0, 2] in vLLM",
     ),
     Known(
@@ -69,13 +69,13 @@ def _params(case: Case) -> Any:
     """The request in vLLM's own words, checked as it checks it."""
     same = ("temperature", "top_k", "top_p", "min_p", "min_tokens")
     penalties = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-    said = {name: case.fields[name] for name in (*same, *penalties) if name in case.fields}
+    arguments = {name: case.fields[name] for name in (*same, *penalties) if name in case.fields}
     params = import_module("vllm").SamplingParams(
         logit_bias=dict(case.get("logit_bias")) or None,
         allowed_token_ids=list(case.get("allowed_tokens")) or None,
         stop_token_ids=list(case.get("eos_token")),
         max_tokens=10**6,  # min_tokens may not be more
-        **said,
+        **arguments,
     )
     params._bad_words_token_ids = [list(phrase) for phrase in case.get("bad_words")]
     model = SimpleNamespace(get_vocab_size=lambda: case.row.size)

@@ -60,7 +60,7 @@ def masked(reading: Reading, words_of: Callable[[int], Words]) -> NDArray[np.flo
     """What every mask does: its result from the words of each row."""
     for r, row in enumerate(reading.rows):
         if not apply_and_check(row, words_of(r)):
-            raise reading.unfit(r)
+            raise reading.invalid(r)
     return reading.write()
 
 

@@ -42,14 +42,14 @@ class LogitsProcessor:
         if llm.draft_model is not None:
             raise ValueError("llm must have no draft model; `sampling` takes one that has")
         self.chain = chain or Chain()
-        self._said = _Said(llm.n_vocab(), params)
-        self.batch = self._said.batch
+        self._history = _History(llm.n_vocab(), params)
+        self.batch = self._history.batch
         self._error: Exception | None = None
 
     def __call__(self, ids: Ids, scores: Logits) -> Logits:
         """The processed logits (vocab,), in a new array."""
         try:
-            self._said.follow(ids)
+            self._history.follow(ids)
             return self.chain(scores, self.batch, on_invalid="raise")
         except Exception as error:
             self._error = error
@@ -82,12 +82,12 @@ def sampling(llm: Any, params: Params, chain: Chain | None = None) -> Iterator[B
     sampler = _Sampler(llm, params, chain or Chain())
     llm.generate, llm.sample = sampler.generate, sampler.sample
     try:
-        yield sampler.said.batch
+        yield sampler.history.batch
     finally:
         del llm.generate, llm.sample
 
 
-class _Said:
+class _History:
     """The sequence that the engine generates, as the only row of a batch."""
 
     def __init__(self, vocab_size: int, params: Params) -> None:
@@ -122,13 +122,13 @@ class _Sampler:
 
     def __init__(self, llm: Any, params: Params, chain: Chain) -> None:
         self.llm, self.chain = llm, chain
-        self.said = _Said(llm.n_vocab(), params)
+        self.history = _History(llm.n_vocab(), params)
         self._engine: Any = sys.modules["llama_cpp"]
         self._address, self._logits = 0, np.empty((1, 0), np.float32)
 
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Any:
         """Begin a request at the first token; the engine's own loop calls `sample` for each."""
-        self.said.end()
+        self.history.end()
         yield from type(self.llm).generate(self.llm, tokens, *arguments, **named)
 
     def sample(
@@ -144,7 +144,7 @@ class _Sampler:
         if not size:
             raise ValueError("the prompt must have a token: there are no logits without one")
         ids = self.llm.input_ids[:size]
-        self.said.follow(ids)
+        self.history.follow(ids)
         rows = self._rows(size - 1 - self.llm.n_tokens)
         if logits_processor:
             logits = rows[0].copy()  # it may write
@@ -166,13 +166,13 @@ class _Sampler:
         pointer = self._engine.llama_get_logits_ith(self.llm.ctx, index)
         address = ctypes.addressof(pointer.contents)
         if address != self._address:  # mostly they are where they were: 40 us less a token
-            shape = 1, self.said.batch.vocab_size
+            shape = 1, self.history.batch.vocab_size
             self._logits = np.ctypeslib.as_array(pointer, shape).view(np.float32)
             self._address = address
         return self._logits
 
     def _draw(self, rows: Rows) -> int:
-        return int(self.chain.sample(rows, self.said.batch, on_invalid="raise")[0])
+        return int(self.chain.sample(rows, self.history.batch, on_invalid="raise")[0])
 
 
 class _Grammar:

@@ -53,12 +53,14 @@ class Sampler:
 
     def processor(self, tokens: Any, logits: Any) -> Any:
         """Draw the next token. tokens: (tokens,); logits: (1, vocab), returned unchanged."""
-        said: Any = np.asarray(tokens)
+        history: Any = np.asarray(tokens)
         if self._shown is None:
-            self._shown = said.size
-        if not np.array_equal(said[: self._shown], self._prompt[self._prompt.size - self._shown :]):
+            self._shown = history.size
+        if not np.array_equal(
+            history[: self._shown], self._prompt[self._prompt.size - self._shown :]
+        ):
             raise ValueError("prompt_tokens must be those of the prompt that mlx-lm was given")
-        self.batch.follow(self.batch.rows[0], said[self._shown :])
+        self.batch.follow(self.batch.rows[0], history[self._shown :])
         row, dtype = _readable(logits)
         (token,) = self.chain.sample(row, self.batch, dtype=dtype).tolist()
         if token < 0:

@@ -27,7 +27,7 @@ READS_HISTORY = (
 class Request:
     """What a request asks of the chain, and its row.
 
-    asked     fields of `Params` on which a control acts, and `draw`, whether the token is ours to
+    body      fields of `Params` on which a control acts, and `draw`, whether the token is ours to
               pick; a mapping, or its JSON text
     dialect   whose spellings they may have
     seed      for a request that names none among ours
@@ -41,9 +41,9 @@ class Request:
     array([-inf,   0., -inf], dtype=float32)
     """
 
-    def __init__(self, asked: Any, *, dialect: str, seed: int) -> None:
+    def __init__(self, body: Any, *, dialect: str, seed: int) -> None:
         """A request that has not been started."""
-        fields = _read(asked)
+        fields = _read(body)
         self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))
         params = Params.from_request(fields, dialect=dialect)
         for name in NOT_OURS:
@@ -97,12 +97,12 @@ def seed_of(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "little")
 
 
-def _read(asked: Any) -> dict[str, Any]:
-    if isinstance(asked, str):
+def _read(body: Any) -> dict[str, Any]:
+    if isinstance(body, str):
         try:
-            asked = json.loads(asked)
+            body = json.loads(body)
         except ValueError as error:
             raise ValueError(f"not a JSON object: {error}") from None
-    if not isinstance(asked, Mapping):
-        raise TypeError(f"must be a mapping of fields or its JSON text, not {show(asked)}")
-    return dict(asked)
+    if not isinstance(body, Mapping):
+        raise TypeError(f"must be a mapping of fields or its JSON text, not {show(body)}")
+    return dict(body)

@@ -65,8 +65,8 @@ class LogitProcessor:
 
 def _seed(engine: Any) -> int:
     """Of a request that names none, its id's: each process of the engine must draw alike."""
-    asked = engine.sampling_params.sampling_seed
-    return seed_of(engine.rid) if asked is None else int(asked)
+    seed = engine.sampling_params.sampling_seed
+    return seed_of(engine.rid) if seed is None else int(seed)
 
 
 def _check_server() -> None:

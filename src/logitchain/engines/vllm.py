@@ -68,11 +68,11 @@ class Processor:
     @classmethod
     def _request(cls, sampling_params: Any, seed: int) -> Request | None:
         """What the request asks of us, if anything; `seed` is for one that names none at all."""
-        asked = (sampling_params.extra_args or {}).get(cls.field)
-        if asked is None:
+        extra = (sampling_params.extra_args or {}).get(cls.field)
+        if extra is None:
             return None
         given = sampling_params.seed
-        return Request(asked, dialect="vllm", seed=seed if given in (None, -1) else given)
+        return Request(extra, dialect="vllm", seed=seed if given in (None, -1) else given)
 
     def _add(
         self, slot: int, params: Any, prompt: Sequence[int] | None, output: Sequence[int]
@@ -149,16 +149,16 @@ class Processor:
             return []
         slots = ctx.expanded_idx_mapping.tolist()
         locals_, fed = ctx.expanded_local_pos.tolist(), ctx.input_ids.tolist()
-        said = {slot: self._said(slot) for slot in set(slots) if slot in self._slots}
+        histories = {slot: self._history_of(slot) for slot in set(slots) if slot in self._slots}
         rows = []
         for place, (slot, local) in enumerate(zip(slots, locals_, strict=True)):
-            if slot in said:  # its first row was fed the last token, the others a draft each
-                prompt, output = said[slot]
+            if slot in histories:  # its first row was fed the last token, the others a draft each
+                prompt, output = histories[slot]
                 drafts = fed[place - local + 1 : place + 1]
                 rows.append(Row(place, self._slots[slot][0], prompt, output + drafts))
         return rows
 
-    def _said(self, slot: int) -> tuple[list[int], list[int]]:
+    def _history_of(self, slot: int) -> tuple[list[int], list[int]]:
         """A request's prompt and what it has generated."""
         prompt_size = int(self._states.prompt_len.np[slot])
         size = int(self._states.total_len.gpu[slot])

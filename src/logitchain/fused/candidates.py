@@ -100,16 +100,18 @@ def _run(
     steps = Steps(borrowed(table), borrowed(marks))
     drawn = Drawn(of, borrowed(tokens), borrowed(logprobs))
     vocab = wide.shape[1] if kind == FLOAT32 else narrow.shape[1]
-    here = lay_out(borrowed(memory), vocab)
+    scratch = lay_out(borrowed(memory), vocab)
     chosen = Chosen(
         np.empty(table.shape[0], np.int64), np.empty((table.shape[0] + 1, MOST_FIELDS), np.float64)
     )
-    unfit = 0
+    invalid = 0
     mode = standard_mode()
     for r in range(first, last):
-        unfit += not run_row(r, given, steps, borrowed(lines), here, chosen, borrowed(out), drawn)
+        invalid += not run_row(
+            r, given, steps, borrowed(lines), scratch, chosen, borrowed(out), drawn
+        )
     restore_mode(mode)
-    return unfit
+    return invalid
 
 
 class Given(NamedTuple):
@@ -133,28 +135,28 @@ def run_row(
     given: Given,
     steps: Steps,
     lines: Longs,
-    here: Scratch,
+    scratch: Scratch,
     chosen: Chosen,
     out: Rows,
     drawn: Drawn,
 ) -> bool:
     """Run the steps on one row. Returns whether the row is valid."""
-    task = prepare(r, steps, lines, here, chosen)
+    task = prepare(r, steps, lines, scratch, chosen)
     if given.kind == FLOAT32:
-        blocks = Blocks(given.wide[r], here.own, here.is_own, here.peaks, here.buffer)
+        blocks = Blocks(given.wide[r], scratch.own, scratch.is_own, scratch.peaks, scratch.buffer)
         is_fit = look(blocks)
     else:
-        blocks = Blocks(here.own[:0], here.own, here.is_own, here.peaks, here.buffer)
+        blocks = Blocks(scratch.own[:0], scratch.own, scratch.is_own, scratch.peaks, scratch.buffer)
         is_fit = convert_and_look(given.kind, given.narrow[r], blocks)
     token = -1
     if is_fit:
         best, log_mass = np.float32(0.0), 0.0
         if drawn.of == RAW:
-            best, log_mass = list_best_as_given(blocks, here, drawn, r)
+            best, log_mass = list_best_as_given(blocks, scratch, drawn, r)
         draws = out.shape[0] == 0
-        whole = here.values if draws else out[r]
+        whole = scratch.values if draws else out[r]
         n, token = survive(blocks, task, whole, draws and drawn.of != PROCESSED)
-        left = here.ids[:n] if 0 <= n < here.ids.size else here.ids[:0]
+        left = scratch.ids[:n] if 0 <= n < scratch.ids.size else scratch.ids[:0]
         if draws and n > 0:
             token = race(whole[:n], left, task.seed, task.position)
         if drawn.of != NOTHING and token >= 0:
@@ -170,13 +172,13 @@ def run_row(
         if left.size and not draws:
             whole[:] = -np.inf
             for i in range(n):
-                whole[left[i]] = here.values[i]
+                whole[left[i]] = scratch.values[i]
     drawn.tokens[r, 0] = token
     return token >= 0
 
 
 @spliced
-def prepare(r: I64, steps: Steps, lines: Longs, here: Scratch, chosen: Chosen) -> Task:
+def prepare(r: I64, steps: Steps, lines: Longs, scratch: Scratch, chosen: Chosen) -> Task:
     """A row's work: the steps that do something to it, and what they read."""
     line = lines[r]
     key = part(line, SEED, 2, np.uint64)
@@ -190,7 +192,7 @@ def prepare(r: I64, steps: Steps, lines: Longs, here: Scratch, chosen: Chosen) -
         key[1],
         line,
         steps.marks,
-        here,
+        scratch,
     )
 
 
@@ -211,7 +213,7 @@ def list_best(values: Row, ids: Ids, best: F32, log_mass: F64, drawn: Drawn, r: 
 
 
 @spliced
-def list_best_as_given(blocks: Blocks, here: Scratch, drawn: Drawn, r: I64) -> tuple[F32, F64]:
+def list_best_as_given(blocks: Blocks, scratch: Scratch, drawn: Drawn, r: I64) -> tuple[F32, F64]:
     """Fill in the best tokens of the unprocessed row. Returns its `normaliser`."""
     total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, NO_TOKEN, NEVER, True)
     best, log_mass = largest(blocks.peaks), log_of_mass(total)
@@ -285,7 +287,7 @@ def truncate(blocks: Blocks, task: Task, whole: Row, next_step: I64, floor: Floo
 
     Returns the number of candidates, or 0 if all are removed.
     """
-    values, ids, n = task.here.values, task.here.ids, whole.size
+    values, ids, n = task.scratch.values, task.scratch.ids, whole.size
     bar = at_least(floor.logit)
     if floor.logit > NO_CUT and not are_many(blocks, bar):
         n = gather(blocks, bar, values, ids)
@@ -318,11 +320,11 @@ def change_order(blocks: Blocks, task: Task) -> I64:
     next_step, is_changed = np.int64(0), False  # for a literal 0 all callees are compiled again
     while next_step < task.steps.size and task.table[task.steps[next_step], KIND] <= ADJUST:
         if task.table[task.steps[next_step], KIND] == MASK:
-            task.here.words[:] = token_bitmask.ALL
+            task.scratch.words[:] = token_bitmask.ALL
             while next_step < task.steps.size and task.table[task.steps[next_step], KIND] == MASK:
                 limit(task, next_step)
                 next_step += 1
-            mask(blocks, task.here.words)
+            mask(blocks, task.scratch.words)
         else:
             if next_step == 0 or not names_the_same(task, next_step, next_step - 1):
                 make_own(blocks, named_by(task, next_step))

@@ -60,11 +60,11 @@ def weigh(
             continue
         bar = value if (b + 1) * LANES <= token else above
         if is_own[b]:
-            here = top_p.weigh_block(own, place, high, low, top, bar)
+            masses = top_p.weigh_block(own, place, high, low, top, bar)
         else:
-            here = top_p.weigh_block(row, place, high, low, top, bar)
-        total += here[0]
-        before += here[1]
+            masses = top_p.weigh_block(row, place, high, low, top, bar)
+        total += masses[0]
+        before += masses[1]
         if total > enough:
             return total, total, before
     b = token // LANES  # in the token's own block, its equals before it
@@ -193,7 +193,7 @@ def nucleus_end(blocks: Blocks, task: Task, floor: Floor, tops: Row) -> tuple[F3
 
     With equals all kept, that is the last logit and an id beyond the vocabulary.
     """
-    row, p = task.here.values, task.values[floor.weighs, 0]
+    row, p = task.scratch.values, task.values[floor.weighs, 0]
     copy(blocks, row)
     temperature.scale_ordinary(row, floor.divisor_before)
     best = largest(tops)

@@ -81,12 +81,12 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64) -> None:
     """
     step = task.table[task.steps[s]]
     if step[KIND] == MASK:
-        task.here.words[:] = token_bitmask.ALL
+        task.scratch.words[:] = token_bitmask.ALL
         limit(task, s)
-        token_bitmask.apply(row, ids, task.here.words)
+        token_bitmask.apply(row, ids, task.scratch.words)
         return
     n = find(task, s, ids) if step[KIND] == ADJUST else np.int64(0)
-    marks = task.here.is_own[:0]
+    marks = task.scratch.is_own[:0]
     if step[MARKS] >= 0:
         marks = task.marks[step[MARKS]][: row.size].copy()
         for i in range(ids.size):
@@ -98,15 +98,15 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64) -> None:
 def limit(task: Task, s: I64) -> None:
     """Let a mask clear the bits of the tokens that it removes."""
     step = task.table[task.steps[s]]
-    request = request_of(task, s, np.int64(0), task.here.is_own[:0], np.int64(0))
-    call_kernel(step[KERNEL], task.here.values[:0], task.here.ids[:0], request)
+    request = request_of(task, s, np.int64(0), task.scratch.is_own[:0], np.int64(0))
+    call_kernel(step[KERNEL], task.scratch.values[:0], task.scratch.ids[:0], request)
 
 
 @spliced
 def request_of(task: Task, s: I64, found: I64, marks: NDArray[np.bool_], mass: I64) -> Request:
     """What a step's kernel reads."""
     step = task.table[task.steps[s]]
-    source, blocks = step[LIST_OF], task.here.words.size
+    source, blocks = step[LIST_OF], task.scratch.words.size
     has_words = step[WORDS_OF] >= 0
     words = task.line[WORD] + 8 * blocks * step[WORDS_OF] if has_words else np.int64(0)
     window = step[WINDOW] if step[WINDOW] >= 0 else np.int64(2**62)
@@ -118,10 +118,10 @@ def request_of(task: Task, s: I64, found: I64, marks: NDArray[np.bool_], mass: I
         latest_tokens(task, step[OPTION], window),
         listed(task, source, 0),
         listed(task, source, 1),
-        task.here.places[:found],
-        task.here.counts[:found],
+        task.scratch.places[:found],
+        task.scratch.counts[:found],
         marks,
-        task.here.words,
+        task.scratch.words,
         at(words, blocks if has_words else 0, np.uint64),
         mass,
     )
@@ -188,9 +188,9 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     scope, window = step[OPTION], step[WINDOW]
     if window < 0 and not is_counted(task, step):
         window = np.int64(2**62)
-    places, counts, vocab = task.here.places, task.here.counts, task.here.values.size
+    places, counts, vocab = task.scratch.places, task.scratch.counts, task.scratch.values.size
     if window >= 0:
-        n = count(latest_tokens(task, scope, window), places, counts, task.here.masses[:vocab])
+        n = count(latest_tokens(task, scope, window), places, counts, task.scratch.masses[:vocab])
     else:
         tokens, numbers = listed(task, step[LIST_OF], 0), listed(task, step[LIST_OF], 1)
         in_output = listed(task, step[LIST_OF], 2)

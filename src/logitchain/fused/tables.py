@@ -153,7 +153,7 @@ class Task(NamedTuple):
     position: Any
     line: NDArray[np.int64]  # (WIDTH or more,) the row of the batch's table
     marks: NDArray[np.bool_]
-    here: Scratch
+    scratch: Scratch
 
 
 class Floor(NamedTuple):

@@ -41,15 +41,15 @@ class Reading:
 
     def checked(self) -> Rows:
         """The rows. Raises ValueError, naming row and token, for one that is invalid."""
-        bad = first_unfit(self.rows)
+        bad = first_invalid(self.rows)
         if bad >= 0:
-            raise self.unfit(bad)
+            raise self.invalid(bad)
         return self.rows
 
-    def unfit(self, r: int) -> ValueError:
+    def invalid(self, r: int) -> ValueError:
         """The error that reports an invalid row."""
         where = f"row {r}, " if len(self.shape) == 2 else ""
-        return ValueError(f"logits: {where}{why_unfit(self.rows[r])}")
+        return ValueError(f"logits: {where}{why_invalid(self.rows[r])}")
 
     def result(self) -> NDArray[np.float32]:
         """The rows in the caller's shape, if the results are valid."""
@@ -185,7 +185,7 @@ def _as_if_writeable(given: NDArray[Any]) -> NDArray[Any]:
 
 
 @kernel
-def first_unfit(rows: Rows) -> I64:
+def first_invalid(rows: Rows) -> I64:
     """The first row with NaN, +inf or no finite logit; -1 if there is none."""
     for r in range(rows.shape[0]):
         if not scan(rows[r])[1]:
@@ -193,8 +193,8 @@ def first_unfit(rows: Rows) -> I64:
     return -1
 
 
-def why_unfit(row: NDArray[np.float32]) -> str:
-    """What is wrong with a row that `first_unfit` found."""
+def why_invalid(row: NDArray[np.float32]) -> str:
+    """What is wrong with a row that `first_invalid` found."""
     bad = np.flatnonzero(np.isnan(row) | (row == np.inf))
     return f"token {bad[0]} is {row[bad[0]]}" if bad.size else "no finite logit is left"
 
