@@ -107,8 +107,10 @@ def no_repeat_ngram(row, n, tokens):
 
 
 def bad_words(row, bad_words, tokens):
-    said = list(tokens)
-    ends = [w[-1] for w in bad_words if said[max(0, len(said) - len(w) + 1) :] == list(w[:-1])]
+    history = list(tokens)
+    ends = [
+        w[-1] for w in bad_words if history[max(0, len(history) - len(w) + 1) :] == list(w[:-1])
+    ]
     return remove(row, ends)
 
 

@@ -201,9 +201,11 @@ def test_out_of_range_is_said_in_one_form_before_any_arithmetic(name, bad):
     ):
         with pytest.raises(ValueError, match="must be in") as error:
             call(logits, value)
-        said = re.fullmatch(rf"{name} must be in {re.escape(interval)}, not (.*)", str(error.value))
-        assert said
-        assert float(said[1]) == bad
+        found = re.fullmatch(
+            rf"{name} must be in {re.escape(interval)}, not (.*)", str(error.value)
+        )
+        assert found
+        assert float(found[1]) == bad
 
 
 @pytest.mark.parametrize("name", [name for name in PARAMETERS if name != "top_k"])

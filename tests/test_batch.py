@@ -233,7 +233,7 @@ TestBatch.settings = settings(stateful_step_count=16)
 # ---- what the model above is too random to show
 
 
-def test_a_token_taken_back_and_another_one_said():
+def test_a_token_taken_back_and_another_one_generated():
     batch = lc.Batch(8)
     (row,) = batch.add(lc.Params(), [0, 1])
     batch.append([5])
@@ -246,13 +246,13 @@ def test_a_token_taken_back_and_another_one_said():
 def test_a_long_history_grows_and_shrinks():
     batch = lc.Batch(100)
     (row,) = batch.add(lc.Params(), range(10))
-    said = [i * 7 % 100 for i in range(300)]
-    for token in said:
+    output = [i * 7 % 100 for i in range(300)]
+    for token in output:
         batch.append([token])
     for length in (299, 250, 117, 30, 1, 0):
         batch.rollback(row, len(batch.output(row)) - length)
-        assert counter(batch.counts(0)) == Counter(said[:length])
-        assert counter(batch.counts(0, "all")) == Counter([*range(10), *said[:length]])
+        assert counter(batch.counts(0)) == Counter(output[:length])
+        assert counter(batch.counts(0, "all")) == Counter([*range(10), *output[:length]])
         assert batch.positions.tolist() == [length]
 
 
@@ -318,9 +318,9 @@ def test_a_samples_seed_given_alone_gives_its_tokens():
     rows = together.add(lc.Params(n=4, seed=11, **params), [1, 2])
     for step in logits:
         together.append(lc.Chain().sample(np.tile(step, (4, 1)), together))
-    said = [together.output(row) for row in rows]
-    assert len({tuple(tokens) for tokens in said}) == 4
-    for row, tokens in zip(rows, said, strict=True):
+    output = [together.output(row) for row in rows]
+    assert len({tuple(tokens) for tokens in output}) == 4
+    for row, tokens in zip(rows, output, strict=True):
         alone = lc.Batch(30)
         (same,) = alone.add(lc.Params(seed=together.seed(row), **params), [1, 2])
         for step in logits:

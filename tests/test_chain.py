@@ -348,7 +348,7 @@ def test_an_order_is_a_sequence(order):
 
 
 @pytest.mark.parametrize(
-    ("name", "chosen", "said"),
+    ("name", "chosen", "named"),
     [
         ("top_k", {"tie": "all"}, "tie"),
         ("min_p", {"ties": "all"}, "ties"),
@@ -359,8 +359,8 @@ def test_an_order_is_a_sequence(order):
         ("top_k", {"rows": None}, "rows"),
     ],
 )
-def test_an_unknown_option_is_refused_when_the_chain_is_made(name, chosen, said):
-    with pytest.raises(TypeError, match=f"'{said}'"):
+def test_an_unknown_option_is_refused_when_the_chain_is_made(name, chosen, named):
+    with pytest.raises(TypeError, match=f"'{named}'"):
         lc.Chain([(name, chosen)])
 
 

@@ -90,11 +90,11 @@ def test_a_choice_that_was_preempted_goes_on_with_the_same_pieces(given, data):
     params, vocabulary, tokens = given
     whole = lc.Choice(params, vocabulary.__getitem__, seed=3)
     pieces = run(whole, tokens)
-    said = data.draw(st.integers(0, len(whole.tokens)))
-    resumed = lc.Choice(params, vocabulary.__getitem__, seed=3, output_tokens=whole.tokens[:said])
-    assert resumed.text == "".join(pieces[:said])
+    output = data.draw(st.integers(0, len(whole.tokens)))
+    resumed = lc.Choice(params, vocabulary.__getitem__, seed=3, output_tokens=whole.tokens[:output])
+    assert resumed.text == "".join(pieces[:output])
     assert resumed.delta()["delta"] == {"content": ""}
-    assert run(resumed, tokens[said:]) == pieces[said:]
+    assert run(resumed, tokens[output:]) == pieces[output:]
     assert resumed.response() == whole.response()
 
 
@@ -115,11 +115,11 @@ def test_there_is_an_entry_for_each_token_whose_text_has_begun_to_come_out(given
 
     def check():
         ends = choice.tokens[-1] in params.eos_token and len(choice.tokens) > params.min_tokens
-        said = choice.tokens[: len(choice.tokens) - ends]
+        output = choice.tokens[: len(choice.tokens) - ends]
         whole = choice.finish_reason and not life(*given)[2]
         begun = [
             token
-            for token, start in zip(said, starts(vocabulary, said), strict=True)
+            for token, start in zip(output, starts(vocabulary, output), strict=True)
             if whole or start < len(choice.text)
         ]
         entries = choice.logprobs["content"]
@@ -352,9 +352,9 @@ def test_a_choice_can_be_copied_and_pickled_with_its_log_probabilities():
 
 
 def model(batch):
-    """Logits that depend on what a row said, not on where it stands."""
-    said = [sum(batch.output(row)) + 31 * len(batch.output(row)) for row in batch.rows]
-    return np.stack([np.random.default_rng(seed).normal(0, 2, len(WORDS)) for seed in said])
+    """Logits that depend on the tokens of a row, not on its place."""
+    output = [sum(batch.output(row)) + 31 * len(batch.output(row)) for row in batch.rows]
+    return np.stack([np.random.default_rng(seed).normal(0, 2, len(WORDS)) for seed in output])
 
 
 def join(batch, params, choice=None):

@@ -134,23 +134,23 @@ def test_an_engine_hands_over_a_multimodal_prompt():
 
 
 def test_ngrams_are_found_in_linear_time():
-    said = np.zeros(3000 if INTERPRETED else 128_000, np.int64)
+    history = np.zeros(3000 if INTERPRETED else 128_000, np.int64)
     words = np.full(1, np.uint64(2**64 - 1))
-    ban_repeats(words, said[:10], 3)
+    ban_repeats(words, history[:10], 3)
     start = perf_counter()
-    ban_repeats(words, said, said.size // 2)  # compared token by token this takes 4 s
+    ban_repeats(words, history, history.size // 2)  # compared token by token this takes 4 s
     assert perf_counter() - start < 0.2
     assert words[0] == 2**64 - 2
 
 
 @given(
-    said=st.lists(st.integers(0, 1), max_size=40),
+    history=st.lists(st.integers(0, 1), max_size=40),
     n=st.one_of(st.integers(1, 12), st.sampled_from((40, 2**62))),
 )
-def test_ngrams_of_few_tokens_overlap(said, n):
+def test_ngrams_of_few_tokens_overlap(history, n):
     row = np.zeros(3)
     assert_array_equal(
-        lc.no_repeat_ngram(row, n, said), reference.no_repeat_ngram(row, n, list(said))
+        lc.no_repeat_ngram(row, n, history), reference.no_repeat_ngram(row, n, list(history))
     )
 
 

@@ -336,11 +336,11 @@ def test_ends_are_banned_for_as_long_as_the_request_says():
     batch = lc.Batch(4)
     batch.add(lc.Params(min_tokens=3, eos_token=[3], temperature=0.0))
     logits = np.array([[0.0, 1.0, 2.0, 9.0]])
-    said = []
+    output = []
     for _ in range(5):
-        said += lc.Chain().sample(logits, batch).tolist()
-        batch.append(said[-1:])
-    assert said == [2, 2, 2, 3, 3]
+        output += lc.Chain().sample(logits, batch).tolist()
+        batch.append(output[-1:])
+    assert output == [2, 2, 2, 3, 3]
 
 
 def test_no_ngram_is_said_twice_and_no_bad_word_at_all():
@@ -381,11 +381,11 @@ def test_more_than_any_text_has_tokens(many):
 
 def test_kernels_stay_inside_their_arrays_where_histories_are_longer_than_the_vocabulary():
     words = np.full(1, np.uint64(2**64 - 1))
-    said = np.tile(np.arange(3), 50)
-    ban_repeats(words, said, 200)
-    ban_phrases(words, said, np.full(150, 150), said[:5])
+    output = np.tile(np.arange(3), 50)
+    ban_repeats(words, output, 200)
+    ban_phrases(words, output, np.full(150, 150), output[:5])
     assert words[0] == 2**64 - 1
-    ban_repeats(words, said, 2)
+    ban_repeats(words, output, 2)
     assert words[0] == 2**64 - 1 - (1 << 0)
-    ban(words, said)
+    ban(words, output)
     assert words[0] == 2**64 - 8

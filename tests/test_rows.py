@@ -168,7 +168,7 @@ LAYOUTS = {
     "big-endian float32": (lambda x: x.astype(">f4"), {}),
     "big-endian float64": (lambda x: x.astype(">f8"), {}),
     "bfloat16": (lambda x: x.astype(ml_dtypes.bfloat16), {}),
-    "bfloat16, said twice": (lambda x: x.astype(ml_dtypes.bfloat16), BITS),
+    "bfloat16, by type and by name": (lambda x: x.astype(ml_dtypes.bfloat16), BITS),
     "bfloat16 as uint16": (bfloat16_bits, BITS),
     "bfloat16 as int16": (lambda x: bfloat16_bits(x).view(np.int16), BITS),
     "bfloat16, strided": (
@@ -176,7 +176,7 @@ LAYOUTS = {
         {},
     ),
     "bfloat16, Fortran": (lambda x: fortran(x.astype(ml_dtypes.bfloat16)), {}),
-    "float32, said to be bfloat16": (lambda x: x.copy(), BITS),
+    "float32, with the name bfloat16": (lambda x: x.copy(), BITS),
     "list": (lambda x: x.tolist(), {}),
     "tuple": (lambda x: tuple(x.tolist()), {}),
     "list of arrays": (list, {}),

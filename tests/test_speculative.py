@@ -138,13 +138,13 @@ def law(chain):
     """The probability of each sequence of LENGTH tokens; XTC's coin falls either way."""
     probs = np.ones((VOCAB,) * LENGTH)
     odds = {0.0: 1 - PARAMS["xtc_probability"], 1.0: PARAMS["xtc_probability"]}
-    for said in (said for n in range(LENGTH) for said in product(range(VOCAB), repeat=n)):
+    for output in (output for n in range(LENGTH) for output in product(range(VOCAB), repeat=n)):
         step = np.zeros(VOCAB)
         for coin, chance in odds.items():
             batch = lc.Batch(VOCAB)
-            batch.add(lc.Params(seed=0, **PARAMS | {"xtc_probability": coin}), [], said)
+            batch.add(lc.Params(seed=0, **PARAMS | {"xtc_probability": coin}), [], output)
             step += chance * softmax(chain(ask(MODEL, batch), batch)[0])
-        probs[said] *= step.reshape(-1, *[1] * (LENGTH - len(said) - 1))
+        probs[output] *= step.reshape(-1, *[1] * (LENGTH - len(output) - 1))
     return probs.ravel()
 
 
@@ -179,21 +179,21 @@ def generate(chain, k, know, seeds, drafter_seed):
 @pytest.mark.parametrize("own", [False, True], ids=["same seed", "own seed"])
 def test_sequences_have_the_distribution_of_plain_sampling(k, know, own):
     chain, seeds = lc.Chain(), list(range(SEQUENCES))
-    said = generate(chain, k, know, seeds, lambda s: s + np.uint64(own * 2**40))
-    assert_fits(said @ VOCAB ** np.arange(LENGTH)[::-1], law(chain))
+    output = generate(chain, k, know, seeds, lambda s: s + np.uint64(own * 2**40))
+    assert_fits(output @ VOCAB ** np.arange(LENGTH)[::-1], law(chain))
 
 
 # ---- the same tokens as without drafts
 
 
 class Random:
-    """A model whose logits are a function of all that was said."""
+    """A model whose logits are a function of all tokens so far."""
 
     def __init__(self, vocab, seed):
         self.vocab, self.seed = vocab, seed
 
-    def __call__(self, said):
-        rng = np.random.default_rng([self.seed, *said])
+    def __call__(self, output):
+        rng = np.random.default_rng([self.seed, *output])
         return rng.normal(0, 2, self.vocab).astype(np.float32)
 
 
@@ -244,30 +244,30 @@ def situations(draw):
     return chain, batch, Random(vocab, draw(st.integers(0, 99)))
 
 
-def alone(batch, row, said):
-    """A batch of this row alone, after it said so."""
+def alone(batch, row, output):
+    """A batch of this row alone, with this output."""
     other = lc.Batch(batch.vocab_size)
     params = replace(batch.params(row), seed=batch.seed(row), n=1)
-    other.add(params, batch.prompt(row), said)
+    other.add(params, batch.prompt(row), output)
     return other
 
 
 def plain(chain, batch, row, model, count):
     """The row's next tokens without drafts."""
-    said = batch.output(row)
+    output = batch.output(row)
     for _ in range(count):
-        said = [*said, int(chain.sample(model(said), alone(batch, row, said))[0])]
-    return said[len(said) - count :]
+        output = [*output, int(chain.sample(model(output), alone(batch, row, output))[0])]
+    return output[len(output) - count :]
 
 
 def flat(batch, model, drafts):
     """The model's logits for all rows and their drafts."""
-    said = [
+    output = [
         [*batch.output(row), *told[:depth]]
         for row, told in zip(batch.rows, drafts, strict=True)
         for depth in range(len(told) + 1)
     ]
-    return np.stack([model(tokens) for tokens in said])
+    return np.stack([model(tokens) for tokens in output])
 
 
 def some_drafts(data, future, vocab):
@@ -292,8 +292,8 @@ def test_without_known_logits_the_tokens_are_those_without_drafts(situation, dat
 
 def processed(chain, batch, row, model, drafts):
     """The processed logits before each draft of a row and after the last."""
-    said = [[*batch.output(row), *drafts[:depth]] for depth in range(len(drafts) + 1)]
-    return np.stack([chain(model(tokens), alone(batch, row, tokens)) for tokens in said])
+    output = [[*batch.output(row), *drafts[:depth]] for depth in range(len(drafts) + 1)]
+    return np.stack([chain(model(tokens), alone(batch, row, tokens)) for tokens in output])
 
 
 def proposals(data, batch, chain, drafter):
@@ -302,9 +302,9 @@ def proposals(data, batch, chain, drafter):
     for row in batch.rows:
         told, logits = [], []
         for _ in range(data.draw(st.integers(0, 4))):
-            said = [*batch.output(row), *told]
-            logits.append(chain(drafter(said), alone(batch, row, said)))
-            told.append(lc.sample(logits[-1], seed=batch.seed(row), position=len(said)))
+            output = [*batch.output(row), *told]
+            logits.append(chain(drafter(output), alone(batch, row, output)))
+            told.append(lc.sample(logits[-1], seed=batch.seed(row), position=len(output)))
         drafts.append(told)
         known.append(np.stack(logits) if told and data.draw(st.booleans()) else None)
     return drafts, known
@@ -317,7 +317,7 @@ def test_a_chain_verifies_each_row_as_the_pure_function_does(situation, data):
     near = data.draw(st.floats(0, 1))
     other = Random(batch.vocab_size, 1000)
     drafts, known = proposals(
-        data, batch, chain, lambda said: model(said) + np.float32(near) * other(said)
+        data, batch, chain, lambda output: model(output) + np.float32(near) * other(output)
     )
     before = state(batch)
     tokens = chain.verify(flat(batch, model, drafts), batch, drafts, known)
@@ -334,11 +334,11 @@ def test_the_loop_in_the_docs_gives_the_tokens_without_drafts():
     exec(loop, names := {})
     batch, chain, rows = names["batch"], names["chain"], names["rows"]
     for row in rows:
-        said = batch.output(row)
-        again = alone(batch, row, said[:1])
-        while len(again.output(0)) < len(said):
+        output = batch.output(row)
+        again = alone(batch, row, output[:1])
+        while len(again.output(0)) < len(output):
             again.append(chain.sample(names["model"](again, 0), again))
-        assert again.output(0) == said
+        assert again.output(0) == output
     assert batch.output(rows[0]) != batch.output(rows[1])
     exec(end, names)
     choices, params = names["choices"], names["params"]
