@@ -188,7 +188,7 @@ OUTSIDE = [(name, bad) for name, (_, _, bads, _) in PARAMETERS.items() for bad i
 
 
 @pytest.mark.parametrize(("name", "bad"), OUTSIDE)
-def test_out_of_range_is_said_in_one_form_before_any_arithmetic(name, bad):
+def test_out_of_range_is_reported_in_one_form_before_any_arithmetic(name, bad):
     call, interval, _, legal = PARAMETERS[name]
     interval = lc.FIELDS[name].domain if name == "top_k" else interval
     for logits, value in (

@@ -314,7 +314,7 @@ def test_an_error_names_the_argument_and_changes_nothing(arguments, error, messa
     assert choice.tokens == [1, 2]
 
 
-def test_nothing_is_said_after_the_end():
+def test_nothing_is_generated_after_the_end():
     choice = choice_of(max_tokens=1)
     choice.append(1)
     with pytest.raises(ValueError, match=r"^token 2 comes after the end of the choice$"):

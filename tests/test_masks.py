@@ -343,7 +343,7 @@ def test_ends_are_banned_for_as_long_as_the_request_says():
     assert output == [2, 2, 2, 3, 3]
 
 
-def test_no_ngram_is_said_twice_and_no_bad_word_at_all():
+def test_no_ngram_is_generated_twice_and_no_bad_word_at_all():
     batch = lc.Batch(3)
     (row,) = batch.add(lc.Params(no_repeat_ngram=2, bad_words=[[0, 0]], temperature=0.0), [2, 0])
     logits = np.array([[2.0, 1.0, 0.0]])

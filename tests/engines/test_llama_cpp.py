@@ -179,7 +179,7 @@ def test_n_samples_are_the_next_n_generations(llm):
     assert len(set(map(tuple, answers))) == 3
 
 
-def test_the_batch_names_the_seed_and_what_was_said(llm):
+def test_the_batch_has_the_seed_and_the_output(llm):
     with sampling(llm, lc.Params(temperature=1.5)) as batch:
         first = take(llm, 10)
         (row,) = batch.rows

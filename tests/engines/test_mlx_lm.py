@@ -145,7 +145,7 @@ def test_drafts_change_no_token(loaded, folder):
     assert len({response.from_draft for response in responses}) == 2
 
 
-def test_what_a_prompt_cache_holds_counts_as_said(loaded):
+def test_tokens_of_a_prompt_cache_count_as_history(loaded):
     cache = make_prompt_cache(loaded[0])
     loaded[0](mx.array([PROMPT[:8]]), cache=cache)
     sampler = Sampler(EVERYTHING, PROMPT, VOCAB)

@@ -201,7 +201,7 @@ def test_what_comes_after_a_rewind_is_what_came_before(model, k):
         sampler.rewind(25)
 
 
-def test_tokens_that_the_caller_appends_count_as_said(model):
+def test_tokens_that_the_caller_appends_count_as_output(model):
     """The logits differ in their last bits when the engine reads tokens at once: compare draws."""
     generator = Watched(start(model, [PROMPT]))
     sampler = Sampler(generator, filled((EVERYTHING, PROMPT)))

@@ -90,7 +90,7 @@ def test_an_answer_goes_on_after_eight_failures_and_not_after_nine(answer):
         answer(FAIL, "I give up.", tools=[CALCULATOR])
 
 
-def test_what_is_said_around_calls_is_kept(answer):
+def test_text_around_calls_is_kept(answer):
     six = call("math:calculator", {"expression": "2*3"})
     choice = answer(f"Let me see. {six}", " It is 6.", tools=[CALCULATOR])
     assert choice["message"]["content"] == "Let me see.  It is 6."
