@@ -52,7 +52,7 @@ test-long: .venv/.test  ## the same laws as `test`, with many more examples
 mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module order")
 	$(WITH_BLAS) .venv/bin/python tests/mutants.py $(WHICH)
 
-# test_contract computes in child processes, which is not traced and `test` runs.
+# Without test_contract: it computes in child processes, which are not traced.
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
 	NUMBA_DISABLE_JIT=1 $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) --ignore=tests/test_contract.py --cov --cov-report=term
 

@@ -4,12 +4,12 @@ Each test runs `tests/bits.py` in child processes, which prints a digest of a fi
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import pytest
+
+from child import run_python
 
 BITS = Path(__file__).with_name("bits.py")
 
@@ -26,15 +26,8 @@ RUNNABLE = [cpu for cpu, needed in CPUS.items() if all(HOST.get(feature) for fea
 
 def digest(*arguments, **environment):
     """What one run of the chains in a process of its own prints."""
-    run = subprocess.run(
-        [sys.executable, str(BITS), *arguments],
-        env={**os.environ, "NUMBA_DISABLE_JIT": "0", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "0", **environment}
+    return run_python(BITS, *arguments, env=env).stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Nothing depends on how NumPy is told to treat floating-point errors, or raises one of them."""
+"""No result depends on `np.errstate`, and no call raises a floating-point error."""
 
 import ml_dtypes
 import numpy as np

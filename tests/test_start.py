@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
+from child import run_python
 from logitchain.__main__ import kernels, main
 from logitchain.numeric import compile as jit
 
@@ -29,11 +28,7 @@ def run(code, folder=None, *, errors=False, **environment):
     """What a child process prints, or writes to its standard error."""
     here = {"PYTHONPATH": str(folder)} if folder else {}
     kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "HOME")}
-    command = [sys.executable, "-B", "-c", code]
-    done = subprocess.run(
-        command, env=kept | here | environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python("-B", "-c", code, env=kept | here | environment)
     return (done.stderr if errors else done.stdout).strip()
 
 

@@ -1,13 +1,12 @@
-"""The built wheel, as another package sees it that brings a control of its own."""
+"""The built wheel, installed beside another package that defines a control."""
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from child import run_python
 from logitchain.numeric import compile as jit
 
 PROJECT = Path(__file__).parents[1]
@@ -26,17 +25,8 @@ pytestmark = pytest.mark.skipif(jit.INTERPRETED, reason="a child process, and no
 
 
 def command(*words, cwd, **environment):
-    """What `python` prints when run with these words, without this checkout on its path."""
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What `python` prints when run with these words in a folder."""
+    return run_python(*words, cwd=cwd, env=os.environ | environment).stdout
 
 
 @pytest.fixture(scope="module")

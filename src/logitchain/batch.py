@@ -279,7 +279,7 @@ class Batch:
                 self._state.entries[self.index(row)] = entry._replace(words=own)
             own[0] = words
             self._state.table[self.index(row), WORD] = own.ctypes.data
-        # The words of a row count from here on, and no longer if there is none.
+        # Written last: this value alone decides whether the kernels apply the mask.
         self._state.table[self.index(row), _HAS_MASK] = np.float64(mask is not None).view(np.int64)
 
     def has_mask(self, row: int) -> bool:

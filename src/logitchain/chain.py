@@ -269,8 +269,10 @@ class Chain:
     def _one_by_one(
         self, given: Stored, batch: Batch, index: int
     ) -> Iterator[tuple[str, Row, str]]:
-        """A row as it came and then after each step, up to one that leaves it invalid: the step's
-        name, the row and its status. Callables get all rows, without them the others are left out.
+        """The name, the row and its status for the unprocessed row and then for each step.
+
+        The first step that leaves the row invalid is the last. Callables get all rows of the batch;
+        a chain without callables runs on this row alone.
         """
         is_alone = all(step.call is None for step in self.steps)
         which, place = (slice(index, index + 1), 0) if is_alone else (slice(None), index)

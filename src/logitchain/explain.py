@@ -28,7 +28,7 @@ BEST, DRAWN = 3, 9
 
 @dataclass(frozen=True)
 class Stage:
-    """A row as it stood after one control. The first stage, "logits", is the row as it came."""
+    """A row as it stood after one control. The first stage, "logits", is the unprocessed row."""
 
     name: str
     setting: str  # what the request says, such as "top_p 0.9"; "off" if that is its off value
@@ -101,7 +101,7 @@ class Explanation:
     row: int
     seed: int
     position: int
-    token: int  # the one that is picked; -1 if there is none
+    token: int  # the token that is drawn, or -1 if none is left
     stages: tuple[Stage, ...]
     ignored: tuple[str, ...]  # fields that the request sets and this chain has no control for
     decode: Callable[[int], str] | None
@@ -203,8 +203,8 @@ def explain(
 ) -> Explanation:
     """The explanation of the row at `index` of a batch: what `Chain.explain` calls.
 
-    steps   the row as it came and after each step of the chain, up to one that leaves it invalid:
-            the step's name, the row, which the next step may change, and its status
+    steps   (name, row, status) of the unprocessed row and of each step of the chain, up to the
+            first that leaves the row invalid; the next step may change the row in place
     chain   all of the chain's steps
     """
     if decode is not None and not callable(decode):

@@ -171,7 +171,7 @@ class Control:
         return self
 
     def compiled(self) -> tuple[int, int, int]:
-        """The addresses of kernel, floor and `idle`; 0 where there is none."""
+        """The addresses of kernel, floor and `idle`; 0 stands for a missing function."""
         return (
             address_of(f"the kernel of {self.name}", self.kernel, KERNEL),
             address_of(f"the floor of {self.name}", self.floor, FLOOR) if self.floor else 0,

@@ -115,7 +115,7 @@ def _run(
 
 
 class Given(NamedTuple):
-    """The rows as they came."""
+    """The unprocessed rows."""
 
     kind: Any
     wide: Rows

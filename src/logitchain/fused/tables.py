@@ -120,8 +120,8 @@ class Drawn(NamedTuple):
     """
 
     of: int  # NOTHING, RAW or PROCESSED: which row the log-probabilities are of
-    tokens: NDArray[np.int64]  # (rows, 1 + n); -1 where there is none
-    logprobs: NDArray[np.float32]  # (rows, 1 + n); -inf there; (0, 1) if they are not wanted
+    tokens: NDArray[np.int64]  # (rows, 1 + n); -1 past the last token
+    logprobs: NDArray[np.float32]  # (rows, 1 + n); -inf past it; (0, 1) if not requested
 
 
 NOTHING, RAW, PROCESSED = range(3)
