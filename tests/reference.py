@@ -48,6 +48,12 @@ def min_p(row, min_p):
     return keep(row, q >= min_p * q.max() * (1 - SLACK)) if min_p else row
 
 
+def top_n_sigma(row, top_n_sigma):
+    deviation = np.std(row[row > -np.inf])
+    kept = row >= row.max() - top_n_sigma * deviation * (1 + SLACK)
+    return keep(row, kept) if top_n_sigma else row
+
+
 def xtc(row, xtc_threshold, applied):
     ids = order(row)
     top = ids[probs(row)[ids] >= xtc_threshold * (1 - SLACK)]

@@ -47,6 +47,7 @@ VALUES = {
     "top_k": st.integers(0, 45),
     "top_p": unit,
     "min_p": unit,
+    "top_n_sigma": st.one_of(st.sampled_from((0.5, 1.0, 2.0)), st.floats(0.01, 6.0)),
     "xtc_threshold": st.one_of(st.just(0.0), unit),
     "repetition_penalty": st.floats(0.25, 4.0),
     "presence_penalty": st.floats(-2, 2),

@@ -80,6 +80,7 @@ BY_HAND = {
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
     "presence_penalty": penalty(lc.presence_penalty, "output"),
     "temperature": lambda x, row: lc.temperature(x, row["params"].temperature),
+    "top_n_sigma": lambda x, row: lc.top_n_sigma(x, row["params"].top_n_sigma),
     "top_k": lambda x, row, **options: lc.top_k(x, row["params"].top_k, **options),
     "top_p": lambda x, row, **options: lc.top_p(x, row["params"].top_p, **options),
     "min_p": lambda x, row: lc.min_p(x, row["params"].min_p),
@@ -94,7 +95,7 @@ ORDERS = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *(("repetition_penalty", LLAMA), ("frequency_penalty", LLAMA), ("presence_penalty", LLAMA)),
-        *("top_k", "top_p", "min_p", "xtc", "temperature"),
+        *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
         *(*MASKS[:5], ("bad_words", {"scope": "all"})),
@@ -279,7 +280,7 @@ def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert (
         *(*MASKS, "logit_bias"),
         *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-        *("temperature", "top_k", "top_p", "min_p", "xtc"),
+        *("temperature", "top_n_sigma", "top_k", "top_p", "min_p", "xtc"),
     ) == DEFAULT_ORDER
     assert set(PRESETS) == set(ORDERS)
     assert [step.name for step in lc.Chain().steps] == list(DEFAULT_ORDER)

@@ -68,6 +68,14 @@ SPELLINGS = [
     ("text_generation_webui", "custom_stopping_strings", ["a"], "stop", ("a",)),
     ("text_generation_webui", "stopping_strings", ["a"], "stop", ("a",)),
     ("text_generation_webui", "seed", -1, "seed", None),
+    *(
+        (dialect, spelling, *case)
+        for dialect, spelling in (
+            *(("llama_cpp", "top_n_sigma"), ("koboldcpp", "nsigma")),
+            ("text_generation_webui", "top_n_sigma"),
+        )
+        for case in ((-1, "top_n_sigma", 0.0), (-1.0, "top_n_sigma", 0.0), (1, "top_n_sigma", 1.0))
+    ),
 ]
 
 
@@ -231,13 +239,12 @@ def test_chat_bodies_of_all_defaults():
 LACKING = [
     *[("llama_cpp", "typical_p", (1, 1.0), (0.9, 0, True, "1"))],
     *[("llama_cpp", "mirostat", (0,), (1, 2, False))],
-    *[("llama_cpp", "top_n_sigma", (-1, 0, 0.0), (1.5,))],
     *[("llama_cpp", "adaptive_target", (-1.0, -0.5), (0, 0.5))],
     *[("llama_cpp", "dynatemp_range", (0, -1), (0.5,)), ("llama_cpp", "min_keep", (0,), (1,))],
     *[("llama_cpp", "dry_multiplier", (0, 0.0), (0.8, nan))],
     *[("llama_cpp", "repeat_last_n", (64, -1, 0, 256), ())],
     *[("koboldcpp", "top_a", (0,), (0.1,)), ("koboldcpp", "tfs", (1,), (0.9,))],
-    *[("koboldcpp", "typical", (1,), (0.9,)), ("koboldcpp", "nsigma", (0,), (1,))],
+    *[("koboldcpp", "typical", (1,), (0.9,))],
     *[("koboldcpp", "smoothing_factor", (0,), (0.2,)), ("koboldcpp", "rep_pen_range", (64,), ())],
     *[("koboldcpp", "banned_strings", ([],), (["a"], "a"))],
     *[("text_generation_webui", "epsilon_cutoff", (0,), (3,))],

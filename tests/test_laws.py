@@ -68,6 +68,14 @@ CONTROLS = [
         "min_p", plain("min_p"), lambda row, p, _: reference.min_p(row, p), 0.0, 1.5, filters=True
     ),
     Control(
+        "top_n_sigma",
+        plain("top_n_sigma"),
+        lambda row, n, _: reference.top_n_sigma(row, n),
+        0.0,
+        -0.1,
+        filters=True,
+    ),
+    Control(
         "xtc_threshold",
         xtc,
         lambda row, t, _: reference.xtc(row, t, True),

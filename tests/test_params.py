@@ -23,6 +23,7 @@ SEEDS = "[-9223372036854775808, 18446744073709551615]"
 REALS = {
     "temperature": ("[0, inf)", (0, TINY, 1.7e308, 10**30), (-TINY, -1, INF, -INF, 10**400)),
     "top_p": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
+    "top_n_sigma": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
     "min_p": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
     "xtc_probability": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
     "xtc_threshold": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
@@ -568,7 +569,7 @@ BODY = """
   "tool_choice": "auto", "parallel_tool_calls": false,
   "response_format": {"type": "json_object"}, "user": "u-1", "metadata": {"seed": "not ours"},
   "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false},
-  "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
+  "temperature": 0.8, "top_n_sigma": 2, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
   "xtc_probability": 0.5, "xtc_threshold": 0.1,
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
@@ -580,6 +581,7 @@ BODY = """
 """
 PARSED = {
     "temperature": 0.8,
+    "top_n_sigma": 2.0,
     "top_k": 40,
     "top_p": 0.95,
     "min_p": 0.05,

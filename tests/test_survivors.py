@@ -28,6 +28,7 @@ settings_of_a_request = {
     "temperature": st.sampled_from((1.0, 1.0, 0.0, 0.7, 1.3, 1e-5, 3e-7, 1e6, 1e30)),
     "top_p": st.one_of(st.just(1.0), st.just(1.0), unit, st.floats(1e-9, 1e-3)),
     "min_p": st.one_of(st.just(0.0), st.just(0.0), unit, st.just(1.0), st.just(1e-300)),
+    "top_n_sigma": st.sampled_from((0.0, 0.0, 0.0, 0.5, 1.0, 3.0)),
     "xtc_probability": st.sampled_from((0.0, 0.0, 0.5, 1.0)),
     "xtc_threshold": st.one_of(st.just(0.0), unit),
     "repetition_penalty": st.sampled_from((1.0, 1.0, 0.5, 1.1, 3.0)),

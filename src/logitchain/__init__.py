@@ -17,6 +17,7 @@ from .controls.repetition_penalty import repetition_penalty as repetition_penalt
 from .controls.temperature import temperature as temperature
 from .controls.token_bitmask import token_bitmask as token_bitmask
 from .controls.top_k import top_k as top_k
+from .controls.top_n_sigma import top_n_sigma as top_n_sigma
 from .controls.top_p import top_p as top_p
 from .controls.xtc import xtc as xtc
 from .explain import Explanation as Explanation

@@ -33,6 +33,7 @@ from . import (
     token_logprobs,
     top_k,
     top_logprobs,
+    top_n_sigma,
     top_p,
     uniform,
     verify,
@@ -50,6 +51,7 @@ def kernels() -> dict[str, Callable[[], Any]]:
     return {
         "sample": lambda: sample(row, seed=0, position=0),
         "temperature": lambda: temperature(row, 0.5),
+        "top_n_sigma": lambda: top_n_sigma(row, 1.0),
         "top_k": lambda: top_k(row, 5),
         "top_p": lambda: top_p(row, 0.5),
         "min_p": lambda: min_p(row, 0.5),

@@ -200,6 +200,11 @@ def _off_up_to(limit: int, off: Any, *others: int) -> Callable[[Any], Any]:
     return translate
 
 
+def _off_up_to_0(value: Any) -> Any:
+    """Numbers up to 0 are off."""
+    return 0.0 if type(value) in (int, float) and value <= 0 else value
+
+
 def _llama_cpp_bias(value: Any) -> Any:
     """A mapping or a list of pairs, in which false bans."""
     if not isinstance(value, (Mapping, list, tuple)):
@@ -369,6 +374,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "repeat_penalty": Spelling("repetition_penalty"),
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
+        "top_n_sigma": Spelling("top_n_sigma", translate=_off_up_to_0),
         "ignore_eos": NoEnd(bans=True),
         "adaptive_target": Lacking(below=0),
         "dry_multiplier": _OFF_AT_0,
@@ -378,7 +384,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "penalize_nl": _OFF_IF_FALSE,
         "repeat_last_n": _window(64, -1),
         "tfs_z": _OFF_AT_1,
-        "top_n_sigma": _OFF_AT_0,
         "typical_p": _OFF_AT_1,
         **_engine(
             """
@@ -401,6 +406,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "banned_tokens": Spelling("banned_tokens", translate=_koboldcpp_bans),
         "custom_token_bans": Spelling("banned_tokens", translate=_listed_in_text),
         "max_length": Spelling("max_tokens"),
+        "nsigma": Spelling("top_n_sigma", translate=_off_up_to_0),
         "rep_pen": Spelling("repetition_penalty"),
         "repeat_penalty": Spelling("repetition_penalty"),
         "sampler_seed": Spelling("seed", translate=_off_up_to(0, None, 2**32 - 1)),
@@ -417,7 +423,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "guidance_scale": _OFF_AT_1,
         "mirostat": _OFF_AT_0,
         "mirostat_mode": _OFF_AT_0,
-        "nsigma": _OFF_AT_0,
         "rep_pen_range": _window(320),
         "rep_pen_slope": _window(1),
         "smoothing_factor": _OFF_AT_0,
@@ -443,6 +448,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "no_repeat_ngram_size": Spelling("no_repeat_ngram", translate=_ngram_size),
         "seed": Spelling("seed", {-1: None}),
         "stopping_strings": Spelling("stop"),
+        "top_n_sigma": Spelling("top_n_sigma", translate=_off_up_to_0),
         "auto_max_new_tokens": Setting(True, "max_tokens", None),
         "ban_eos_token": NoEnd(bans=True),
         "do_sample": Setting(False, "temperature", 0.0),
@@ -461,7 +467,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "temperature_last": _OFF_IF_FALSE,
         "tfs": _OFF_AT_1,
         "top_a": _OFF_AT_0,
-        "top_n_sigma": _OFF_AT_0,
         "typical_p": _OFF_AT_1,
         **_engine(
             """

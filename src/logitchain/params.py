@@ -361,6 +361,7 @@ class Params:
     """
 
     temperature: float = field(1.0, "[0, inf)")
+    top_n_sigma: float = field(0.0, "[0, inf)")
     top_k: int = field(0, "[0, vocab_size]", integer=True)
     top_p: float = field(1.0, "(0, 1]")
     min_p: float = field(0.0, "[0, 1]")

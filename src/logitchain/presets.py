@@ -47,7 +47,7 @@ PRESETS: dict[str, Sequence[Any]] = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *_with(_PENALTIES, scope="all", window=64),
-        *("top_k", "top_p", "min_p", "xtc", "temperature"),
+        *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
         *MASKS[:5],

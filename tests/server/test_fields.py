@@ -135,6 +135,11 @@ def test_temperature(client):
     assert len({say(client, temperature=2, seed=seed, max_tokens=6) for seed in range(3)}) == 3
 
 
+def test_top_n_sigma(client, guarded):
+    assert say(client, top_n_sigma=0.01, seed=1) == ANSWER
+    assert max(left(guarded, top_n_sigma=1.0)) < 20
+
+
 def test_top_k(client, guarded):
     assert say(client, top_k=1, seed=1) == ANSWER
     assert left(guarded) == [20] * 4

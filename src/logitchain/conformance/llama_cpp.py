@@ -30,7 +30,7 @@ from .known import (
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("top_k", "top_p", "min_p", "xtc", "temperature"),
+    *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
 )
 
 TIES = "of equal logits where top_k, top_p or XTC cuts an arbitrary one stays"
@@ -139,6 +139,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "init_top_k": (c_void_p, c_int32),
     "init_top_p": (c_void_p, c_float, c_size_t),
     "init_min_p": (c_void_p, c_float, c_size_t),
+    "init_top_n_sigma": (c_void_p, c_float),
     "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
     "init_temp": (c_void_p, c_float),
     "init_dist": (c_void_p, c_uint32),
@@ -153,6 +154,7 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
             *(case.get("frequency_penalty"), case.get("presence_penalty")),
         ),
     ),
+    "top_n_sigma": ("init_top_n_sigma", lambda case: (case.get("top_n_sigma"),)),
     "top_k": ("init_top_k", lambda case: (case.get("top_k"),)),
     "top_p": ("init_top_p", lambda case: (case.get("top_p"), 0)),
     "min_p": ("init_min_p", lambda case: (case.get("min_p"), 0)),

@@ -17,6 +17,7 @@ from . import (
     temperature,
     token_bitmask,
     top_k,
+    top_n_sigma,
     top_p,
     xtc,
 )
@@ -35,6 +36,7 @@ CONTROLS = tuple(
         frequency_penalty,
         presence_penalty,
         temperature,
+        top_n_sigma,
         top_k,
         top_p,
         min_p,
