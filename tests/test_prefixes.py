@@ -12,9 +12,10 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import reference
+from logitchain.controls import top_p
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
-from logitchain.numeric import order
+from logitchain.numeric import order, prefix
 
 INTERPRETED = jit.INTERPRETED
 #: One piece; all that is bisected at once, and one token more; several pieces and a part.
@@ -115,3 +116,48 @@ def test_short_rows_for_every_k(row):
         value, equals = order.kth_largest(row, k)
         assert (value, equals) == (ranked[k - 1], k - (row > ranked[k - 1]).sum())
     assert order.kth_largest(row, ranked.size + 1)[0] == -np.finfo(np.float32).max
+
+
+# ---- how much work it is
+
+
+def levels(rng, size):
+    """Tokens in a few clusters of any weight, some of them periodic."""
+    centres = rng.normal(0, rng.choice([0.1, 1.0, 5.0, 10.0]), rng.integers(1, 9))
+    weights = 10.0 ** rng.uniform(-5, 0, centres.size)
+    row = rng.choice(centres, size, p=weights / weights.sum())
+    row += rng.normal(0, rng.choice([0.0, 1e-6, 0.01, 0.3, 2.0]), size)
+    row[:: rng.choice([3, 64, 100])] += rng.choice([0.0, 0.0, 0.5, 4.0])
+    return row.astype(np.float32)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="it counts what compiled kernels are given")
+def test_no_nucleus_takes_many_passes_over_the_row(monkeypatch):
+    """Where few tokens have most of the mass, a sample of the row says little: it took up to 60."""
+    passes = 0.0
+
+    def counted(kernel):
+        def call(values, *arguments):
+            nonlocal passes
+            passes += values.size / row.size
+            return kernel(values, *arguments)
+
+        return call
+
+    def end(p):
+        best = row.max()
+        total = int(numerics.total_mass(row, best))
+        return prefix.prefix_end.py_func(row, best, total, int(top_p.target(total, p)))
+
+    rng = np.random.default_rng(3)
+    row = levels(rng, 5000)
+    lc.top_p(row, 0.5)  # the kernels are compiled before their names are changed
+    end(0.5)
+    for name in ("_mass_over", "_weighed", "_within"):
+        monkeypatch.setattr(prefix, name, counted(getattr(prefix, name)))
+    for _ in range(200):
+        row = levels(rng, int(rng.choice([5000, 50_000])))
+        for p in (0.01, 0.5, 0.9, 0.999, 1 - 1e-6):
+            passes = 0.0
+            end(p)
+            assert passes < 8, p

@@ -20,7 +20,7 @@ Weights = NDArray[np.int64]
 _NO_MASS = np.float32(32.0)  # a logit so far below the best has a mass of 0
 _FEW = 1024  # so many logits are bisected at once
 _TOP = 16  # how many of the row's 64-token pieces the largest logits are taken from
-_GUESSES = 6  # guesses; after them each step halves the interval of keys
+_GUESSES = 12  # guesses; after them each step halves the interval of keys
 _ROUNDS = _GUESSES + 32
 
 _ALL = np.uint64(2**64 - 1)
@@ -72,7 +72,7 @@ def prefix_end(row: Row, best: F32, total: I64, target: I64) -> tuple[F32, I64, 
             break
         bottom, end = low + (high - low) // 2 + 1, high
         if turn < _GUESSES:
-            bottom, end = _guess(values, best, low, high, left, target - above)
+            bottom, end = _guess(values, best, low, high, left, target - above, turn)
         over = _mass_over(values, best, end) - skipped
         inside, mass_inside = _weighed(values, best, bottom, end)
         reached = over + mass_inside
@@ -135,11 +135,15 @@ def _weighed(values: Row, best: F32, low: I64, high: I64) -> tuple[Row, I64]:
 
 
 @kernel
-def _guess(values: Row, best: F32, low: I64, high: I64, left: I64, wanted: I64) -> tuple[int, int]:
+def _guess(
+    values: Row, best: F32, low: I64, high: I64, left: I64, wanted: I64, turn: I64
+) -> tuple[int, int]:
     """Two keys that the answer's key probably lies between, by a sample of the logits.
 
     left     the mass of the logits with keys in [low, high]
     wanted   which part of it comes before the answer, and with it
+    turn     where most of the sample would lie between them, each is the likeliest key in an even
+             turn; in an odd one a key that splits the logits, at first a few of the largest off
     """
     stride = max(1, values.size // _FEW) | 1  # odd, as rows may have periods of 2**n tokens
     sample = _within(values[::stride].copy(), low, high)
@@ -157,6 +161,12 @@ def _guess(values: Row, best: F32, low: I64, high: I64, left: I64, wanted: I64) 
     bottom = min(bottom, most)
     if middle > 0.0:  # the sample reaches the answer
         end = min(end, most)
+    if 2 * _count(sample, bottom, end) > sample.size:  # a few heavy tokens are most of the mass
+        bottom = key
+        if turn % 2 == 1:
+            part = 32 if turn == 1 else 2
+            bottom = int(float_to_key(kth_largest(sample, sample.size // part + 1)[0]))
+        end = bottom
     if bottom == low and end == high:
         bottom = low + (high - low) // 2 + 1
     return bottom, end
@@ -216,13 +226,20 @@ def _mass_over(values: Row, best: F32, key: I64) -> I64:
 
 
 @kernel
-def _within(values: Row, low: I64, high: I64) -> Row:
-    """The logits whose keys are in [low, high]."""
+def _count(values: Row, low: I64, high: I64) -> I64:
+    """How many logits have keys in [low, high]."""
     bottom, above = key_to_float(np.int32(low)), key_to_float(np.int32(high + 1))
     size = np.int32(0)
     for i in range(values.size):
         size = np.int32(size + np.int32((values[i] >= bottom) & (values[i] < above)))
-    found = np.empty(size, np.float32)
+    return np.int64(size)
+
+
+@kernel
+def _within(values: Row, low: I64, high: I64) -> Row:
+    """The logits whose keys are in [low, high]."""
+    bottom, above = key_to_float(np.int32(low)), key_to_float(np.int32(high + 1))
+    found = np.empty(_count(values, low, high), np.float32)
     n = 0
     whole = values.size // LANES * LANES
     for start in range(0, whole, LANES):  # tokens one by one take 12 times as long
