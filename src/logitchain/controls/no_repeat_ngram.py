@@ -56,15 +56,28 @@ def ban_repeats(words: Words, history: Longs, n: I64) -> None:
     pattern = history[history.size - (n - 1) :]
     fallback = fallbacks(pattern)
     size = 0  # how many tokens of the pattern end before `place`
-    for place in range(history.size):
-        token = history[place]
-        if size == pattern.size:
-            if 0 <= token < words.size * LANES:
-                words[token // LANES] &= ~(_ONE << np.uint64(token % LANES))
-            size = fallback[size]
-        while size >= 0 and pattern[size] != token:
-            size = fallback[size]
-        size += 1
+    for start in range(0, history.size, LANES):
+        end = min(start + LANES, history.size)
+        if size == 0 and pattern.size > 0 and not _holds(history[start:end], pattern[0]):
+            continue
+        for place in range(start, end):
+            token = history[place]
+            if size == pattern.size:
+                if 0 <= token < words.size * LANES:
+                    words[token // LANES] &= ~(_ONE << np.uint64(token % LANES))
+                size = fallback[size]
+            while size >= 0 and pattern[size] != token:
+                size = fallback[size]
+            size += 1
+
+
+@kernel
+def _holds(tokens: Longs, token: I64) -> bool:
+    """Whether a token is among some; without an early end it is found in vectors."""
+    found = 0
+    for other in tokens:
+        found += other == token
+    return found > 0
 
 
 @kernel

@@ -14,8 +14,8 @@ from ..numeric.order import NO_CUT, keep_first, largest
 from ..params import column
 from .record import Control, Request, Values
 
-#: Within 2**-20 and 2**20 a product stands for the division.
-_ORDINARY = 2.0**-20
+#: From here to `MOST_ORDINARY` a product stands for the division.
+LEAST_ORDINARY, MOST_ORDINARY = 2.0**-20, 2.0**60
 #: A token whose logit is so far below the best has no probability.
 _FAR = 64.0
 #: The lowest temperature, in units of the distance from the best logit to the next lower one.
@@ -52,10 +52,16 @@ def scale(row: Row, t: F64) -> None:
     best = largest(row)
     if t == 0.0:
         keep_first(row, best, 1)
-    elif t == 1.0 or (_ORDINARY <= t <= 1.0 / _ORDINARY and abs(np.float64(best)) / t <= FLT_MAX):
+    elif t == 1.0 or (is_ordinary(t) and abs(np.float64(best)) / t <= FLT_MAX):
         scale_ordinary(row, t)
     else:
         _scale_extreme(row, t, best)
+
+
+@inlined
+def is_ordinary(t: F64) -> bool:
+    """Whether quotients by this temperature neither become coarse nor vanish."""
+    return bool(LEAST_ORDINARY <= t <= MOST_ORDINARY)
 
 
 @kernel
@@ -84,7 +90,7 @@ def _scale_extreme(row: Row, t: F64, best: F32) -> None:
                 second = max(second, np.float64(row[i]))
     gap, spread = top - max(second, last), top - last
     t = max(t, min(spread / FLT_MAX, gap * _COLDEST))
-    is_coarse = t < _ORDINARY and gap / t < _FAR
+    is_coarse = t < LEAST_ORDINARY and gap / t < _FAR
     shift = top if is_coarse or not abs(top) / t <= FLT_MAX else 0.0
     for i in range(row.size):
         if row[i] > -np.inf:

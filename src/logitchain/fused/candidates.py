@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..controls import token_bitmask, top_k
+from ..controls import temperature, token_bitmask, top_k
 from ..controls.record import ADJUST, CUT, MASK, MOST_FIELDS, call_floor
 from ..inputs.logits import Rows, Stored
 from ..logprobs import log_of_mass, logprob, normaliser, subtract
@@ -364,9 +364,9 @@ def highest_floor(task: Task, next_step: I64, peaks: Row, best: F32, vocab: I64)
                 break
         logit = max(logit, call_floor(step[FLOOR], best, divisor, peaks, values, vocab))
     # Rounding can make logits equal: the floor is lowered, or given up where that is not enough.
-    is_safe = 2.0**-20 <= divisor <= 2.0**20 and abs(best) < 2.0**100
+    is_safe = temperature.is_ordinary(divisor) and abs(best) < 2.0**100
     if is_safe and abs(logit) < 2.0**100:
-        logit -= 2.0**-18 * (abs(logit) + abs(best)) + 2.0**-100
+        logit -= 2.0**-18 * (abs(logit) + abs(best)) + 2.0**-100 * max(1.0, divisor)
     else:
         logit = NO_CUT
     return Floor(logit, weighs, divisor_before, divisor, is_loose and is_safe)

@@ -9,7 +9,7 @@ from ..controls import temperature, top_p
 from ..numeric.blocks import Blocks, copy, fetch
 from ..numeric.compile import kernel, spliced
 from ..numeric.functions import F32, F64, I64, MASS_BITS, MOST, Row, exp, mass, total_mass
-from ..numeric.order import float_to_key, keep_first, key_to_float, largest
+from ..numeric.order import float_to_key, keep_first, key_to_float, largest, nth_equal
 from ..numeric.simd import LANES
 from ..sample import MARGIN, arrivals, block_contest
 from .tables import OPTION, Floor, Task
@@ -201,12 +201,4 @@ def nucleus_end(blocks: Blocks, task: Task, floor: Floor, tops: Row) -> tuple[F3
     value, equals, _ = top_p.nucleus(row, best, total, top_p.target(total, p))
     if keeps_ties(task, floor):
         return value, row.size
-    token = np.int64(row.size)
-    for b in range(tops.size):
-        if tops[b] >= value and equals > 0:
-            for i in range(b * LANES, min((b + 1) * LANES, row.size)):
-                if row[i] == value:
-                    equals -= 1
-                    if equals == 0:
-                        token = np.int64(i + 1)
-    return value, token
+    return value, nth_equal(row, value, equals) + 1

@@ -170,6 +170,12 @@ def gather(blocks: Blocks, floor: F32, values: Row, ids: Ids) -> I64:
             continue
         fetch(blocks, b)
         bits = reaching(blocks.buffer, 0, floor)
+        if bits == _ALL:  # one by one they take six times as long
+            move(blocks.buffer, 0, values, n)
+            for j in range(LANES):
+                ids[n + j] = b * LANES + j
+            n += LANES
+            bits = np.uint64(0)
         while bits:
             j = lowest_bit(bits)
             values[n], ids[n] = blocks.buffer[j], b * LANES + j

@@ -131,6 +131,27 @@ def _remove_equals(row: Row, value: F32, kept: I64) -> None:
 
 
 @kernel
+def nth_equal(row: Row, value: F32, n: I64) -> I64:
+    """The place of the n-th logit that equals a value; the row's last place if there are fewer."""
+    above = key_to_float(np.int32(float_to_key(value) + 1))
+    whole = row.size // LANES * LANES
+    for start in range(0, whole, LANES):
+        equals = equal_to(row, start, value, above)
+        present = count_bits(equals)
+        if present < n:
+            n -= present
+            continue
+        for _ in range(n - 1):
+            equals &= equals - np.uint64(1)
+        return start + lowest_bit(equals)
+    for i in range(whole, row.size):
+        n -= row[i] == value
+        if n == 0:
+            return i
+    return row.size - 1
+
+
+@kernel
 def keep_from(row: Row, value: F32) -> None:
     """Remove all logits below `value`."""
     one = one_unless_nan(value)
