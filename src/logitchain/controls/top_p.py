@@ -116,6 +116,16 @@ def weigh_block(row: Row, start: U64, high: F32, low: F32, top: F32, bar: F32) -
     return join(highs, lows), join(highs_over, lows_over)
 
 
+@kernel
+def total_of_block(row: Row, start: U64, high: F32, low: F32, top: F32) -> I64:
+    """The mass of a block of the row."""
+    highs, lows = np.int32(0), np.int32(0)
+    for i in range(LANES):
+        upper, lower = mass_halves(product(row[start + np.uint64(i)], high, low) - top)
+        highs, lows = np.int32(highs + upper), np.int32(lows + lower)
+    return join(highs, lows)
+
+
 #: How far off an estimate may be, as a share of it: twice what its parts add up to.
 ESTIMATE_ERROR = 2.0**-12
 #: Beyond this logit the rounding of logits alone would be more.

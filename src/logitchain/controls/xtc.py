@@ -26,7 +26,7 @@ from ..numeric.functions import (
     one_unless_nan,
     total_mass,
 )
-from ..numeric.order import at_least, float_to_key, largest
+from ..numeric.order import at_least, float_to_key, key_to_float, largest, last_equal
 from ..params import FIELDS, column
 from .record import CHOICES, Control, Request, Values
 
@@ -143,8 +143,12 @@ def _last_qualifying(row: Row, value: F32, excluded: NDArray[np.bool_]) -> I64:
         for i in range(row.size):
             key = float_to_key(row[i])
             least = min(least, key if row[i] >= value else np.int32(2**31 - 1))
+    if least == np.int32(2**31 - 1):
+        return -1
+    if not excluded.size:
+        return last_equal(row, key_to_float(least))
     for i in range(row.size - 1, -1, -1):
-        if float_to_key(row[i]) == least and not (excluded.size > 0 and excluded[i]):
+        if float_to_key(row[i]) == least and not excluded[i]:
             return i
     return -1
 

@@ -59,12 +59,18 @@ def weigh(
                 return enough + 1, enough + 1, before
             continue
         bar = value if (b + 1) * LANES <= token else above
-        if is_own[b]:
-            masses = top_p.weigh_block(own, place, high, low, top, bar)
+        if value == _INF:
+            if is_own[b]:
+                total += top_p.total_of_block(own, place, high, low, top)
+            else:
+                total += top_p.total_of_block(row, place, high, low, top)
         else:
-            masses = top_p.weigh_block(row, place, high, low, top, bar)
-        total += masses[0]
-        before += masses[1]
+            if is_own[b]:
+                masses = top_p.weigh_block(own, place, high, low, top, bar)
+            else:
+                masses = top_p.weigh_block(row, place, high, low, top, bar)
+            total += masses[0]
+            before += masses[1]
         if total > enough:
             return total, total, before
     b = token // LANES  # in the token's own block, its equals before it

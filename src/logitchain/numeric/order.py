@@ -8,7 +8,7 @@ import numpy as np
 
 from .compile import kernel
 from .functions import F32, F64, FLT_MAX, I32, I64, REMOVED, Row, one_unless_nan
-from .simd import LANES, count_bits, equal_to, lowest_bit, remove
+from .simd import LANES, count_bits, equal_to, highest_bit, lowest_bit, remove
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INF_BITS = 0x7F800000
@@ -149,6 +149,21 @@ def nth_equal(row: Row, value: F32, n: I64) -> I64:
         if n == 0:
             return i
     return row.size - 1
+
+
+@kernel
+def last_equal(row: Row, value: F32) -> I64:
+    """The place of the last logit that equals a value; -1 if there is none."""
+    whole = row.size // LANES * LANES
+    for i in range(row.size - 1, whole - 1, -1):
+        if row[i] == value:
+            return i
+    above = key_to_float(np.int32(float_to_key(value) + 1))
+    for start in range(whole - LANES, -1, -LANES):
+        equals = equal_to(row, start, value, above)
+        if equals:
+            return start + highest_bit(equals)
+    return -1
 
 
 @kernel

@@ -138,6 +138,21 @@ def lowest_bit(bits: U64) -> I64:
 
 
 @intrinsic
+def _llvm_highest_bit(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zeros = builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1))
+        return builder.sub(zeros.type(63), zeros)
+
+    return types.int64(types.uint64), codegen
+
+
+@instructions(_llvm_highest_bit)
+def highest_bit(bits: U64) -> I64:
+    """The place of the highest 1 in a number that has one."""
+    return int(bits).bit_length() - 1
+
+
+@intrinsic
 def _llvm_count_bits(typingctx: Any, bits: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
