@@ -267,10 +267,12 @@ _EVENT = "numba:compile"  # numba triggers it where a kernel is not in the cache
 class _Notice(event.Listener):
     """Logs one warning when the first of our kernels is compiled, since that takes long."""
 
+    is_given = False
+
     def on_start(self, event_: Any) -> None:
         module = event_.data["dispatcher"].py_func.__module__
-        if module.startswith(f"{_PACKAGE.name}."):
-            event.unregister(_EVENT, self)  # type: ignore[no-untyped-call]
+        if module.startswith(f"{_PACKAGE.name}.") and not self.is_given:
+            self.is_given = True  # unregistered from in here, numba would skip the next listener
             kept = (
                 f"are kept in {CACHE}" if CACHE else "cannot be kept: no folder can be written to"
             )
