@@ -51,7 +51,7 @@ def scale(row: Row, t: F64) -> None:
     """The kernel, in place."""
     best = largest(row)
     if t == 0.0:
-        keep_first(row, best, 1)
+        keep_first(row, best, np.int64(1))
     elif t == 1.0 or (is_ordinary(t) and abs(np.float64(best)) / t <= FLT_MAX):
         scale_ordinary(row, t)
     else:

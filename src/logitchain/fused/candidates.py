@@ -31,7 +31,7 @@ from ..numeric.order import NO_CUT, at_least, float_to_key, key_to_float, larges
 from ..numeric.prefix import floor_of_top
 from ..numeric.simd import LANES, lowest_bit, reaching
 from ..sample import EVERY, race
-from .nucleus import NEVER, NO_TOKEN, draw_first, truncate_by_mass, weigh, weigh_all
+from .nucleus import draw_first, total, truncate_by_mass, weigh_all
 from .step import apply, choose, limit, named_by, names_the_same, place_of
 from .tables import (
     DIVIDES,
@@ -56,7 +56,8 @@ from .tables import (
 
 Longs = NDArray[np.int64]
 
-_INF = np.float32(np.inf)
+#: For a literal 0 all callees would be compiled again.
+START = np.int64(0)
 
 
 def run(
@@ -202,7 +203,7 @@ def list_best(values: Row, ids: Ids, best: F32, log_mass: F64, drawn: Drawn, r: 
     tokens, logits = drawn.tokens[r, 1:], drawn.logprobs[r, 1:]
     if tokens.size == 0:
         return
-    floor, found = floor_of_top(values, tokens.size), 0
+    floor, found = floor_of_top(values, tokens.size), np.int64(0)
     whole = values.size // LANES * LANES
     for start in range(0, whole, LANES):
         found = list_block(values, start, start, ids, floor, tokens, logits, found)
@@ -215,15 +216,15 @@ def list_best(values: Row, ids: Ids, best: F32, log_mass: F64, drawn: Drawn, r: 
 @spliced
 def list_best_as_given(blocks: Blocks, scratch: Scratch, drawn: Drawn, r: I64) -> tuple[F32, F64]:
     """Fill in the best tokens of the unprocessed row. Returns its `normaliser`."""
-    total, _, _ = weigh(blocks, 1.0, blocks.peaks, _INF, NO_TOKEN, NEVER, True)
-    best, log_mass = largest(blocks.peaks), log_of_mass(total)
+    best, log_mass = largest(blocks.peaks), log_of_mass(total(blocks, 1.0, blocks.peaks))
     tokens, logits = drawn.tokens[r, 1:], drawn.logprobs[r, 1:]
     if tokens.size:
-        floor, found = at_least(top_k.floor(blocks.peaks, tokens.size)), 0
+        floor, found = at_least(top_k.floor(blocks.peaks, tokens.size)), np.int64(0)
         for b in range(blocks.peaks.size):
             if blocks.peaks[b] >= floor:
                 fetch(blocks, b)
-                found = list_block(blocks.buffer, 0, b * LANES, EVERY, floor, tokens, logits, found)
+                first = b * LANES
+                found = list_block(blocks.buffer, START, first, EVERY, floor, tokens, logits, found)
         subtract(logits[:found], best, log_mass)
     return best, log_mass
 

@@ -59,18 +59,12 @@ def weigh(
                 return enough + 1, enough + 1, before
             continue
         bar = value if (b + 1) * LANES <= token else above
-        if value == _INF:
-            if is_own[b]:
-                total += top_p.total_of_block(own, place, high, low, top)
-            else:
-                total += top_p.total_of_block(row, place, high, low, top)
+        if is_own[b]:
+            masses = top_p.weigh_block(own, place, high, low, top, bar)
         else:
-            if is_own[b]:
-                masses = top_p.weigh_block(own, place, high, low, top, bar)
-            else:
-                masses = top_p.weigh_block(row, place, high, low, top, bar)
-            total += masses[0]
-            before += masses[1]
+            masses = top_p.weigh_block(row, place, high, low, top, bar)
+        total += masses[0]
+        before += masses[1]
         if total > enough:
             return total, total, before
     b = token // LANES  # in the token's own block, its equals before it
@@ -88,6 +82,23 @@ def weigh(
 
 
 @kernel
+def total(blocks: Blocks, divisor: F64, tops: Row) -> I64:
+    """The row's mass; `tops` are the blocks' largest logits after a temperature `divisor`."""
+    row, own, is_own, _, _ = blocks
+    top, mass = largest(tops), np.int64(0)
+    high, low = temperature.factors(divisor)
+    for b in range(tops.size):
+        place = np.uint64(b * LANES)
+        if tops[b] == -_INF:
+            continue
+        if is_own[b]:
+            mass += top_p.total_of_block(own, place, high, low, top)
+        else:
+            mass += top_p.total_of_block(row, place, high, low, top)
+    return mass
+
+
+@kernel
 def weigh_all(blocks: Blocks, divisor: F64, has_part: bool, row: Row) -> I64:
     """The mass of all tokens that are left, in units of the best one's.
 
@@ -97,7 +108,7 @@ def weigh_all(blocks: Blocks, divisor: F64, has_part: bool, row: Row) -> I64:
         return total_mass(row, largest(row))
     tops = blocks.peaks.copy()
     temperature.scale_ordinary(tops, divisor)
-    return weigh(blocks, divisor, tops, _INF, NO_TOKEN, NEVER, True)[0]
+    return total(blocks, divisor, tops)
 
 
 @kernel

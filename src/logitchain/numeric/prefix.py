@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import kernel
+from .compile import inlined, kernel
 from .functions import CHUNK, F32, I64, Row, join, mass, mass_halves
 from .order import NO_CUT, at_least, float_to_key, key_to_float, kth_largest, largest
 from .simd import LANES, lowest_bit, move, peak, reaching
@@ -27,6 +27,12 @@ _ALL = np.uint64(2**64 - 1)
 
 #: In the place of a row's best logit: tokens are counted, not weighed.
 COUNTED = np.float32(np.inf)
+
+
+@inlined
+def _key(value: F32) -> I64:
+    """A logit's key, in a type that is the same for all."""
+    return np.int64(float_to_key(value))
 
 
 @kernel
@@ -54,13 +60,13 @@ def prefix_end(row: Row, best: F32, total: I64, target: I64) -> tuple[F32, I64, 
     target   in [1, total]
     """
     if best == COUNTED:
-        low, high = int(float_to_key(at_least(NO_CUT))), int(float_to_key(largest(row)))
+        low, high = _key(at_least(NO_CUT)), _key(largest(row))
     else:
-        low, high = int(float_to_key(np.float32(best - _NO_MASS))), int(float_to_key(best))
+        low, high = _key(np.float32(best - _NO_MASS)), _key(best)
     values, left, above = row, total, np.int64(0)  # above: the mass of keys over `high`
     skipped = np.int64(0)  # the part of that which is among the values
     if row.size > _FEW:
-        bottom = max(low, int(float_to_key(floor_of_top(row, target if best == COUNTED else _TOP))))
+        bottom = max(low, _key(floor_of_top(row, target if best == COUNTED else _TOP)))
         values, heavy = _weighed_top(row, best, bottom, high)
         if heavy >= target:
             low, left = bottom, heavy
@@ -137,7 +143,7 @@ def _weighed(values: Row, best: F32, low: I64, high: I64) -> tuple[Row, I64]:
 @kernel
 def _guess(
     values: Row, best: F32, low: I64, high: I64, left: I64, wanted: I64, turn: I64
-) -> tuple[int, int]:
+) -> tuple[I64, I64]:
     """Two keys that the answer's key probably lies between, by a sample of the logits.
 
     left     the mass of the logits with keys in [low, high]
@@ -165,7 +171,7 @@ def _guess(
         bottom = key
         if turn % 2 == 1:
             part = 32 if turn == 1 else 2
-            bottom = int(float_to_key(kth_largest(sample, sample.size // part + 1)[0]))
+            bottom = _key(kth_largest(sample, sample.size // part + 1)[0])
         end = bottom
     if bottom == low and end == high:
         bottom = low + (high - low) // 2 + 1
@@ -260,11 +266,11 @@ def _within(values: Row, low: I64, high: I64) -> Row:
 
 
 @kernel
-def _ends(values: Row, low: I64, high: I64) -> tuple[int, int]:
+def _ends(values: Row, low: I64, high: I64) -> tuple[I64, I64]:
     """The least and the largest key of some logits, if there are any."""
     if values.size == 0:
         return low, high
     least = largest = values[0]
     for i in range(values.size):
         least, largest = min(least, values[i]), max(largest, values[i])
-    return int(float_to_key(least)), int(float_to_key(largest))
+    return _key(least), _key(largest)
