@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from .batch import Batch
 from .explain import Explanation, explain
-from .fused.candidates import run
+from .fused.row import run
 from .fused.tables import (
     NO_ROWS,
     PROCESSED,
     RAW,
     Drawn,
+    Program,
     Requests,
-    Steps,
     drawn,
     drawn_with_logprobs,
     scratch,
@@ -317,7 +317,7 @@ class Chain:
             target = out if call is None else rows
             if part.removes_late and np.may_share_memory(given.wide, target):
                 given = given._replace(wide=given.wide.copy())  # `_why_invalid` looks at it later
-            if self._share(given, part.steps, requests, target, here):
+            if self._share(given, part.program, requests, target, here):
                 for r in np.flatnonzero(here.tokens[:, 0] < 0).tolist():
                     if status[r] == "ok":  # the first reason stays
                         reason = self._why_invalid(given, r, part, requests)
@@ -347,17 +347,17 @@ class Chain:
     def _emptied_by(self, rows: Rows, part: Part, requests: Requests) -> str:
         """The control that removes the last finite logit of one row; they are applied in place."""
         given = Stored(FLOAT32, rows, NO_NARROW, rows.shape)
-        for s in range(len(part.names) - 1):
-            one = part.steps._replace(table=part.steps.table[s : s + 1])
-            if self._borrow(0, 1, given, one, requests, rows, drawn(1)):
-                return part.names[s]
-        return part.names[-1]
+        controls = part.program.controls
+        for s, control in enumerate(controls[:-1]):
+            if self._borrow(0, 1, given, part.program.only(s), requests, rows, drawn(1)):
+                return control.name
+        return controls[-1].name
 
     def _policy(self, on_invalid: str | None) -> str:
         return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
 
     def _share(
-        self, given: Stored, steps: Steps, requests: Requests, out: Rows, room: Drawn
+        self, given: Stored, program: Program, requests: Requests, out: Rows, room: Drawn
     ) -> int:
         """Run the kernel over all rows, on this thread or on several; how many are invalid.
 
@@ -365,7 +365,7 @@ class Chain:
         """
         count, size = len(room.tokens), max(1, _SHARE // given.shape[-1])
         if self.threads == 1 or count <= size:
-            return self._borrow(0, count, given, steps, requests, out, room)
+            return self._borrow(0, count, given, program, requests, out, room)
         if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
             self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
         firsts = deque(range(0, count, size))
@@ -377,7 +377,7 @@ class Chain:
 
         def work() -> int:
             parts = ((first, min(first + size, count)) for first in iter(take, None))
-            return sum(self._borrow(*part, given, steps, requests, out, room) for part in parts)
+            return sum(self._borrow(*part, given, program, requests, out, room) for part in parts)
 
         helpers = min(self.threads, len(firsts)) - 1
         others = [self._pool[1].submit(work) for _ in range(helpers)]
@@ -388,7 +388,7 @@ class Chain:
         first: int,
         last: int,
         given: Stored,
-        steps: Steps,
+        program: Program,
         requests: Requests,
         out: Rows,
         room: Drawn,
@@ -400,7 +400,7 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        invalid = run(first, last, given, steps, requests, memory, out, room)
+        invalid = run(first, last, given, program, requests, memory, out, room)
         free.append(memory)
         return invalid
 

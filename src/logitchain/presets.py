@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .controls import CONTROLS, xtc
 from .controls.record import ADJUST, CHOICES, KINDS, MOST_FIELDS, Control
+from .fused.row import STAGES
 from .fused.tables import (
     DIVIDES,
     FLAGS,
@@ -16,10 +17,12 @@ from .fused.tables import (
     KIND,
     LISTS,
     MAY_EMPTY,
+    NOT_COMPILED,
     STEP_WIDTH,
     SWITCH,
     WEIGHS,
     WORDS,
+    Program,
     Steps,
 )
 from .inputs.values import one_of, show, suggestion
@@ -88,8 +91,7 @@ class Step(NamedTuple):
 class Part(NamedTuple):
     """Controls that follow each other, as arrays, and the callables around them."""
 
-    steps: Steps
-    names: list[str]  # of the controls
+    program: Program  # the controls
     after: str  # the name of the callable before them; "" at the beginning
     call: tuple[str, Call] | None  # the callable after them and its name; None at the end
     removes_late: bool  # whether a step may empty a row after one that changes every logit
@@ -171,15 +173,16 @@ def _part(
     vocab: int,
     columns: Sequence[str],
 ) -> Part:
-    steps = _arrays(named, vocab, columns)
-    late = dropwhile(lambda step: step[KIND] <= ADJUST, steps.table.tolist())
+    program = _program(named, vocab, columns)
+    late = dropwhile(lambda step: step[KIND] <= ADJUST, program.steps.table.tolist())
     removes_late = any(step[FLAGS] & MAY_EMPTY for step in late)
-    return Part(steps, [step.name for step in named], after, call, removes_late)
+    return Part(program, after, call, removes_late)
 
 
-def _arrays(steps: list[Step], vocab: int, columns: Sequence[str]) -> Steps:
+def _program(steps: list[Step], vocab: int, columns: Sequence[str]) -> Program:
     table: list[list[int]] = []
     marks: list[NDArray[np.bool_]] = []
+    controls = []
     for step in steps:
         control, mark = step.control, -1
         if "protected_ids" in step.options:
@@ -191,10 +194,13 @@ def _arrays(steps: list[Step], vocab: int, columns: Sequence[str]) -> Steps:
                 marks.append(protected)
         if control is not None:
             table.append(_line(control, _numbers(step.options), mark, columns))
-    return Steps(
+            controls.append(control)
+    arrays = Steps(
         table=np.array(table, np.int64).reshape(len(table), STEP_WIDTH),
         marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
+        stages=np.zeros(len(STAGES), np.int64),
     )
+    return Program(arrays, tuple(controls))
 
 
 def _line(
@@ -215,7 +221,7 @@ def _line(
         off[j] = field.off if isinstance(field.off, (int, float)) else len(field.off)
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
-        *(KINDS.index(control.kind), flags, *control.compiled()),
+        *(KINDS.index(control.kind), flags, *NOT_COMPILED),
         *(*options, mark, *sources, len(control.fields)),
         *(*where, *off.view(np.int64).tolist()),
     ]

@@ -54,7 +54,10 @@ def choose(
     steps: Longs,
     values: NDArray[np.float64],
 ) -> I64:
-    """List the steps that do something to a row, and the values of their fields; how many."""
+    """List the steps that do something to a row, and the values of their fields; how many.
+
+    A negative number says that step -1 - n has to be compiled first.
+    """
     n = 0
     for s in range(table.shape[0]):
         flags, is_on = table[s, FLAGS], True
@@ -65,6 +68,8 @@ def choose(
             is_switch = flags & (SWITCH << j) != 0
             is_on &= not (is_switch and (value == off or np.isnan(value)))
             values[n, j] = off if np.isnan(value) else value  # a request may lack the field
+        if is_on and table[s, KERNEL] == 0:
+            return -1 - s
         if is_on and table[s, IDLE] != 0:
             is_on = not call_idle(table[s, IDLE], values[n], seed, position)
         if is_on:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..controls import CONTROLS
-from ..controls.record import CHOICES, MOST_FIELDS
+from ..controls.record import CHOICES, MOST_FIELDS, Control
 from ..numeric.blocks import Ids, block_count
 from ..numeric.compile import part, spliced
 from ..numeric.functions import I64, Row
@@ -27,6 +27,7 @@ PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
 
 #: The columns of a step: its control's kind and flags, the addresses of its functions, ...
 KIND, FLAGS, KERNEL, FLOOR, IDLE = range(5)
+NOT_COMPILED = (0, 0, 0)
 #: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, ...
 OPTION, WINDOW, MARKS, WORDS_OF, LIST_OF = range(5, 10)
 #: ... and of its fields: how many, where in the batch's table they are, their off values.
@@ -39,10 +40,27 @@ DIVIDES, WEIGHS, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
 
 
 class Steps(NamedTuple):
-    """A chain's controls."""
+    """A chain's controls, and what is compiled so far."""
 
-    table: NDArray[np.int64]  # (steps, STEP_WIDTH)
+    table: NDArray[np.int64]  # (steps, STEP_WIDTH); a KERNEL of 0: the control is not compiled
     marks: NDArray[np.bool_]  # (protections, vocab)
+    stages: NDArray[np.int64]  # the addresses of the stages of `row.py`; 0: not compiled
+
+
+class Program(NamedTuple):
+    """A chain's controls, which are compiled when a row first needs them."""
+
+    steps: Steps
+    controls: tuple[Control, ...]
+
+    def compile(self, s: int) -> None:
+        """Compile the control of a step."""
+        self.steps.table[s, KERNEL : IDLE + 1] = self.controls[s].compiled()
+
+    def only(self, s: int) -> "Program":
+        """One of the steps."""
+        one = self.steps._replace(table=self.steps.table[s : s + 1])
+        return Program(one, self.controls[s : s + 1])
 
 
 _A = len(VALUES)

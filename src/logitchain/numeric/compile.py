@@ -153,15 +153,22 @@ def caller_of(signature: Signature) -> Any:
 
         return signature.return_type(types.int64, *arguments), codegen
 
+    def call_with_2(typingctx: Any, address: Any, a: Any, b: Any) -> Any:
+        return call(a, b)
+
     def call_with_3(typingctx: Any, address: Any, a: Any, b: Any, c: Any) -> Any:
         return call(a, b, c)
+
+    def call_with_4(typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+        return call(a, b, c, d)
 
     def call_with_5(typingctx: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
         return call(a, b, c, d, e)
 
     if INTERPRETED:
         return interpreted
-    return intrinsic({3: call_with_3, 5: call_with_5}[len(signature.args)])
+    callers = (call_with_2, call_with_3, call_with_4, call_with_5)
+    return intrinsic(callers[len(signature.args) - 2])
 
 
 @intrinsic

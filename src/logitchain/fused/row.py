@@ -1,0 +1,283 @@
+"""One row on the fast path: look, change, find the floor, gather, apply, draw.
+
+This is the outline. Its stages are compiled when a row first needs them, each by itself, and so are
+the controls: what no request asks for is not compiled.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import typeof
+from numpy.typing import NDArray
+
+from ..controls.record import ADJUST, MOST_FIELDS
+from ..inputs.logits import Rows, Stored
+from ..logprobs import logprob
+from ..numeric.blocks import FLOAT32, Blocks, convert_and_look, from_bits, look
+from ..numeric.compile import address_of, borrowed, caller_of, kernel, part, spliced
+from ..numeric.float_mode import restore_mode, standard_mode
+from ..numeric.functions import I64, Row
+from ..numeric.order import largest
+from ..sample import race
+from .candidates import change_order, highest_floor, truncate
+from .listing import list_best, list_best_as_given
+from .nucleus import draw_first
+from .step import choose, place_of
+from .tables import (
+    KIND,
+    NOTHING,
+    PROCESSED,
+    RAW,
+    SEED,
+    Drawn,
+    Floor,
+    Program,
+    Requests,
+    Scratch,
+    Steps,
+    Task,
+    lay_out,
+    scratch,
+)
+
+Longs = NDArray[np.int64]
+
+
+# ---- the stages, called by address
+
+STAGES: list[tuple[Callable[..., Any], Any]] = []
+
+
+def _stage(function: Callable[..., Any], result: Any, *arguments: Any) -> tuple[int, Any]:
+    """(a stage's place in `STAGES`, what calls it by address); its types are from examples."""
+    signature = typeof(result)(*map(typeof, arguments))  # type: ignore[no-untyped-call]
+    STAGES.append((function, signature))
+    return len(STAGES) - 1, caller_of(signature)
+
+
+_room = lay_out(scratch(1), 1)
+_blocks = Blocks(_room.own, _room.own, _room.is_own, _room.peaks, _room.buffer)
+_matrix, _flags = np.empty((1, 1), np.int64), np.empty((1, 1), np.bool_)
+_key = np.uint64(0), np.uint64(0)
+_task = Task(_matrix, _matrix[0], np.empty((1, 1)), *_key, _matrix[0], _flags, _room)
+_floor = Floor(0.0, 0, 0.0, 0.0, True)
+_drawn = Drawn(0, _matrix, np.empty((1, 1), np.float32))
+_normaliser = np.float32(0.0), 0.0
+
+CONVERT, _convert = _stage(convert_and_look, True, 0, np.empty(1, np.uint16), _blocks)
+LIST_GIVEN, _list_given = _stage(list_best_as_given, _normaliser, _blocks, _drawn, 0)
+CHANGE, _change = _stage(change_order, 0, _blocks, _task)
+DRAW, _draw = _stage(draw_first, 0, _blocks, _task, _floor)
+TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _room.values, 0, _floor)
+RACE, _race = _stage(race, 0, _room.values, _room.ids, *_key)
+LIST_LEFT, _list_left = _stage(list_best, _normaliser, _room.values, _room.ids, _drawn, 0)
+
+#: What `run_row` returns of a row. Any other number is that of a stage that has to be compiled, or
+#: beyond the stages of a step's control.
+INVALID, VALID = -2, -1
+_NOTHING_NEEDED = np.int64(VALID)
+
+
+def run(
+    first: int,
+    last: int,
+    given: Stored,
+    program: Program,
+    requests: Requests,
+    memory: NDArray[np.uint8],
+    out: Rows,
+    drawn: Drawn,
+) -> int:
+    """Apply the steps to some of the rows given: fill in `out`, or draw if `out` has no rows.
+
+    Returns how many rows are invalid: these get the token -1, the others a token or 0, and `out`
+    keeps what it has. `out` may be where the rows are.
+    """
+    # Of a tuple as an argument numba finds out the type anew at each call, which took 7 us.
+    kind, wide, narrow, _ = given
+    arrays: Any = (*program.steps, requests.table, memory, out, *drawn)
+    result = int(_run(first, last, kind, wide, narrow, *arrays))
+    if result >= 0:
+        return result
+    row = first
+    while result < 0:
+        done, which = divmod(-1 - result, len(STAGES) + len(program.controls))
+        row += done
+        _compile(program, which)
+        result = int(_run(row, last, kind, wide, narrow, *arrays))
+    return int(np.count_nonzero(drawn.tokens[first:last, 0] < 0))
+
+
+def _compile(program: Program, which: int) -> None:
+    """Compile a stage, or beyond the stages a step's control, and enter its address."""
+    if which < len(STAGES):
+        function, signature = STAGES[which]
+        program.steps.stages[which] = address_of(function.__name__, function, signature)
+    else:
+        program.compile(which - len(STAGES))
+
+
+@kernel
+def _run(
+    first: I64,
+    last: I64,
+    kind: I64,
+    wide: Rows,
+    narrow: NDArray[np.uint16],
+    table: Longs,
+    marks: NDArray[np.bool_],
+    stages: Longs,
+    lines: Longs,
+    memory: NDArray[np.uint8],
+    out: Rows,
+    of: I64,
+    tokens: Longs,
+    logprobs: Rows,
+) -> I64:
+    """How many rows are invalid; or a negative number that says what the first row needs that does
+    not get on: -1 - (rows done * (stages + steps) + which of these).
+    """
+    given = Given(kind, borrowed(wide), borrowed(narrow))
+    steps = Steps(borrowed(table), borrowed(marks), borrowed(stages))
+    drawn = Drawn(of, borrowed(tokens), borrowed(logprobs))
+    vocab = wide.shape[1] if kind == FLOAT32 else narrow.shape[1]
+    scratch = lay_out(borrowed(memory), vocab)
+    chosen = Chosen(
+        np.empty(table.shape[0], np.int64), np.empty((table.shape[0] + 1, MOST_FIELDS), np.float64)
+    )
+    invalid, r = np.int64(0), first
+    mode = standard_mode()
+    while r < last and invalid >= 0:
+        result = run_row(r, given, steps, borrowed(lines), scratch, chosen, borrowed(out), drawn)
+        if result <= VALID:
+            invalid += result == INVALID
+        else:
+            invalid = -1 - ((r - first) * (stages.size + table.shape[0]) + result)
+        r += 1
+    restore_mode(mode)
+    return invalid
+
+
+class Given(NamedTuple):
+    """The unprocessed rows."""
+
+    kind: Any
+    wide: Rows
+    narrow: NDArray[np.uint16]
+
+
+class Chosen(NamedTuple):
+    """Room for the steps that do something to a row, and the values of their fields."""
+
+    steps: Longs  # (steps,)
+    values: NDArray[np.float64]  # (steps + 1, MOST_FIELDS)
+
+
+@spliced
+def run_row(
+    r: I64,
+    given: Given,
+    steps: Steps,
+    lines: Longs,
+    scratch: Scratch,
+    chosen: Chosen,
+    out: Rows,
+    drawn: Drawn,
+) -> I64:
+    """Run the steps on one row. Returns VALID or INVALID, or which stage or control it needs."""
+    line, stages = lines[r], steps.stages
+    key = part(line, SEED, 2, np.uint64)
+    values = part(line, 0, line.size, np.float64)
+    n = choose(steps.table, values, key[0], key[1], chosen.steps, chosen.values)
+    needs = _NOTHING_NEEDED if n >= 0 else stages.size - 1 - n
+    n = max(n, 0)
+    task = Task(
+        steps.table,
+        chosen.steps[:n],
+        chosen.values[:n],
+        key[0],
+        key[1],
+        line,
+        steps.marks,
+        scratch,
+    )
+    token, is_fit = -1, False
+    own = scratch.own if given.kind == FLOAT32 else scratch.own[:0]
+    row = given.wide[r] if given.kind == FLOAT32 else own
+    blocks = Blocks(row, scratch.own, scratch.is_own, scratch.peaks, scratch.buffer)
+    if given.kind == FLOAT32:
+        is_fit = look(blocks)
+    elif stages[CONVERT] == 0:
+        needs = np.int64(CONVERT)
+    else:
+        is_fit = _convert(stages[CONVERT], given.kind, given.narrow[r], blocks)
+    if is_fit and needs == VALID:
+        best, log_mass = np.float32(0.0), 0.0
+        if drawn.of == RAW and stages[LIST_GIVEN] == 0:
+            needs = np.int64(LIST_GIVEN)
+        elif drawn.of == RAW:
+            best, log_mass = _list_given(stages[LIST_GIVEN], blocks, drawn, r)
+        draws = out.shape[0] == 0
+        whole = scratch.values if draws else out[r]
+        if needs == VALID:
+            n, token, needs = survive(blocks, task, stages, whole, draws and drawn.of != PROCESSED)
+        left = scratch.ids[:n] if 0 <= n < scratch.ids.size else scratch.ids[:0]
+        if draws and n > 0 and needs == VALID:
+            if stages[RACE] == 0:
+                needs = np.int64(RACE)
+            else:
+                token = _race(stages[RACE], whole[:n], left, task.seed, task.position)
+        if drawn.of == PROCESSED and token >= 0 and needs == VALID:
+            if stages[LIST_LEFT] == 0:
+                needs = np.int64(LIST_LEFT)
+            else:
+                best, log_mass = _list_left(stages[LIST_LEFT], whole[:n], left, drawn, r)
+        if drawn.of != NOTHING and token >= 0 and needs == VALID:
+            if drawn.of == PROCESSED:
+                logit = whole[place_of(token, left) if left.size else token]
+            elif given.kind == FLOAT32:
+                logit = given.wide[r, token]
+            else:
+                logit = from_bits(given.kind, given.narrow[r, token])
+            drawn.logprobs[r, 0] = logprob(logit, best, log_mass)
+        if left.size and not draws and needs == VALID:
+            whole[:] = -np.inf
+            for i in range(n):
+                whole[left[i]] = scratch.values[i]
+    drawn.tokens[r, 0] = token
+    if needs == VALID and token < 0:
+        needs = np.int64(INVALID)
+    return needs
+
+
+@spliced
+def survive(
+    blocks: Blocks, task: Task, stages: Longs, whole: Row, draws: bool
+) -> tuple[I64, I64, I64]:
+    """(how many tokens are left to consider, 0, VALID): they are in the scratch, or if it is all of
+    them in `whole`; (0, -1, VALID) if none is left; (-1, token, VALID) if the draw is decided
+    without them. The last number is that of a stage that has to be compiled first.
+
+    Of those to consider, the removed ones have -inf.
+    """
+    n, token, next_step, needs = np.int64(0), np.int64(-1), np.int64(0), _NOTHING_NEEDED
+    if task.steps.size and task.table[task.steps[0], KIND] <= ADJUST:
+        if stages[CHANGE] == 0:
+            needs = np.int64(CHANGE)
+        else:
+            next_step = _change(stages[CHANGE], blocks, task)
+    best = largest(blocks.peaks)
+    if best > -np.inf and needs == VALID:
+        floor = highest_floor(task, next_step, blocks.peaks, best, whole.size)
+        if floor.is_loose and draws:
+            if stages[DRAW] == 0:
+                needs = np.int64(DRAW)
+            else:
+                n, token = np.int64(-1), _draw(stages[DRAW], blocks, task, floor)
+        elif stages[TRUNCATE] == 0:
+            needs = np.int64(TRUNCATE)
+        else:
+            n = _truncate(stages[TRUNCATE], blocks, task, whole, next_step, floor)
+            token = np.int64(0 if n > 0 else -1)
+    return n, token, needs
