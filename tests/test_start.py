@@ -15,7 +15,8 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from child import run_python
-from logitchain.__main__ import kernels, main
+from logitchain.__main__ import main
+from logitchain.fused import row
 from logitchain.numeric import compile as jit
 
 PACKAGE = Path(lc.__file__).parent
@@ -110,11 +111,88 @@ def test_import_prints_nothing_and_brings_no_engine():
     assert run(code, PACKAGE.parent) == "set()"
 
 
+EVERYTHING = """
+import numpy as np, logitchain as lc
+from numba.core import event
+
+class Compiled(event.Listener):
+    names = []
+    def on_start(self, started):
+        self.names.append(started.data["dispatcher"].py_func.__qualname__)
+    def on_end(self, ended):
+        pass
+
+event.register("numba:compile", Compiled())
+bias, words = {"logit_bias": {1: 2.0}}, {"bad_words": [[3, 4]], "banned_tokens": [5]}
+penalties = {"repetition_penalty": 1.1, "frequency_penalty": 0.1, "presence_penalty": 0.1}
+cuts = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.01, "top_n_sigma": 3.0}
+xtc = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
+ends = {"min_tokens": 9, "eos_token": [7], "allowed_tokens": range(80), "no_repeat_ngram": 2}
+batch = lc.Batch(100)
+for n, fields in enumerate([{}, bias, words, penalties, cuts, xtc, ends, {"top_p": 0.3}]):
+    (row,) = batch.add(lc.Params(seed=n, top_logprobs=2, **fields), [1, 2, 1])
+batch.set_mask(row, np.full(4, -1, np.int32))
+logits = np.random.default_rng(1).normal(0, 2, (8, 100))
+for chain in (lc.Chain(), lc.Chain.preset("llama_cpp", threads=2)):
+    for kind in (np.float16, np.float32, np.float64):
+        for of in ("raw", "processed"):
+            chain.sample_with_logprobs(logits.astype(kind), batch, of=of)
+        chain.sample(logits.astype(kind), batch)
+        chain(logits.astype(kind), batch)
+    chain.explain(logits, batch, row)
+    chain.verify(logits, batch, [[]] * 8)
+print(Compiled.names)
+"""
+
+
 def test_warmup_compiles_every_kernel_and_says_so(capsys):
-    assert main(["warmup"]) == 0
+    assert main(["warmup", "--jobs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(kernels()) + 1
+    assert len(lines) > 20
     assert lines[-1].startswith("all kernels are ready")
+    if jit.CACHE is not None:
+        cache = {"NUMBA_CACHE_DIR": str(jit.CACHE.parent)}
+        assert run(EVERYTHING, PACKAGE.parent, **cache) == "[]"
+
+
+def test_stages_and_controls_are_compiled_when_a_row_needs_them(monkeypatch):
+    needed, really = [], row._compile
+
+    def noted(program, which):
+        needed.append(which)
+        really(program, which)
+
+    monkeypatch.setattr(row, "_compile", noted)
+    chain, batch = lc.Chain(["repetition_penalty", "top_k", "xtc"]), lc.Batch(50)
+    logits = np.zeros((1, 50), np.float32)
+    first = batch.add(lc.Params(seed=0), [1])[0]
+    for _ in range(2):
+        chain.sample(logits, batch)
+        assert needed == [row.DRAW]
+    batch.remove(first)
+    batch.add(lc.Params(seed=0, repetition_penalty=2.0, top_k=3), [1])
+    chain.sample(logits, batch)
+    stages = len(row.STAGES)
+    assert needed == [row.DRAW, stages, stages + 1, row.CHANGE, row.TRUNCATE, row.RACE]
+
+
+def test_rows_before_one_that_needs_more_are_done_once():
+    """In place: applied twice, a penalty would count twice."""
+    fields = [{"repetition_penalty": 2.0}, {}, {"top_k": 2}, {"logit_bias": {0: 1.0}}, {}]
+    logits = np.tile(np.float32([1.0, 2.0, 3.0, 4.0]), (len(fields), 1))
+    logits[1, 2], logits[4, 0] = np.nan, np.inf
+    batch = lc.Batch(4)
+    for asked in fields:
+        batch.add(lc.Params(seed=0, **asked), [3])
+    warm, cold = (lc.Chain(on_invalid="mark") for _ in range(2))
+    warm(logits, batch)
+    expected, tokens = warm(logits, batch), warm.sample(logits, batch)
+    assert tokens[[1, 4]].tolist() == [-1, -1]
+    assert expected[0].tolist() == [1.0, 2.0, 3.0, 2.0]
+    assert_array_equal(lc.Chain(on_invalid="mark").sample(logits, batch), tokens)
+    cold(logits, batch, out=logits)
+    assert_array_equal(logits, expected)
+    assert [status == "ok" for status in batch.status] == [True, False, True, True, False]
 
 
 VOCAB = 130 if jit.INTERPRETED else 3000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .batch import Batch
 from .explain import Explanation, explain
-from .fused.row import run
+from .fused.row import STAGES, compiled, run
 from .fused.tables import (
     NO_ROWS,
     PROCESSED,
@@ -39,7 +39,7 @@ from .logprobs import token_logprobs, top_logprobs
 from .numeric.blocks import FLOAT32
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import Row
-from .params import whole_number
+from .params import Params, whole_number
 from .presets import DEFAULT_ORDER, PRESETS, Call, Part, arrange, as_entry, as_step, shown
 from .speculative import verify_rows
 
@@ -122,6 +122,23 @@ class Chain:
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)
+
+    def warmup(self) -> None:
+        """Compile what a request may need, which is otherwise compiled when one first needs it.
+
+        What is compiled is kept on disk: the first time it takes up to a minute. An engine calls
+        this before it serves, so that no request has to wait.
+
+        >>> Chain(["temperature", "top_k"]).warmup()
+        """
+        for stage in range(len(STAGES)):
+            compiled(stage)
+        for step in self.steps:
+            if step.control is not None:
+                step.control.compiled()
+        batch = Batch(vocab_size=1)
+        batch.add(Params(seed=0))
+        Chain([]).sample([0.0], batch)
 
     def __call__(
         self,

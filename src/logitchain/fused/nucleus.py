@@ -129,8 +129,17 @@ def truncate_by_mass(blocks: Blocks, task: Task, s: I64, divisor: F64, row: Row)
 
 
 @kernel
-def draw_first(blocks: Blocks, task: Task, floor: Floor) -> I64:
-    """The draw where nothing removes tokens, or nothing but one top_p.
+def draw_of_all(blocks: Blocks, task: Task, floor: Floor) -> I64:
+    """The draw where nothing removes tokens."""
+    tops = blocks.peaks.copy()
+    temperature.scale_ordinary(tops, floor.divisor_before)
+    final = floor.divisor if floor.divisor_before == 1.0 else 1.0
+    return race_before(blocks, task, floor.divisor_before, final, tops, -_INF, NO_TOKEN)
+
+
+@kernel
+def draw_of_nucleus(blocks: Blocks, task: Task, floor: Floor) -> I64:
+    """The draw where nothing but one top_p removes tokens.
 
     Who wins among all tokens wins among the nucleus too, if it is in there. Otherwise the tokens of
     the nucleus race again. That is more work, so a small nucleus is found before any race.
@@ -138,8 +147,6 @@ def draw_first(blocks: Blocks, task: Task, floor: Floor) -> I64:
     final = floor.divisor if floor.divisor_before == 1.0 else 1.0
     tops = blocks.peaks.copy()
     temperature.scale_ordinary(tops, floor.divisor_before)
-    if floor.weighs < 0:
-        return race_before(blocks, task, floor.divisor_before, final, tops, -_INF, NO_TOKEN)
     if task.values[floor.weighs, 0] > _LIKELY:
         winner = race_before(blocks, task, floor.divisor_before, final, tops, -_INF, NO_TOKEN)
         if is_before_end(blocks, task, floor, tops, winner):

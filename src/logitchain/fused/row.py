@@ -22,7 +22,7 @@ from ..numeric.order import largest
 from ..sample import race
 from .candidates import change_order, highest_floor, truncate
 from .listing import list_best, list_best_as_given
-from .nucleus import draw_first
+from .nucleus import draw_of_all, draw_of_nucleus
 from .step import choose, place_of
 from .tables import (
     KIND,
@@ -38,7 +38,6 @@ from .tables import (
     Steps,
     Task,
     lay_out,
-    scratch,
 )
 
 Longs = NDArray[np.int64]
@@ -56,22 +55,27 @@ def _stage(function: Callable[..., Any], result: Any, *arguments: Any) -> tuple[
     return len(STAGES) - 1, caller_of(signature)
 
 
-_room = lay_out(scratch(1), 1)
-_blocks = Blocks(_room.own, _room.own, _room.is_own, _room.peaks, _room.buffer)
-_matrix, _flags = np.empty((1, 1), np.int64), np.empty((1, 1), np.bool_)
+_longs, _row, _ids = np.empty((1, 1), np.int64), np.empty(1, np.float32), np.empty(1, np.int32)
+_flags, _words = np.empty((1, 1), np.bool_), np.empty(1, np.uint64)
+_room = Scratch(
+    *(_longs[0], _longs[0], _longs[0], _row, _row),
+    *(_ids, _words, _row, _row, _flags[0]),
+)
+_blocks = Blocks(_row, _row, _flags[0], _row, _row)
 _key = np.uint64(0), np.uint64(0)
-_task = Task(_matrix, _matrix[0], np.empty((1, 1)), *_key, _matrix[0], _flags, _room)
+_task = Task(_longs, _longs[0], np.empty((1, 1)), *_key, _longs[0], _flags, _room)
 _floor = Floor(0.0, 0, 0.0, 0.0, True)
-_drawn = Drawn(0, _matrix, np.empty((1, 1), np.float32))
+_drawn = Drawn(0, _longs, np.empty((1, 1), np.float32))
 _normaliser = np.float32(0.0), 0.0
 
 CONVERT, _convert = _stage(convert_and_look, True, 0, np.empty(1, np.uint16), _blocks)
 LIST_GIVEN, _list_given = _stage(list_best_as_given, _normaliser, _blocks, _drawn, 0)
 CHANGE, _change = _stage(change_order, 0, _blocks, _task)
-DRAW, _draw = _stage(draw_first, 0, _blocks, _task, _floor)
-TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _room.values, 0, _floor)
-RACE, _race = _stage(race, 0, _room.values, _room.ids, *_key)
-LIST_LEFT, _list_left = _stage(list_best, _normaliser, _room.values, _room.ids, _drawn, 0)
+DRAW, _draw = _stage(draw_of_all, 0, _blocks, _task, _floor)
+DRAW_OF_NUCLEUS, _ = _stage(draw_of_nucleus, 0, _blocks, _task, _floor)
+TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _row, 0, _floor)
+RACE, _race = _stage(race, 0, _row, _ids, *_key)
+LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0)
 
 #: What `run_row` returns of a row. Any other number is that of a stage that has to be compiled, or
 #: beyond the stages of a step's control.
@@ -112,10 +116,15 @@ def run(
 def _compile(program: Program, which: int) -> None:
     """Compile a stage, or beyond the stages a step's control, and enter its address."""
     if which < len(STAGES):
-        function, signature = STAGES[which]
-        program.steps.stages[which] = address_of(function.__name__, function, signature)
+        program.steps.stages[which] = compiled(which)
     else:
         program.compile(which - len(STAGES))
+
+
+def compiled(stage: int) -> int:
+    """The address of a stage."""
+    function, signature = STAGES[stage]
+    return address_of(function.__name__, function, signature)
 
 
 @kernel
@@ -271,10 +280,11 @@ def survive(
     if best > -np.inf and needs == VALID:
         floor = highest_floor(task, next_step, blocks.peaks, best, whole.size)
         if floor.is_loose and draws:
-            if stages[DRAW] == 0:
-                needs = np.int64(DRAW)
+            draw = np.int64(DRAW if floor.weighs < 0 else DRAW_OF_NUCLEUS)
+            if stages[draw] == 0:
+                needs = draw
             else:
-                n, token = np.int64(-1), _draw(stages[DRAW], blocks, task, floor)
+                n, token = np.int64(-1), _draw(stages[draw], blocks, task, floor)
         elif stages[TRUNCATE] == 0:
             needs = np.int64(TRUNCATE)
         else:

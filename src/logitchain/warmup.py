@@ -1,0 +1,92 @@
+"""Compiling ahead of the first request, for `python -m logitchain warmup`."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from . import (
+    Batch,
+    Chain,
+    Params,
+    allowed_tokens,
+    bad_words,
+    banned_tokens,
+    frequency_penalty,
+    logit_bias,
+    logprobs,
+    min_p,
+    min_tokens,
+    no_repeat_ngram,
+    presence_penalty,
+    repetition_penalty,
+    sample,
+    temperature,
+    token_bitmask,
+    token_logprobs,
+    top_k,
+    top_logprobs,
+    top_n_sigma,
+    top_p,
+    uniform,
+    verify,
+    xtc,
+)
+from .fused.row import STAGES, compiled
+
+
+def kernels() -> dict[str, Callable[[], Any]]:
+    """A call for each group of kernels, which compiles them."""
+    row = np.linspace(0, 1, 100, dtype=np.float32)
+    batch = Batch(row.size)
+    batch.add(Params(seed=0), [1])
+    return {
+        "sample": lambda: sample(row, seed=0, position=0),
+        "temperature": lambda: temperature(row, 0.5),
+        "top_n_sigma": lambda: top_n_sigma(row, 1.0),
+        "top_k": lambda: top_k(row, 5),
+        "top_p": lambda: top_p(row, 0.5),
+        "min_p": lambda: min_p(row, 0.5),
+        "xtc": lambda: xtc(row, 0.5, 1.0, seed=0, position=0),
+        "repetition_penalty": lambda: repetition_penalty(row, 1.5, [1]),
+        "presence_penalty": lambda: presence_penalty(row, 1.5, [1]),
+        "frequency_penalty": lambda: frequency_penalty(row, 1.5, [1]),
+        "logit_bias": lambda: logit_bias(row, {1: 1.0}),
+        "token_bitmask": lambda: token_bitmask(row, np.full(4, -1, np.int32)),
+        "allowed_tokens": lambda: allowed_tokens(row, [1]),
+        "banned_tokens": lambda: banned_tokens(row, [1]),
+        "min_tokens": lambda: min_tokens(row, 1, [1], position=0),
+        "no_repeat_ngram": lambda: no_repeat_ngram(row, 2, [1, 2, 1]),
+        "bad_words": lambda: bad_words(row, [[1]], [1]),
+        "logprobs": lambda: (logprobs(row), token_logprobs(row, 1), top_logprobs(row, 2)),
+        "uniform": lambda: uniform(0, 0),
+        "verify": lambda: verify([row, row], [1], [row], seed=0, position=0),
+        **{f"chain: {f.__name__}": partial(compiled, n) for n, (f, _) in enumerate(STAGES)},
+        "chain": Chain().warmup,
+    }
+
+
+def timed(name: str) -> float:
+    """Compile a group of kernels; the seconds that it took."""
+    logging.getLogger(__package__).setLevel(logging.ERROR)  # that it compiles is no news here
+    before = time.perf_counter()
+    kernels()[name]()
+    return time.perf_counter() - before
+
+
+def warmup(jobs: int) -> Iterator[tuple[str, float]]:
+    """Compile all kernels into numba's cache, in several processes.
+
+    Yields the name of each group, when it is ready, and the seconds that it took.
+    """
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        waiting = {pool.submit(timed, name): name for name in kernels()}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    for name in kernels():  # two processes may have written one entry of the cache at a time
+        timed(name)
