@@ -45,6 +45,7 @@ def main() -> None:
         )
         grammars = Grammars(scheduler.model.tokenizer)
     with timed("compiling the kernels; they are kept for the next time"):
+        scheduler.chain.warmup()
         scheduler.answer(read(HELLO, scheduler.model, grammars))
     threading.Thread(target=scheduler.run, daemon=True).start()
     app = create(scheduler, grammars, token=os.environ.get("SERVER_TOKEN", ""))
