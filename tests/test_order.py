@@ -108,6 +108,7 @@ def test_the_places_of_equals(size):
             for n in sorted({1, places.size // 2, places.size} - {0}):
                 assert order.nth_equal(row, value, n) == places[n - 1]
         assert order.last_equal(row, np.float32(77.5)) == -1
+        assert order.nth_equal(row, np.float32(77.5), 1) == size - 1
 
 
 def test_at_least_is_relative_to_the_best():
