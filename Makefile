@@ -51,7 +51,7 @@ soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180),
 test-long: .venv/.test  ## the same laws as `test`, with many more examples
 	HYPOTHESIS_PROFILE=long $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) tests/test_laws.py tests/test_fuzz.py tests/test_survivors.py \
 		tests/test_masks.py tests/test_text.py tests/test_choice.py tests/test_magnitudes.py \
-		tests/test_history.py tests/test_crossing.py tests/test_callables.py
+		tests/test_history.py tests/test_crossing.py tests/test_callables.py tests/test_prefixes.py
 
 mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module order")
 	$(WITH_BLAS) .venv/bin/python tests/mutants.py $(WHICH)
