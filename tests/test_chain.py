@@ -66,6 +66,11 @@ def no_repeat_ngram(x, row, scope="all"):
     return lc.no_repeat_ngram(x, n if n > 1 else 0, history_of(row, scope, None))
 
 
+def plain(name):
+    """A control that has one field, with its name."""
+    return lambda x, row: getattr(lc, name)(x, getattr(row["params"], name))
+
+
 BY_HAND = {
     "token_bitmask": token_bitmask,
     "allowed_tokens": allowed_tokens,
@@ -79,11 +84,11 @@ BY_HAND = {
     "repetition_penalty": penalty(lc.repetition_penalty, "all"),
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
     "presence_penalty": penalty(lc.presence_penalty, "output"),
-    "temperature": lambda x, row: lc.temperature(x, row["params"].temperature),
-    "top_n_sigma": lambda x, row: lc.top_n_sigma(x, row["params"].top_n_sigma),
+    "temperature": plain("temperature"),
+    "top_n_sigma": plain("top_n_sigma"),
     "top_k": lambda x, row, **options: lc.top_k(x, row["params"].top_k, **options),
     "top_p": lambda x, row, **options: lc.top_p(x, row["params"].top_p, **options),
-    "min_p": lambda x, row: lc.min_p(x, row["params"].min_p),
+    "min_p": plain("min_p"),
     "xtc": xtc,
 }
 
