@@ -120,6 +120,29 @@ def test_short_rows_for_every_k(row):
     assert order.kth_largest(row, ranked.size + 1)[0] == -np.finfo(np.float32).max
 
 
+@every_shape
+@pytest.mark.parametrize("size", [67, 130] if INTERPRETED else [64, 67, 130, 200])
+def test_every_end_where_few_logits_are_bisected_at_once(shape, size, monkeypatch):
+    """Short rows go through all that long rows do."""
+    monkeypatch.setattr(prefix, "_FEW", 8)
+    end = getattr(prefix.prefix_end, "py_func", prefix.prefix_end)
+    row = row_of(shape, size)
+    ids, masses = reference.order(row), np.ones(size, np.int64)
+    for best in (prefix.COUNTED, row.max()):
+        if best < np.inf:
+            weigh_each(row, best, masses)
+        reached = np.cumsum(masses[ids])
+        total = int(reached[-1])
+        step = 9 if INTERPRETED else 2
+        targets = {1, total, *reached[::step].tolist(), *(reached[1:-1:step] + 1).tolist()}
+        for target in sorted(targets):
+            last = int(np.searchsorted(reached, target))
+            value = row[ids[last]]
+            first = int((row > value).sum())
+            found = end(row, best, total, target)
+            assert found == (value, last - first + 1, reached[last]), (target, best)
+
+
 # ---- how much work it is
 
 

@@ -1,0 +1,100 @@
+"""The mass of a row that is kept in blocks, and of the tokens before one, to the unit."""
+
+import numpy as np
+import pytest
+
+from logitchain.controls import temperature
+from logitchain.fused import nucleus
+from logitchain.numeric import blocks as numeric_blocks
+from logitchain.numeric import functions as numerics
+from logitchain.numeric.compile import kernel
+
+INF = np.float32(np.inf)
+SHAPES = {
+    "normal": lambda rng: rng.normal(0, 2, 330),
+    "ties": lambda rng: rng.integers(-3, 4, 330) * 0.5,
+    "steep": lambda rng: rng.normal(0, 20, 330),
+    "removed": lambda rng: np.where(rng.random(330) < 0.6, -np.inf, rng.normal(0, 2, 330)),
+    "beyond estimates": lambda rng: rng.normal(500, 3, 330),
+    "an empty block": lambda rng: np.where(
+        np.arange(330) // 64 == 2, -np.inf, rng.normal(0, 1, 330)
+    ),
+}
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+every_divisor = pytest.mark.parametrize("divisor", [1.0, 0.7, 3.0])
+
+
+@kernel
+def mass_of(x):
+    return numerics.mass(x)
+
+
+def blocks_of(row, copied=()):
+    """The row in blocks, of which some are copies that a control has made."""
+    count = numeric_blocks.block_count(row.size)
+    own, is_own = np.zeros(64 * count, np.float32), np.zeros(count, np.bool_)
+    blocks = numeric_blocks.Blocks(
+        row.copy(), own, is_own, np.empty(count, np.float32), np.empty(64, np.float32)
+    )
+    assert numeric_blocks.look(blocks)
+    for b in copied:
+        own[64 * b : 64 * b + 64], is_own[b] = row[64 * b : 64 * b + 64], True
+        blocks.row[64 * b : 64 * b + 64] = np.nan  # it must not be looked at
+    return blocks
+
+
+def scaled(row, divisor):
+    row = row.copy()
+    temperature.scale_ordinary(row, divisor)
+    return row
+
+
+def masses_of(row):
+    best = row.max()
+    return np.array([mass_of(np.float32(x - best)) for x in row], np.int64)
+
+
+@every_shape
+@every_divisor
+def test_the_mass_of_a_row_and_of_the_tokens_before_each(shape, divisor):
+    row = SHAPES[shape](np.random.default_rng(3)).astype(np.float32)
+    blocks = blocks_of(row, copied=(1, 4))
+    tops, after = scaled(blocks.peaks, divisor), scaled(row, divisor)
+    masses = masses_of(after)
+    total = int(masses.sum())
+    assert nucleus.total(blocks, divisor, tops) == total
+    order = np.lexsort((np.arange(row.size), -after))
+    order = order[after[order] > -np.inf]
+    before = np.cumsum(masses[order]) - masses[order]
+    for place in range(0, order.size, 7):
+        token, value = int(order[place]), after[order[place]]
+        found = nucleus.weigh(blocks, divisor, tops, value, token, nucleus.NEVER, True)
+        assert found == (total, total, before[place])
+        low, high, exact = nucleus.weigh(blocks, divisor, tops, value, token, nucleus.NEVER, False)
+        assert exact == before[place]
+        assert low <= total <= high
+        assert high - low <= total * 2.0**-10 + 2.0**14
+
+
+@every_shape
+@pytest.mark.parametrize("exactly", [True, False])
+def test_to_weigh_stops_beyond_what_is_enough(shape, exactly):
+    row = SHAPES[shape](np.random.default_rng(4)).astype(np.float32)
+    blocks = blocks_of(row)
+    total = nucleus.total(blocks, 1.0, blocks.peaks)
+    for enough in (1, total // 3, total - 1):
+        low, _, _ = nucleus.weigh(blocks, 1.0, blocks.peaks, INF, 0, enough, exactly)
+        assert low > enough or (not exactly and low > enough * (1 - 2.0**-10) - 2.0**14)
+    low, high, _ = nucleus.weigh(blocks, 1.0, blocks.peaks, INF, 0, total, True)
+    assert low == high == total
+
+
+@every_shape
+@every_divisor
+def test_the_end_of_a_nucleus_is_bounded_by_what_is_weighed(shape, divisor):
+    """`weigh_all` is the mass of a row, or of the row of which these tokens are a part."""
+    row = SHAPES[shape](np.random.default_rng(5)).astype(np.float32)
+    blocks, after = blocks_of(row, copied=(0,)), scaled(row, divisor)
+    total = int(masses_of(after).sum())
+    assert nucleus.weigh_all(blocks, divisor, True, after[:1]) == total
+    assert nucleus.weigh_all(blocks, divisor, False, after) == total
