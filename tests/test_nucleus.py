@@ -13,6 +13,7 @@ INF = np.float32(np.inf)
 SHAPES = {
     "normal": lambda rng: rng.normal(0, 2, 330),
     "ties": lambda rng: rng.integers(-3, 4, 330) * 0.5,
+    "neighbours": lambda rng: 3.0 + rng.integers(0, 6, 330) * 2.0**-22,
     "steep": lambda rng: rng.normal(0, 20, 330),
     "removed": lambda rng: np.where(rng.random(330) < 0.6, -np.inf, rng.normal(0, 2, 330)),
     "beyond estimates": lambda rng: rng.normal(500, 3, 330),
