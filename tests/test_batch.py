@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from logitchain.batch import NUMERIC
-from logitchain.fused.tables import LISTS
+from logitchain.controls.record import LISTS
 
 VOCAB = 12
 

@@ -112,6 +112,41 @@ def test_a_control_that_reads_the_history_may_empty_a_row():
     check_control(record, rounds=1)
 
 
+@njit
+def lower_named(row, ids, request):
+    for i in request.places:
+        row[i] -= request.values[0]
+
+
+def test_two_controls_may_read_two_scopes_of_one_history():
+    """Of which no built-in penalty has counted the tokens."""
+
+    def lowering(name, scope):
+        return lc.Control(
+            name=name,
+            fields=[lc.Field(name, off=0.0, range="[0, 9]")],
+            kind="adjust",
+            kernel=lower_named,
+            tokens="history",
+            options={"scope": scope},
+        )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Asked(lc.Params):
+        first: float = lc.field(0.0, "[0, 9]")
+        second: float = lc.field(0.0, "[0, 9]")
+
+    expected = {"prompt": [1, 2, 0, 0], "output": [0, 0, 1, 0], "all": [1, 2, 1, 0]}
+    for one in expected:
+        for other in expected:
+            batch = lc.Batch(200)
+            batch.add(Asked(first=1.0, second=4.0, seed=0), [0, 70], [140])
+            chain = lc.Chain([lowering("first", one), lowering("second", other)])
+            lowered = -chain(np.zeros(200, np.float32), batch)[[0, 70, 140, 199]]
+            named = [np.array(expected[scope]) > 0 for scope in (one, other)]
+            assert lowered.tolist() == (1.0 * named[0] + 4.0 * named[1]).tolist(), (one, other)
+
+
 def unbounded(row, ids, request):
     return row[0]
 
@@ -120,6 +155,7 @@ BAD_RECORDS = {
     "a name": ({"name": "no name"}, ValueError, "name must be an identifier"),
     "a kind": ({"kind": "shuffle"}, ValueError, "kind must be one of"),
     "a field": ({"fields": ["no_field"]}, ValueError, "fields must be one of"),
+    "tokens": ({"kind": "mask", "tokens": "histroy"}, ValueError, "tokens must be one of.*history"),
     "a switch": ({"switches": ("x",)}, ValueError, "switches must be one of"),
     "a statistic": ({"statistics": ("median",)}, ValueError, "statistics must be one of"),
     "an option": ({"options": {"x": 1}}, ValueError, "options must be one of"),

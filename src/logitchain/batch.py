@@ -14,6 +14,7 @@ from . import rng
 from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
+from .controls.record import LISTS
 from .controls.token_bitmask import ALL, Words, packed
 from .fused.tables import (
     ADDRESS,
@@ -22,7 +23,6 @@ from .fused.tables import (
     HISTORY_SIZE,
     LIST,
     LIST_COLUMNS,
-    LISTS,
     POSITION,
     PROMPT_SIZE,
     ROOM,
@@ -49,7 +49,7 @@ NUMERIC = tuple(x for x in VALUES if x in FIELDS and isinstance(FIELDS[x].off, (
 
 _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram")
 
-#: What a batch's table has besides the values, by name where a control may read it.
+#: The names of the columns of a batch's table; "" where it is no request field.
 _BASE = (*VALUES, *[""] * (WIDTH - len(VALUES)))
 
 #: The fields of the controls that read how often each token of the history occurs.
@@ -67,8 +67,8 @@ class Batch:
     A row is named by its handle, an integer that stays its own while rows come and go; `rows` lists
     the handles in order. Its position, the number of tokens it has generated, keys its draws.
 
-    A call that raises, be it a KeyboardInterrupt in the middle of it, leaves the batch as it was,
-    or as the whole call makes it. Copies, deep or not, are independent batches.
+    A call that raises has either no effect or its full effect, even if a KeyboardInterrupt ends it.
+    Copies, deep or not, are independent batches.
 
     >>> batch = Batch(vocab_size=100)
     >>> rows = batch.add(Params(n=2, seed=7), prompt_tokens=[1, 2, 3])
@@ -211,7 +211,7 @@ class Batch:
         self._change(_Change([entry], [size], [], []))
 
     def follow(self, row: int, output_tokens: Sequence[int]) -> None:
-        """Make a row's generated tokens these, as an engine has them that keeps them itself.
+        """Replace a row's generated tokens by those that an engine keeps.
 
         They may be any 64-bit integers, as in `add`. What they share with the row's own stays: a
         token more costs what `append` costs, and a look at the others.

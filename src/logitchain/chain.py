@@ -124,10 +124,10 @@ class Chain:
         return cls(order, on_invalid=on_invalid, threads=threads)
 
     def warmup(self) -> None:
-        """Compile what a request may need, which is otherwise compiled when one first needs it.
+        """Compile the stages of the fast path and the controls, which otherwise wait for a request.
 
-        What is compiled is kept on disk: the first time it takes up to a minute. An engine calls
-        this before it serves, so that no request has to wait.
+        What is compiled is kept on disk: the first time it takes half a minute. An engine calls
+        this before it serves, so that no step has to wait for the compiler.
 
         >>> Chain(["temperature", "top_k"]).warmup()
         """
@@ -237,16 +237,16 @@ class Chain:
     ) -> list[NDArray[np.int64]]:
         """The next tokens of each row: `logitchain.verify` of the processed logits, bit for bit.
 
-        logits     (n, vocab) as they came: of each row of the batch, in order, one row before each
-                   of its drafts and one after the last
+        logits     (n, vocab) as they came: for each row of the batch, in order, len(drafts) + 1
+                   rows, those before each draft and the one after the last
         drafts     for each row of the batch its drafts, token ids; they may be of any number
         proposed   for each row (its drafts, vocab): the processed logits that these were drawn
                    from, or None; or None for all rows
 
         Returns for each row an int64 array: the drafts that are kept and one token more. A control
         that reads the history sees the drafts before its token. The batch does not move on.
-        Only logits that a row gets to are judged: where they are invalid, the error names their
-        row, or a row that is marked ends with -1 after the drafts that are kept.
+        Logits after a rejected draft are not validated. Where others are invalid, the error names
+        their row, or a row that is marked ends with -1 after the drafts that are kept.
 
         >>> from logitchain import Batch, Params
         >>> batch = Batch(vocab_size=3)
@@ -315,8 +315,8 @@ class Chain:
     ) -> tuple[NDArray[np.int64], list[str]]:
         """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens.
 
-        Returns the tokens and each row's status, which is also the batch's, unless the rows given
-        are not all of it but those of `requests`.
+        Returns tokens and statuses. `batch.status` is set too, unless `requests` selects some of
+        the rows.
         """
         policy = self._policy(on_invalid)
         if requests is None:

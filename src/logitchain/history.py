@@ -19,9 +19,9 @@ class History:
 
     Where penalties read them, they are counted: a token has a column in `table` while it occurs at
     all, with its id, how often it is in the prompt, and how often in the output. So `append` and
-    `pop` cost O(1), and a penalty O(distinct tokens). The arrays grow by doubling. Tokens that were
-    in `tokens` before a call of one of these are not overwritten by it, so that `tokens` and a size
-    restore the row if the call is interrupted.
+    `pop` cost O(1) on average, and a penalty O(distinct tokens). The arrays grow by doubling.
+    Neither call overwrites earlier entries of `tokens`, so that `tokens` and a size restore the row
+    if it is interrupted.
     """
 
     tokens: Ids  # prompt and output in order, and then room
@@ -110,7 +110,7 @@ class History:
 
 
 def with_room(used: int) -> int:
-    """The size of an array of which so much is in use: as much again, so that it seldom grows."""
+    """The capacity of an array with so many entries in use, so that it seldom grows."""
     return 2 * used + 16
 
 

@@ -8,20 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .controls import CONTROLS, xtc
-from .controls.record import ADJUST, CHOICES, KINDS, MOST_FIELDS, Control
+from .controls.record import ADJUST, CHOICES, KINDS, LISTS, MOST_FIELDS, WORDS, Control
 from .fused.row import STAGES
 from .fused.tables import (
     DIVIDES,
     FLAGS,
     KEEPS_SHARE,
     KIND,
-    LISTS,
     MAY_EMPTY,
     NOT_COMPILED,
     STEP_WIDTH,
     SWITCH,
     WEIGHS,
-    WORDS,
     Program,
     Steps,
 )

@@ -23,6 +23,11 @@ Kind = Literal["mask", "adjust", "scale", "cut", "free"]
 KINDS = get_args(Kind)
 MASK, ADJUST, SCALE, CUT, FREE = range(5)
 
+#: What a mask or an adjustment can name its tokens by: lists of a row, ...
+LISTS = ("logit_bias", "history", "banned_tokens", "eos_token", "bad_words")
+#: ... or its words.
+WORDS = ("token_bitmask", "allowed_tokens")
+
 #: The statistics of a whole row that a kernel can ask for.
 STATISTICS = ("mass",)
 
@@ -95,19 +100,20 @@ class Control:
                 logits of one row in place: the whole row if `ids` is empty, or else the candidates
                 with these token ids, ascending. Removed tokens are -inf, and stay so. `request` is
                 a `Request`. A mask clears bits of `request.words` and leaves the row alone
-    floor       of a cut: (best, temperature, peaks, values, vocab_size) -> a logit below which no
-                token survives, as the logits are before division by the temperature; `best` is the
-                row's largest logit, and `peaks` has the largest of each 64. Without a floor, the
-                kernel runs on the whole row
-    idle        (values, seed, position) -> whether this step leaves the row as it is
+    floor       of a cut or a scale: (best, temperature, peaks, values, vocab_size) -> a logit below
+                which no token survives, as the logits are before division by the temperature;
+                `best` is the row's largest logit, and `peaks` has the largest of each 64. Without a
+                floor, the kernel runs on the whole row
+    idle        (values, seed, position) -> whether the control does nothing at this position
     switches    the fields that each switch the control off by their off value; by default the first
-    tokens      which tokens a mask or an adjustment names: "history", or a list field of `Params`
+    tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
+                that has them, one of `LISTS` or `WORDS`
     statistics  what the kernel needs to know of all tokens that are left: ("mass",)
     options     the options of `OPTIONS` that a chain's author can set, with their defaults
     divides     of a scale: whether it divides all logits by its first field; 0 keeps the best
     keeps_share of a cut: whether it keeps the shortest prefix whose share of the mass reaches its
                 first field, with the equals of the last token if the option `ties` is "all"
-    keeps_one   whether the kernel never removes the last token; a cut or a scale never does
+    keeps_one   whether at least one token always remains; implied for a cut or a scale
 
     Raises TypeError or ValueError for a record that is inconsistent.
 
@@ -150,6 +156,8 @@ class Control:
         names = [field.name for field in fields]
         for switch in self.switches:
             one_of("switches", switch, names)
+        if self.tokens:
+            one_of("tokens", self.tokens, (*LISTS, *WORDS))
         for statistic in self.statistics:
             one_of("statistics", statistic, STATISTICS)
         for option in self.options or {}:

@@ -26,7 +26,7 @@ def repetition_penalty(
                          makes no difference
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the penalty is out
-    of range or an invalid row.
+    of range or a row is invalid.
 
     >>> repetition_penalty([2.0, -2.0, 1.0], 2, [0, 1, 1])
     array([ 1., -4.,  1.], dtype=float32)

@@ -16,9 +16,9 @@ from ..numeric.order import at_least, keep_from, largest
 from ..params import column
 from .record import Control, Request
 
-#: The largest distance from the best logit has 30 bits: units are 2**29 for one of 1.0. The two
-#: exponents of float64, both biased.
-_UNITS_AT_1 = np.int64(2 * 1023 + 29)
+#: Distances are scaled so that the largest is in [2**29, 2**30): the biased exponents of the scale
+#: and of the largest distance add up to this.
+_EXPONENTS = np.int64(2 * 1023 + 29)
 #: Squares are summed in two halves of so many bits.
 _HALF = np.int64(30)
 
@@ -29,7 +29,7 @@ def top_n_sigma(
 ) -> NDArray[np.float32]:
     """Keep the tokens within `top_n_sigma` standard deviations of the largest logit.
 
-    logits        (vocab,) or (rows, vocab); -inf is removed, and no part of the deviation
+    logits        (vocab,) or (rows, vocab); -inf marks a removed token, which is not counted
     top_n_sigma   scalar or (rows,), in [0, inf); 0 is off
 
     The deviation is that of a population: all finite logits of the row. Returns a new float32 array
@@ -68,20 +68,20 @@ def deviation(row: Row, best: F32) -> F64:
     if spread == 0.0:
         return 0.0
     exponent = np.int64(np.float64(spread).view(np.int64) >> np.int64(52))
-    units = np.int64((_UNITS_AT_1 - exponent) << np.int64(52)).view(np.float64)
+    scale = np.int64((_EXPONENTS - exponent) << np.int64(52)).view(np.float64)
     count, total, high, low = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(row.size):
         is_left = row[i] > REMOVED
         distance = np.float64(best) - np.float64(row[i] if is_left else best)
-        steps = np.int64(np.int32(distance * units + 0.5))
-        square = steps * steps
+        rounded = np.int64(np.int32(distance * scale + 0.5))
+        square = rounded * rounded
         count += is_left
-        total += steps
+        total += rounded
         high += square >> _HALF
         low += square & ((np.int64(1) << _HALF) - np.int64(1))
     mean = total / count
     mean_square = (np.float64(high) * 2.0**30 + np.float64(low)) / count
-    return np.sqrt(max(mean_square - mean * mean, 0.0)) / units
+    return np.sqrt(max(mean_square - mean * mean, 0.0)) / scale
 
 
 @kernel

@@ -48,8 +48,8 @@ def highest_floor(task: Task, next_step: I64, peaks: Row, best: F32, vocab: I64)
     """The highest of the floors of the steps from `next_step` on that keep the order and remove
     from its end: a token that one of them removes is lost, whatever the others do.
 
-    A step that needs the row's mass takes it of all that is left: if nothing is removed yet, of the
-    whole row, otherwise the floors end with it.
+    The first step that needs the mass uses that of the whole row if nothing was removed before it;
+    otherwise the search for floors stops there.
     """
     logit, weighs, divisor_before, divisor, is_loose = NO_CUT, -1, 1.0, 1.0, True
     for s in range(next_step, task.steps.size):

@@ -163,7 +163,7 @@ def race_before(
 
     divisor   the temperature after which the blocks' largest logits are `tops`, and at which the
               order counts; `final` is the temperature after it
-    limit     that token's logit; -inf for a race among all
+    limit     the bound's logit; -inf for a race among all
     """
     final_tops = tops.copy()
     temperature.scale_ordinary(final_tops, final)
@@ -213,9 +213,9 @@ def keeps_ties(task: Task, floor: Floor) -> bool:
 
 @kernel
 def nucleus_end(blocks: Blocks, task: Task, floor: Floor, tops: Row) -> tuple[F32, I64]:
-    """The logit and the id of the first token that is not in the nucleus, or what serves as these.
+    """(value, id): the nucleus is every token with a larger logit, or with this one and a lower id.
 
-    With equals all kept, that is the last logit and an id beyond the vocabulary.
+    With all equals kept, the id is beyond the vocabulary.
     """
     row, p = task.scratch.values, task.values[floor.weighs, 0]
     copy(blocks, row)

@@ -77,8 +77,8 @@ TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _row, 0, _floor)
 RACE, _race = _stage(race, 0, _row, _ids, *_key)
 LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0)
 
-#: What `run_row` returns of a row. Any other number is that of a stage that has to be compiled, or
-#: beyond the stages of a step's control.
+#: What `run_row` returns of a row. A number >= 0 is that of a missing stage, or len(STAGES) + s for
+#: the control of step s.
 INVALID, VALID = -2, -1
 _NOTHING_NEEDED = np.int64(VALID)
 
@@ -95,8 +95,8 @@ def run(
 ) -> int:
     """Apply the steps to some of the rows given: fill in `out`, or draw if `out` has no rows.
 
-    Returns how many rows are invalid: these get the token -1, the others a token or 0, and `out`
-    keeps what it has. `out` may be where the rows are.
+    Returns how many rows are invalid: their token is -1, and their part of `out` is undefined. The
+    others get a token, or 0. `out` may be where the rows are.
     """
     # Of a tuple as an argument numba finds out the type anew at each call, which took 7 us.
     kind, wide, narrow, _ = given
@@ -144,8 +144,8 @@ def _run(
     tokens: Longs,
     logprobs: Rows,
 ) -> I64:
-    """How many rows are invalid; or a negative number that says what the first row needs that does
-    not get on: -1 - (rows done * (stages + steps) + which of these).
+    """How many rows are invalid; or a negative code for the first unfinished row and what it is
+    missing: -1 - (rows done * (stages + steps) + the number of the stage or control).
     """
     given = Given(kind, borrowed(wide), borrowed(narrow))
     steps = Steps(borrowed(table), borrowed(marks), borrowed(stages))
@@ -264,11 +264,12 @@ def run_row(
 def survive(
     blocks: Blocks, task: Task, stages: Longs, whole: Row, draws: bool
 ) -> tuple[I64, I64, I64]:
-    """(how many tokens are left to consider, 0, VALID): they are in the scratch, or if it is all of
-    them in `whole`; (0, -1, VALID) if none is left; (-1, token, VALID) if the draw is decided
-    without them. The last number is that of a stage that has to be compiled first.
+    """(n, token, missing): the candidates of a row, or its token.
 
-    Of those to consider, the removed ones have -inf.
+    n > 0     n candidates, in the scratch, or in `whole` if n is its size; removed ones are -inf
+    n = 0     no token is left, and `token` is -1
+    n < 0     `token` is already drawn
+    missing   VALID, or the stage that has to be compiled first
     """
     n, token, next_step, needs = np.int64(0), np.int64(-1), np.int64(0), _NOTHING_NEEDED
     if task.steps.size and task.table[task.steps[0], KIND] <= ADJUST:

@@ -178,16 +178,18 @@ def is_counted(task: Task, step: Longs) -> bool:
 
 @spliced
 def names_the_same(task: Task, s: I64, other: I64) -> bool:
-    """Whether two steps adjust the same tokens of the history, or with `other` more."""
+    """Whether every token that a step adjusts is also adjusted by step `other`."""
     a, b = task.table[task.steps[s]], task.table[task.steps[other]]
     is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and a[WINDOW] == b[WINDOW]
-    return bool(is_same and (a[WINDOW] < 0 or a[OPTION] == b[OPTION]))
+    names_all = a[WINDOW] < 0 and is_counted(task, a)  # the tokens of every scope
+    return bool(is_same and (names_all or a[OPTION] == b[OPTION]))
 
 
 @kernel
 def find(task: Task, s: I64, ids: Ids) -> I64:
-    """Where among the survivors the tokens are that a step names, and their counts or biases; how
-    many. Tokens of a history that are not in the vocabulary are skipped.
+    """Write the places of a step's tokens in the row, and their counts or biases, to the scratch.
+
+    Returns how many they are. Tokens that are not in the vocabulary or in the row are skipped.
     """
     step = task.table[task.steps[s]]
     scope, window = step[OPTION], step[WINDOW]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..controls import CONTROLS
-from ..controls.record import CHOICES, MOST_FIELDS, Control
+from ..controls.record import CHOICES, LISTS, MOST_FIELDS, Control
 from ..numeric.blocks import Ids, block_count
 from ..numeric.compile import part, spliced
 from ..numeric.functions import I64, Row
@@ -15,11 +15,8 @@ from ..numeric.simd import LANES
 #: The numeric columns of the batch's table: the controls' fields, of lists the length.
 VALUES = (*(field.name for control in CONTROLS for field in control.fields), "n")
 
-#: Where a control's `tokens` are: the lists of a row, each in memory of its own, ...
-LISTS = ("logit_bias", "history", "banned_tokens", "eos_token", "bad_words")
+#: The place of the history in `LISTS`: the list of its distinct tokens and their counts.
 COUNTS = LISTS.index("history")
-#: ... or its words.
-WORDS = ("token_bitmask", "allowed_tokens")
 
 #: Which tokens of a history count, as a step's option has it.
 SCOPES = CHOICES["scope"]

@@ -1,8 +1,7 @@
 """A row as the fast path reads it: blocks of 64 logits, each known by its largest.
 
-A block is where the caller stored it, unless a control that changes the order has touched it, or it
-is not whole, or not float32: then it is a copy of our own. A block without a token, its largest
--inf, is empty: what it holds does not count.
+A block is read from the caller's row, or from a private copy if it was changed, is incomplete or
+was converted to float32. A block whose peak is -inf is empty: what it holds does not count.
 """
 
 from typing import NamedTuple
@@ -68,7 +67,10 @@ def convert_and_look(kind: I64, bits: NDArray[np.uint16], blocks: Blocks) -> boo
 
 @kernel
 def find_peaks(row: Row, peaks: Row) -> bool:
-    """Fill in the largest logit of each block of a row that has whole ones; is there a NaN?"""
+    """Fill in each block's largest logit. Returns whether there is a NaN.
+
+    The length of the row is a multiple of 64.
+    """
     has_nan = False
     for b in range(row.size // LANES):
         peaks[b], nan = peak(row, b * LANES)
@@ -194,7 +196,7 @@ def gather(blocks: Blocks, floor: F32, values: Row, ids: Ids) -> I64:
 
 @kernel
 def copy(blocks: Blocks, row: Row) -> None:
-    """The whole row."""
+    """Copy the whole row, as it is by now, into `row`."""
     whole = row.size // LANES * LANES
     for b in range(row.size // LANES):
         if blocks.is_own[b]:

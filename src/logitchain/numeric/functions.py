@@ -1,4 +1,4 @@
-"""What the kernels share: how they are compiled, exp and log of our own, the exact mass.
+"""What the kernels share: exp and log of our own, the exact mass.
 
 Everything here gives the same bits on every CPU. Floating point is IEEE addition, multiplication,
 division and explicit fused multiply-add, in a fixed order; sums that many lanes share are integers.

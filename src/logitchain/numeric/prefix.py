@@ -147,9 +147,9 @@ def _guess(
     """Two keys that the answer's key probably lies between, by a sample of the logits.
 
     left     the mass of the logits with keys in [low, high]
-    wanted   which part of it comes before the answer, and with it
-    turn     where most of the sample would lie between them, each is the likeliest key in an even
-             turn; in an odd one a key that splits the logits, at first a few of the largest off
+    wanted   the mass within `left` at which the prefix ends
+    turn     if most of the sample lies between the two keys, both become one key: in an even turn
+             the likeliest, in an odd turn a quantile, first of the largest 1/32, then the median
     """
     stride = max(1, values.size // _FEW) | 1  # odd, as rows may have periods of 2**n tokens
     sample = _within(values[::stride].copy(), low, high)
