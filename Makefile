@@ -53,7 +53,7 @@ test-long: .venv/.test  ## the same laws as `test`, with many more examples
 		tests/test_masks.py tests/test_text.py tests/test_choice.py tests/test_magnitudes.py \
 		tests/test_history.py tests/test_crossing.py tests/test_callables.py tests/test_prefixes.py
 
-mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module order")
+mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module numeric.order")
 	$(WITH_BLAS) .venv/bin/python tests/mutants.py $(WHICH)
 
 # Without test_contract: it computes in child processes, which are not traced.

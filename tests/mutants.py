@@ -54,7 +54,7 @@ NEIGHBOUR = {
 class Mutant:
     """One change of one line."""
 
-    module: str  # such as "order" or "controls.top_p"
+    module: str  # such as "numeric.order" or "controls.top_p"
     text: str  # the line without its indent
     change: str  # "old -> new"
     nth: int  # which of the module's lines with this text, if there are several
@@ -339,7 +339,7 @@ def limit_of(base: Path, stage: Stage) -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--module", action="append", help="such as order or controls.top_p")
+    parser.add_argument("--module", action="append", help="such as numeric.order or controls.top_p")
     parser.add_argument("--only", metavar="MODULE:LINE", help="the mutants of one line")
     parser.add_argument("--every", action="store_true", help="every change of each line")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
