@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import (
-    Batch,
     Chain,
-    Params,
     allowed_tokens,
     bad_words,
     banned_tokens,
@@ -43,8 +41,6 @@ from .fused.row import STAGES, compiled
 def kernels() -> dict[str, Callable[[], Any]]:
     """A call for each group of kernels, which compiles them."""
     row = np.linspace(0, 1, 100, dtype=np.float32)
-    batch = Batch(row.size)
-    batch.add(Params(seed=0), [1])
     return {
         "sample": lambda: sample(row, seed=0, position=0),
         "temperature": lambda: temperature(row, 0.5),
