@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,6 +194,31 @@ def test_rows_before_one_that_needs_more_are_done_once():
     cold(logits, batch, out=logits)
     assert_array_equal(logits, expected)
     assert [status == "ok" for status in batch.status] == [True, False, True, True, False]
+
+
+def test_an_interrupted_call_leaves_no_thread_at_work(monkeypatch):
+    """A KeyboardInterrupt on the caller's thread, while others have rows to do."""
+    caller, begun = threading.get_ident(), []
+    chain, (logits, batch) = lc.Chain(threads=3), workload(12)
+    batch = batch()
+    really = chain._borrow
+
+    def borrow(first, last, *rest):
+        if threading.get_ident() == caller:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        begun.append(first)
+        return really(first, last, *rest)
+
+    monkeypatch.setattr("logitchain.chain._SHARE", 1)
+    chain._borrow = borrow
+    with pytest.raises(KeyboardInterrupt):
+        chain.sample(logits, batch)
+    done = len(begun)
+    time.sleep(0.3)
+    assert len(begun) == done <= 3
+    del chain._borrow
+    assert_array_equal(chain.sample(logits, batch), lc.Chain().sample(logits, batch))
 
 
 VOCAB = 130 if jit.INTERPRETED else 3000

@@ -5,7 +5,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -398,7 +398,11 @@ class Chain:
 
         helpers = min(self.threads, len(firsts)) - 1
         others = [self._pool[1].submit(work) for _ in range(helpers)]
-        return work() + sum(other.result() for other in others if not other.cancel())
+        try:
+            return work() + sum(other.result() for other in others if not other.cancel())
+        finally:  # after an interrupt, no thread may go on with the caller's memory
+            firsts.clear()
+            wait([other for other in others if not other.cancel()])
 
     def _borrow(
         self,
