@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from in_blocks import blocks_of
 from logitchain.controls import temperature
 from logitchain.fused import nucleus
-from logitchain.numeric import blocks as numeric_blocks
 from logitchain.numeric import functions as numerics
 from logitchain.numeric.compile import INTERPRETED, kernel
 
@@ -28,20 +28,6 @@ every_divisor = pytest.mark.parametrize("divisor", [1.0, 0.7, 3.0])
 @kernel
 def mass_of(x):
     return numerics.mass(x)
-
-
-def blocks_of(row, copied=()):
-    """The row in blocks, of which some are copies that a control has made."""
-    count = numeric_blocks.block_count(row.size)
-    own, is_own = np.zeros(64 * count, np.float32), np.zeros(count, np.bool_)
-    blocks = numeric_blocks.Blocks(
-        row.copy(), own, is_own, np.empty(count, np.float32), np.empty(64, np.float32)
-    )
-    assert numeric_blocks.look(blocks)
-    for b in copied:
-        own[64 * b : 64 * b + 64], is_own[b] = row[64 * b : 64 * b + 64], True
-        blocks.row[64 * b : 64 * b + 64] = np.nan  # it must not be looked at
-    return blocks
 
 
 def scaled(row, divisor):

@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 import reference
+from in_blocks import blocks_of
 from logitchain.fused.nucleus import NEVER, weigh
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
-from logitchain.numeric.blocks import Blocks, block_count, look
 from logitchain.numeric.functions import MASS_BITS, log
 from logitchain.numeric.simd import LANES
 from logitchain.sample import delay, earliest
@@ -196,14 +196,7 @@ def test_the_bounds_of_a_mass_allow_for_what_rounding_takes(fraction):
     """The tokens before a place are weighed exactly, the tail is estimated."""
     row, mass = with_a_tail(fraction)
     assert numerics.total_mass(row, np.float32(0.0)) == mass
-    blocks = Blocks(
-        row,
-        np.empty(LANES * block_count(row.size), np.float32),
-        np.zeros(block_count(row.size), bool),
-        np.empty(block_count(row.size), np.float32),
-        np.empty(LANES, np.float32),
-    )
-    look(blocks)
+    blocks = blocks_of(row)
     low, high, before = weigh(blocks, 1.0, blocks.peaks, np.float32(0.0), 1, NEVER, False)
     assert before == 2**MASS_BITS
     assert low <= mass <= high

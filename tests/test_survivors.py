@@ -11,12 +11,12 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
+from in_blocks import blocks_of
 from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.controls.xtc import PROTECTIONS
 from logitchain.fused.nucleus import NEVER, weigh
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
-from logitchain.numeric.blocks import Blocks, look
 from test_chain import ORDERS, by_hand, check, masks, steps
 
 INTERPRETED = jit.INTERPRETED
@@ -318,14 +318,7 @@ def test_the_bounds_of_a_mass_hold_the_mass(seed, offset, sigma, heat):
     rng = np.random.default_rng(seed)
     row = (offset + rng.normal(0, sigma, 640)).astype(np.float32)
     row[rng.random(640) < 0.1] = -np.inf
-    whole = Blocks(
-        row,
-        np.empty(640, np.float32),
-        np.zeros(10, bool),
-        np.empty(10, np.float32),
-        row[:64].copy(),
-    )
-    look(whole)
+    whole = blocks_of(row)
     tops = lc.temperature(whole.peaks, heat)
     about = np.float32(np.inf), 0, NEVER
     low, high, _ = weigh(whole, heat, tops, *about, False)
