@@ -14,8 +14,8 @@ from ..numeric.order import NO_CUT, keep_first, largest
 from ..params import column
 from .record import Control, Request, Values
 
-#: From here to `MOST_ORDINARY` a product stands for the division.
-LEAST_ORDINARY, MOST_ORDINARY = 2.0**-20, 2.0**60
+#: From here to `_MOST_ORDINARY` a product stands for the division.
+_LEAST_ORDINARY, _MOST_ORDINARY = 2.0**-20, 2.0**60
 #: A token whose logit is so far below the best has no probability.
 _FAR = 64.0
 #: The lowest temperature, in units of the distance from the best logit to the next lower one.
@@ -61,7 +61,7 @@ def scale(row: Row, t: F64) -> None:
 @inlined
 def is_ordinary(t: F64) -> bool:
     """Whether quotients by this temperature neither become coarse nor vanish."""
-    return bool(LEAST_ORDINARY <= t <= MOST_ORDINARY)
+    return bool(_LEAST_ORDINARY <= t <= _MOST_ORDINARY)
 
 
 @kernel
@@ -90,7 +90,7 @@ def _scale_extreme(row: Row, t: F64, best: F32) -> None:
                 second = max(second, np.float64(row[i]))
     gap, spread = top - max(second, last), top - last
     t = max(t, min(spread / FLT_MAX, gap * _COLDEST))
-    is_coarse = t < LEAST_ORDINARY and gap / t < _FAR
+    is_coarse = t < _LEAST_ORDINARY and gap / t < _FAR
     shift = top if is_coarse or not abs(top) / t <= FLT_MAX else 0.0
     for i in range(row.size):
         if row[i] > -np.inf:

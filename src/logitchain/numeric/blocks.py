@@ -121,9 +121,7 @@ def fetch(blocks: Blocks, b: I64) -> None:
 def make_own(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
     """Copy the blocks that hold the tokens, before they change; ids beyond them are skipped."""
     row, own, is_own, _, _ = blocks
-    if (
-        tokens.size > row.size // 8
-    ):  # most blocks hold some: looking at each takes five times as long
+    if tokens.size > row.size // 8:  # most blocks hold some, and to look for them takes longer
         for b in range(row.size // LANES):
             if not is_own[b]:
                 move(row, b * LANES, own, b * LANES)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .compile import kernel
 from .functions import F32, F64, FLT_MAX, I32, I64, REMOVED, Row, one_unless_nan
-from .simd import LANES, count_bits, equal_to, highest_bit, lowest_bit, remove
+from .simd import LANES, count_bits, equal_to, highest_bit, lowest_bit
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INF_BITS = 0x7F800000
@@ -99,40 +99,21 @@ def kth_largest(row: Row, k: I64) -> tuple[F32, I64]:
 
 @kernel
 def keep_first(row: Row, value: F32, equals: I64) -> None:
-    """Remove all logits below `value`, and all but the first `equals` of those equal to it."""
+    """Remove all logits below `value`, and all but the first `equals` >= 1 of those equal to it."""
     present, one = np.int32(0), one_unless_nan(value)
     for i in range(row.size):
         x = row[i]
         present = np.int32(present + np.int32(x == value))
         row[i] = x * one if x >= value else REMOVED
     if present > equals:
-        _remove_equals(row, value, equals)
-
-
-@kernel
-def _remove_equals(row: Row, value: F32, kept: I64) -> None:
-    """Remove the logits equal to a value but the first `kept`."""
-    above = key_to_float(np.int32(float_to_key(value) + 1))
-    whole = row.size // LANES * LANES
-    for start in range(0, whole, LANES):
-        equals = equal_to(row, start, value, above)
-        stay, present = np.uint64(0), count_bits(equals)
-        if present <= kept:
-            stay, kept = equals, kept - present
-        while kept > 0 and stay != equals:
-            first = np.uint64(1) << np.uint64(lowest_bit(equals & ~stay))
-            stay, kept = stay | first, kept - 1
-        if stay != equals:
-            remove(row, start, ~equals | stay)
-    for i in range(whole, row.size):
-        if row[i] == value:
-            kept -= 1
-            row[i] = row[i] if kept >= 0 else REMOVED
+        rest = row[nth_equal(row, value, equals) + 1 :]
+        for i in range(rest.size):
+            rest[i] = REMOVED if rest[i] == value else rest[i] * one
 
 
 @kernel
 def nth_equal(row: Row, value: F32, n: I64) -> I64:
-    """The place of the n-th logit that equals a value; the row's last place if there are fewer."""
+    """The index of the n-th logit equal to `value`; the row's last index if there are fewer."""
     above = key_to_float(np.int32(float_to_key(value) + 1))
     whole = row.size // LANES * LANES
     for start in range(0, whole, LANES):
@@ -153,7 +134,7 @@ def nth_equal(row: Row, value: F32, n: I64) -> I64:
 
 @kernel
 def last_equal(row: Row, value: F32) -> I64:
-    """The place of the last logit that equals a value; -1 if there is none."""
+    """The index of the last logit equal to `value`, or -1."""
     whole = row.size // LANES * LANES
     for i in range(row.size - 1, whole - 1, -1):
         if row[i] == value:
