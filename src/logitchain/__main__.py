@@ -37,9 +37,9 @@ def conformance(engine: str, rows: int, as_json: bool) -> int:
     return 0 if report.ok else 1
 
 
-def row_count(text: str) -> int:
-    """A number of rows as it stands on the command line."""
-    return whole_number("rows", int(text), "[0, inf)")
+def count(text: str) -> int:
+    """A number of rows or processes as it stands on the command line."""
+    return whole_number("count", int(text), "[0, inf)")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     ahead = commands.add_parser("warmup", help="compile every kernel into the cache")
     ahead.add_argument(
-        "--jobs", type=row_count, default=os.cpu_count() or 1, help="how many processes compile"
+        "--jobs", type=count, default=os.cpu_count() or 1, help="how many processes compile"
     )
     against = commands.add_parser(
         "conformance",
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Status 0: all differences are known. 1: not so. 2: the engine cannot be run here.",
     )
     against.add_argument("engine", help="one that is installed", choices=PRESETS)
-    against.add_argument("--rows", type=row_count, default=64, help="random rows for each control")
+    against.add_argument("--rows", type=count, default=64, help="random rows for each control")
     against.add_argument("--json", action="store_true", help="all differences, as JSON")
     options = parser.parse_args(arguments)
     if options.command == "conformance":

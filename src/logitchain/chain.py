@@ -237,8 +237,8 @@ class Chain:
     ) -> list[NDArray[np.int64]]:
         """The next tokens of each row: `logitchain.verify` of the processed logits, bit for bit.
 
-        logits     (n, vocab) as they came: for each row of the batch, in order, len(drafts) + 1
-                   rows, those before each draft and the one after the last
+        logits     (n, vocab), unprocessed: for each row of the batch, in order, one row of logits
+                   before each of its drafts and one after the last
         drafts     for each row of the batch its drafts, token ids; they may be of any number
         proposed   for each row (its drafts, vocab): the processed logits that these were drawn
                    from, or None; or None for all rows
@@ -400,9 +400,10 @@ class Chain:
         others = [self._pool[1].submit(work) for _ in range(helpers)]
         try:
             return work() + sum(other.result() for other in others if not other.cancel())
-        finally:  # after an interrupt, no thread may go on with the caller's memory
+        except BaseException:  # also an interrupt: no thread may go on with the caller's memory
             firsts.clear()
             wait([other for other in others if not other.cancel()])
+            raise
 
     def _borrow(
         self,

@@ -67,9 +67,13 @@ def kernels() -> dict[str, Callable[[], Any]]:
     }
 
 
+def _quiet() -> None:
+    """Keep back the warning of a process that it compiles, which is no news here."""
+    logging.getLogger(__package__).setLevel(logging.ERROR)
+
+
 def timed(name: str) -> float:
     """Compile a group of kernels; the seconds that it took."""
-    logging.getLogger(__package__).setLevel(logging.ERROR)  # that it compiles is no news here
     before = time.perf_counter()
     kernels()[name]()
     return time.perf_counter() - before
@@ -80,7 +84,7 @@ def warmup(jobs: int) -> Iterator[tuple[str, float]]:
 
     Yields the name of each group, when it is ready, and the seconds that it took.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _quiet) as pool:
         waiting = {pool.submit(timed, name): name for name in kernels()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()

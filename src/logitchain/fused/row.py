@@ -101,16 +101,12 @@ def run(
     # Of a tuple as an argument numba finds out the type anew at each call, which took 7 us.
     kind, wide, narrow, _ = given
     arrays: Any = (*program.steps, requests.table, memory, out, *drawn)
-    result = int(_run(first, last, kind, wide, narrow, *arrays))
-    if result >= 0:
-        return result
     row = first
-    while result < 0:
+    while (result := int(_run(row, last, kind, wide, narrow, *arrays))) < 0:
         done, which = divmod(-1 - result, len(STAGES) + len(program.controls))
         row += done
         _compile(program, which)
-        result = int(_run(row, last, kind, wide, narrow, *arrays))
-    return int(np.count_nonzero(drawn.tokens[first:last, 0] < 0))
+    return result if row == first else int(np.count_nonzero(drawn.tokens[first:last, 0] < 0))
 
 
 def _compile(program: Program, which: int) -> None:
