@@ -611,6 +611,36 @@ def test_a_bias_is_a_mapping_of_token_ids_to_numbers(bias):
         lc.logit_bias(LOGITS, bias)
 
 
+# ---- lists of which the order counts
+
+ROWS = [0, 1, 2]
+ORDERED = {
+    "order": (lambda x: lc.Chain(x), ["top_k", "top_p"]),
+    "rows": (lambda x: batch().reorder(x), ROWS),
+    "rows of append": (lambda x: batch().append([1, 1, 1], x), ROWS),
+    "drafts": (lambda x: lc.Chain().verify(LOGITS, batch(), x), [(), (), ()]),
+}
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, dict.fromkeys, lambda x: dict.fromkeys(x).keys()])
+@pytest.mark.parametrize("name", ORDERED)
+def test_a_set_or_a_mapping_has_no_order(name, kind):
+    call, items = ORDERED[name]
+    call(items)
+    call(iter(items))
+    with pytest.raises(TypeError, match=f"^{name.split()[0]} must be "):
+        call(kind(items))
+
+
+def test_a_set_is_a_list_where_the_order_does_not_count():
+    rows = batch()
+    rows.remove({0, 2})
+    assert rows.rows == [1]
+    assert lc.Params(bad_words={(1, 2)}).bad_words == ((1, 2),)
+    with pytest.raises(TypeError, match=r"^bad_words must be lists of token ids"):
+        lc.Params(bad_words={(1, 2): 3})
+
+
 # ---- requests
 
 

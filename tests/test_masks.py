@@ -285,6 +285,20 @@ def test_a_rows_mask_holds_until_it_is_set_again_and_is_its_own():
     assert not batch.has_mask(second)
 
 
+def test_the_tail_is_checked_without_a_mask():
+    batch = lc.Batch(40)
+    row = batch.add(lc.Params())
+    with pytest.raises(ValueError, match=r"^tail must be one of mask, keep, error, not 'none'$"):
+        batch.set_mask(row, None, tail="none")
+
+
+def test_a_mask_in_the_other_byte_order():
+    mask = np.array([0b101, 1 << 7], np.uint32)
+    expected = lc.token_bitmask(np.zeros(40), mask)
+    for kind in (">u4", ">i4", "<u4", "<i4"):
+        assert_array_equal(lc.token_bitmask(np.zeros(40), mask.astype(kind)), expected)
+
+
 def test_the_tail_of_a_short_mask():
     for tail, left in (("mask", 1), ("keep", 7)):
         batch, _, second = masked(np.array([8, 0], np.int32))

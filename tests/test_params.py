@@ -353,6 +353,14 @@ def test_logit_bias_values_are_numbers(number):
         lc.Params(logit_bias={5: number})
 
 
+@pytest.mark.parametrize("huge", [-(10**400), np.longdouble("-1e4000")], ids=["int", "longdouble"])
+def test_a_bias_that_no_float_holds_is_no_ban(huge):
+    for call in (lambda b: lc.Params(logit_bias=b), lambda b: lc.logit_bias(np.zeros(9), b)):
+        with pytest.raises(ValueError, match=r"^logit_bias\[5\] must fit into a float64, not "):
+            call({5: huge})
+    assert lc.Params(logit_bias={5: -math.inf, 6: np.longdouble("-inf")}).logit_bias[6] == -math.inf
+
+
 @pytest.mark.parametrize("value", [[], [[5, 1.0]], "5", 5, None, {5}])
 def test_logit_bias_is_a_mapping(value):
     with pytest.raises(TypeError, match=r"^logit_bias must be a mapping"):

@@ -171,6 +171,8 @@ LAYOUTS = {
     "bfloat16, by type and by name": (lambda x: x.astype(ml_dtypes.bfloat16), BITS),
     "bfloat16 as uint16": (bfloat16_bits, BITS),
     "bfloat16 as int16": (lambda x: bfloat16_bits(x).view(np.int16), BITS),
+    "bfloat16 as big-endian uint16": (lambda x: bfloat16_bits(x).astype(">u2"), BITS),
+    "bfloat16 as big-endian int16": (lambda x: bfloat16_bits(x).view(np.int16).astype(">i2"), BITS),
     "bfloat16, strided": (
         lambda x: strided(x).astype(ml_dtypes.bfloat16)[..., ::-1][..., ::-1],
         {},
@@ -194,6 +196,11 @@ LAYOUTS = {
     "DLPack, float64, strided": (lambda x: OnlyDLPack(strided(x).astype(np.float64)), {}),
     "__array__": (lambda x: OnlyArray(x.copy()), {}),
 }
+
+
+@pytest.mark.parametrize("huge", [[2**70, 0, -(2**63)], [2**70, 0.0], [[2**63, 1], [-1, 2**90]]])
+def test_integers_in_a_list_may_have_more_than_64_bits(huge):
+    assert_array_equal(lc.temperature(huge, 1.0), np.array(huge, np.float64).astype(np.float32))
 
 
 @every_function
@@ -347,6 +354,21 @@ def test_out_may_be_a_dlpack_or_array_object_itself():
         assert_array_equal(out.array, lc.top_k(numbers(), 3))
 
 
+def one_row_for_all():
+    return np.lib.stride_tricks.as_strided(np.zeros(40, np.float32), (3, 40), (0, 4))
+
+
+def a_window_per_row(shape=(3, 40)):
+    return np.lib.stride_tricks.as_strided(np.zeros(160, np.float32), shape, (156, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 39), (1, 40), (2, 1)])
+def test_rows_of_out_may_lie_next_to_each_other(shape):
+    out = a_window_per_row(shape)
+    lc.temperature(np.ones(shape), 0.5, out=out)
+    assert_array_equal(out, np.full(shape, 2.0))
+
+
 FORM = "out must be a writeable float32 array"
 BAD_OUT = {
     "float64": (np.zeros((3, 40)), TypeError, FORM),
@@ -363,6 +385,9 @@ BAD_OUT = {
     "transposed": (np.zeros((40, 3), np.float32), ValueError, "out must have the shape of logits"),
     "too wide": (np.zeros((3, 41), np.float32), ValueError, "out must have the shape of logits"),
     "3-d": (np.zeros((1, 3, 40), np.float32), ValueError, "out must have the shape of logits"),
+    "one row for all": (one_row_for_all(), ValueError, "out must have no overlapping items"),
+    "rows that overlap": (a_window_per_row(), ValueError, "out must have no overlapping items"),
+    "columns that overlap": (a_window_per_row().T, ValueError, "out must have the shape of logits"),
 }
 
 
@@ -476,6 +501,10 @@ NOT_LOGITS = {
     "int16": (np.zeros((3, 40), np.int16), TypeError),
     "bool": (np.zeros((3, 40), bool), TypeError),
     "list of bool": ([[True] * 40] * 3, TypeError),
+    "a bool among numbers": ([1.0, 2.0, True], TypeError),
+    "a bool of NumPy's among numbers": ([[1.0], (np.True_,)], TypeError),
+    "an integer that no float holds": ([10**400, 1], TypeError),
+    "such an integer among floats": ([1.0, -(10**400)], TypeError),
     "complex": (np.zeros((3, 40), np.complex64), TypeError),
     "longdouble": (np.zeros((3, 40), np.longdouble), TypeError),
     "float8": (np.zeros((3, 40), ml_dtypes.float8_e4m3fn), TypeError),
@@ -487,7 +516,6 @@ NOT_LOGITS = {
     "records": (np.zeros((3, 40), [("logit", np.float32)]), TypeError),
     "ragged": ([[1.0, 2.0], [1.0]], TypeError),
     "too deep": ([[1.0], [[1.0]]], TypeError),
-    "huge integers": ([[2**70] * 40] * 3, TypeError),
     "dictionary": ({0: 1.0}, TypeError),
     "generator": ((x for x in [1.0]), TypeError),
     "none": (None, TypeError),

@@ -15,7 +15,7 @@ from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
 from .controls.record import LISTS
-from .controls.token_bitmask import ALL, Words, packed
+from .controls.token_bitmask import ALL, TAILS, Words, packed
 from .fused.tables import (
     ADDRESS,
     COUNTS,
@@ -253,7 +253,7 @@ class Batch:
     def remove(self, rows: int | Iterable[int]) -> None:
         """Remove a row or several; the others keep their order."""
         self._check_may_change()
-        handles = [row.handle for row in self._find(rows)]
+        handles = [row.handle for row in self._find(rows, ordered=False)]
         gone = set(handles)
         if len(gone) != len(handles):
             raise ValueError(f"rows must be distinct, not {show(handles)}")
@@ -267,6 +267,7 @@ class Batch:
         tail   what becomes of tokens beyond the mask's last bit: "mask", "keep" or "error"
         """
         self._check_may_change()
+        one_of("tail", tail, TAILS)
         entry = self._entry(row)
         if mask is not None:
             given = buffer("mask", mask)
@@ -354,10 +355,11 @@ class Batch:
         if self.running is not None and _is_called_by(self.running[1]):
             raise ValueError(f"batch must not change while {self.running[0]} runs on its rows")
 
-    def _find(self, rows: Any) -> list["_Row"]:
+    def _find(self, rows: Any, *, ordered: bool = True) -> list["_Row"]:
         if isinstance(rows, (int, np.integer)):
             return [self._entry(rows)]
-        return [self._entry(row) for row in listed("rows", rows, "handles of the batch")]
+        handles = listed("rows", rows, "handles of the batch", ordered=ordered)
+        return [self._entry(row) for row in handles]
 
     def _change(self, change: "_Change") -> None:
         """Change histories. Once the change is pending it counts, whatever happens then."""

@@ -114,6 +114,8 @@ def real_number(name: str, value: Any, interval: str) -> float:
         raise TypeError(f"{name} must be a number in {interval}, not {show(value)}")
     if number not in _interval(interval):
         raise _out_of_range(name, interval, value)
+    if math.isinf(number) and value != number:  # in an interval with -inf or inf in it
+        raise ValueError(f"{name} must fit into a float64, not {show(value)}")
     return number
 
 
@@ -220,7 +222,7 @@ class Phrases(Checked):
 
     @staticmethod
     def _read(name: str, value: Any) -> Iterable[Any]:
-        for phrase in listed(name, value, "lists of token ids"):
+        for phrase in listed(name, value, "lists of token ids", ordered=False):
             shape, ids = items(name, phrase)
             if len(shape) != 1:
                 raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
@@ -322,7 +324,7 @@ def _read_bias(name: str, bias: Any) -> dict[int, float]:
         if token in checked:
             raise ValueError(f"{name} names token {show(token)} twice")
         number = _as_float(name, value)
-        if number is None or not number < math.inf:
+        if number is None or not math.isfinite(number):
             number = real_number(f"{name}[{show(key)}]", value, BIAS_INTERVAL)
         checked[token] = number
     return checked
@@ -506,7 +508,7 @@ def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:
 
 
 def _names(name: str, value: Any) -> set[str]:
-    names = listed(name, value, "field names")
+    names = listed(name, value, "field names", ordered=False)
     if not all(isinstance(x, str) for x in names):
         raise TypeError(f"{name} must be field names, not {show(value)}")
     return set(names)

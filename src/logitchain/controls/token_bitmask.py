@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs.logits import Reading
-from ..inputs.values import buffer, one_of
+from ..inputs.values import buffer, native, one_of
 from ..numeric.blocks import Ids, block_count
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -78,7 +78,7 @@ def masked_by(reading: Reading, clear: Callable[[int, Words], None]) -> NDArray[
 def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
     """A caller's mask or masks as words for a vocabulary, (masks, blocks)."""
     one_of("tail", tail, TAILS)
-    given = buffer("mask", mask)
+    given = native(buffer("mask", mask))
     if given.dtype not in (np.int32, np.uint32) or given.ndim not in (1, 2):
         raise TypeError(f"mask must be int32 or uint32 words, not {given.dtype} {given.shape}")
     bits, used = 32 * given.shape[-1], -(-vocab // 32)

@@ -14,7 +14,18 @@ from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import I64, MAX_VOCAB
 from ..numeric.order import scan
 from ..params import Bias, Phrases, TokenIds
-from .values import buffer, is_array, items, listed, one_of, plain_items, sequence, show
+from .values import (
+    buffer,
+    is_array,
+    items,
+    listed,
+    native,
+    one_of,
+    plain_items,
+    sequence,
+    show,
+    types_in,
+)
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
@@ -83,12 +94,17 @@ def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
         if logits.dtype == torch.bfloat16:  # NumPy knows it neither by name nor through DLPack
             logits, dtype = logits.view(torch.int16), "bfloat16"
     given = buffer("logits", logits)
-    if given.dtype.name == "bfloat16" or (dtype and given.dtype in (np.uint16, np.int16)):
-        return given.view(np.uint16)
-    if isinstance(logits, Sequence) and given.dtype.kind in "iu":
-        return given.astype(np.float64)  # a list of Python integers
+    if given.dtype.name == "bfloat16" or (dtype and native(given).dtype in (np.uint16, np.int16)):
+        return native(given).view(np.uint16)
+    if isinstance(logits, Sequence) and not isinstance(logits, memoryview):
+        kinds = types_in(logits)
+        if not kinds.isdisjoint((bool, np.bool_)):
+            raise TypeError("logits must be floating-point numbers, not bool")
+        if kinds <= {int, float} and given.dtype.kind != "f":
+            return buffer("logits", logits, np.float64)
     if given.dtype.kind != "f" or given.dtype.itemsize > 8:
-        hint = "; for the bits of bfloat16 say dtype='bfloat16'" if given.dtype == np.uint16 else ""
+        is_bits = native(given).dtype == np.uint16
+        hint = "; for the bits of bfloat16 say dtype='bfloat16'" if is_bits else ""
         raise TypeError(f"logits must be floating-point numbers, not {given.dtype}{hint}")
     return given
 
@@ -108,7 +124,21 @@ def writeable(out: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         raise TypeError("out must be a writeable float32 array")
     if target.shape != shape:
         raise ValueError(f"out must have the shape of logits, {shape}, not {target.shape}")
+    if _overlaps_itself(target):
+        raise ValueError(f"out must have no overlapping items, as with strides {target.strides}")
     return target
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether items share memory: each axis must step over the axes of smaller strides."""
+    reach = array.itemsize
+    for stride, size in sorted(
+        (abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1
+    ):
+        if stride < reach:
+            return array.size > 0
+        reach += stride * (size - 1)
+    return False
 
 
 def _same_memory(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
@@ -230,7 +260,7 @@ def token_lists(
 
 def phrase_lists(phrases: Any, rows: int, vocab: int) -> list[list[NDArray[np.int64]]]:
     """Bad words, sequences of token ids, for all rows or one list per row, checked, per row."""
-    given = listed("bad_words", phrases, "sequences of token ids")
+    given = listed("bad_words", phrases, "sequences of token ids", ordered=False)
     shapes = [items("bad_words", entry) for entry in given]
     if not any(len(shape) > 1 or any(map(_is_list, inside)) for shape, inside in shapes):
         return [phrase_arrays("bad_words", given, vocab)] * rows

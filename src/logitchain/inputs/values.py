@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def buffer(name: str, value: Any) -> NDArray[Any]:
-    """The caller's array without a copy.
+def buffer(name: str, value: Any, dtype: Any = None) -> NDArray[Any]:
+    """The caller's array, without a copy unless it has to become another `dtype`.
 
     Raises TypeError, naming the argument, for what cannot be read as an array, and ValueError for a
     masked array with masked entries, whose mask a plain array would lose.
@@ -21,10 +21,24 @@ def buffer(name: str, value: Any) -> NDArray[Any]:
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
-        return np.asarray(value)
+        return np.asarray(value, dtype)
     except Exception as error:  # the caller's own `__array__` may raise anything
         kind, why = type(value).__name__, _cut(str(error))
         raise TypeError(f"{name} of type {kind} cannot be read as an array: {why}") from None
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, in the byte order of this machine."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def types_in(values: Sequence[Any]) -> set[type]:
+    """The types of the items of a list, and of the lists that it may hold."""
+    kinds = set(map(type, values))
+    if kinds.isdisjoint((list, tuple)):
+        return kinds
+    nested = [types_in(value) for value in values if isinstance(value, (list, tuple))]
+    return (kinds - {list, tuple}).union(*nested)
 
 
 def _has_masked(value: Any) -> bool:
@@ -96,9 +110,12 @@ def sequence(name: str, value: Any) -> Any:
     raise TypeError(f"{name} must be a sequence of integers, not {show(value)}")
 
 
-def listed(name: str, value: Any, what: str) -> list[Any]:
-    """What the caller lists, in any iterable but a string; `what` says what it should be."""
-    if not isinstance(value, (str, bytes)):
+def listed(name: str, value: Any, what: str, *, ordered: bool = True) -> list[Any]:
+    """What the caller lists; `what` says what it should be.
+
+    Any iterable is a list but a string and a mapping, and, where the order counts, a set.
+    """
+    if not isinstance(value, (str, bytes, Mapping, Set) if ordered else (str, bytes, Mapping)):
         with contextlib.suppress(TypeError):
             return list(value)
     raise TypeError(f"{name} must be {what}, not {show(value)}")
