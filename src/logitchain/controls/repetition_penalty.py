@@ -12,6 +12,8 @@ from ..numeric.functions import F64, Row, finite
 from .penalty import Longs, penalise, penalty
 from .record import Request
 
+_ONE = np.int64(0x3FF0000000000000)  # the bits of 1.0
+
 
 @in_standard_mode
 def repetition_penalty(
@@ -37,11 +39,14 @@ def repetition_penalty(
 @kernel
 def penalise_row(row: Row, ids: Longs, counts: Longs, penalty: F64) -> None:
     """The repetition penalty's kernel, in place; `ids` are distinct, none has a count of 0."""
+    other = np.float64(penalty).view(np.int64)
     for i in ids:
         x = np.float64(row[i])
-        if x > -np.inf:  # a branch on the sign would be mispredicted half the time: 7 ns a token
-            factor, divisor = (1.0, penalty) if x > 0.0 else (penalty, 1.0)
-            row[i] = finite(x * factor / divisor)
+        if x > -np.inf:
+            # In bits: of `if x > 0.0` LLVM makes a branch, mispredicted half the time, 10 ns a token.
+            differs = (_ONE ^ other) & (np.float64(x).view(np.int64) >> np.int64(63))
+            factor, divisor = np.int64(_ONE ^ differs), np.int64(other ^ differs)
+            row[i] = finite(x * factor.view(np.float64) / divisor.view(np.float64))
 
 
 @kernel
