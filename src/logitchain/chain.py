@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -93,6 +93,8 @@ class Chain:
         self, order: Sequence[Any] = DEFAULT_ORDER, *, on_invalid: str = "raise", threads: int = 1
     ) -> None:
         """A chain of the controls in `order`."""
+        if isinstance(order, Mapping):  # of which a list would have the keys alone
+            raise TypeError(f"order must be a sequence of controls, not {show(order)}")
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -113,9 +113,9 @@ def sequence(name: str, value: Any) -> Any:
 def listed(name: str, value: Any, what: str, *, ordered: bool = True) -> list[Any]:
     """What the caller lists; `what` says what it should be.
 
-    Any iterable is a list but a string and a mapping, and, where the order counts, a set.
+    Any iterable is a list but a string, and where the order counts a set.
     """
-    if not isinstance(value, (str, bytes, Mapping, Set) if ordered else (str, bytes, Mapping)):
+    if not isinstance(value, (str, bytes, set, frozenset) if ordered else (str, bytes)):
         with contextlib.suppress(TypeError):
             return list(value)
     raise TypeError(f"{name} must be {what}, not {show(value)}")
