@@ -285,6 +285,15 @@ def test_a_rows_mask_holds_until_it_is_set_again_and_is_its_own():
     assert not batch.has_mask(second)
 
 
+def test_a_repeat_that_begins_in_one_piece_of_the_history_and_ends_in_the_next():
+    """Pieces of 64 tokens without the first token of the pattern are passed over."""
+    history = np.full(140, 7)
+    history[62:66] = 1, 2, 3, 9
+    history[137:] = 1, 2, 3
+    left = lc.no_repeat_ngram(np.zeros(20), 4, history)
+    assert np.flatnonzero(left == -np.inf).tolist() == [9]
+
+
 def test_the_tail_is_checked_without_a_mask():
     batch = lc.Batch(40)
     row = batch.add(lc.Params())

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
+import logitchain as lc
 from in_blocks import blocks_of
-from logitchain.controls import temperature
+from logitchain.controls import temperature, top_p
 from logitchain.fused import nucleus
 from logitchain.numeric import functions as numerics
 from logitchain.numeric.compile import INTERPRETED, kernel
@@ -85,3 +87,20 @@ def test_the_end_of_a_nucleus_is_bounded_by_what_is_weighed(shape, divisor):
     total = int(masses_of(after).sum())
     assert nucleus.weigh_all(blocks, divisor, True, after[:1]) == total
     assert nucleus.weigh_all(blocks, divisor, False, after) == total
+
+
+@pytest.mark.parametrize("p", [2.0**-19, 0.001, 0.3, 0.99])
+@pytest.mark.parametrize("tokens", [1, 2, 1000])
+def test_beyond_enough_the_nucleus_has_more_than_the_tokens_at_hand(p, tokens):
+    own = tokens << numerics.MASS_BITS
+    enough = int(top_p.enough(own, p))
+    assert enough > 2**62 or top_p.target(enough + 1, p) > own
+
+
+@pytest.mark.parametrize("p", np.linspace(0.3, 0.6, 7).tolist())
+def test_a_nucleus_of_which_another_control_cut_off_the_tail(p):
+    """The tail has more mass than the survivors, and is estimated only."""
+    row = np.where(np.arange(500) < 70, 0.0, -1.5).astype(np.float32)
+    batch = lc.Batch(row.size)
+    batch.add(lc.Params(top_p=p, min_p=0.5))
+    assert_array_equal(lc.Chain()(row, batch), lc.min_p(lc.top_p(row, p), 0.5))

@@ -158,6 +158,14 @@ def test_exp_log_and_mass_have_these_bits_on_every_machine():
     ]
 
 
+def test_log_changes_its_formula_at_the_root_of_a_half():
+    """These lie just below it: by the formula for larger numbers the last bit would differ."""
+    below = ["0x1.6a080d2832ca4p-1", "0x1.6a0047c607208p-1", "0x1.6a06683db39dbp-1"]
+    logs = ["-0x1.62e96a7ff6870p-2", "-0x1.62ff65ac98592p-2", "-0x1.62ee11107cb8cp-2"]
+    x = np.array(list(map(float.fromhex, below)))
+    assert [y.hex() for y in mapped(map_log, x, dtype=np.float64).tolist()] == logs
+
+
 def test_mass_is_exp_in_units_of_the_largest():
     x = -np.random.default_rng(2).uniform(0, 60, COUNT).astype(np.float32)
     masses = mapped(map_mass, x, dtype=np.int64)

@@ -143,6 +143,18 @@ def test_every_end_where_few_logits_are_bisected_at_once(shape, size, monkeypatc
             assert found == (value, last - first + 1, reached[last]), (target, best)
 
 
+def test_an_end_that_is_one_float_below_the_largest_logits(monkeypatch):
+    """The largest logits are looked at first: sixteen pieces of 64 have one."""
+    monkeypatch.setattr(prefix, "_FEW", 8)
+    end = getattr(prefix.prefix_end, "py_func", prefix.prefix_end)
+    row = np.ones(20 * 64, np.float32)
+    row[: 16 * 64 : 64] = best = np.nextafter(np.float32(1.0), np.float32(2.0))
+    masses = np.ones(row.size, np.int64)
+    weigh_each(row, best, masses)
+    total, target = int(masses.sum()), int(16 * masses[0] + 5 * masses[1])
+    assert end(row, best, total, target) == (1.0, 5, target)
+
+
 # ---- how much work it is
 
 
