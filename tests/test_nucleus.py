@@ -104,3 +104,25 @@ def test_a_nucleus_of_which_another_control_cut_off_the_tail(p):
     batch = lc.Batch(row.size)
     batch.add(lc.Params(top_p=p, min_p=0.5))
     assert_array_equal(lc.Chain()(row, batch), lc.min_p(lc.top_p(row, p), 0.5))
+
+
+@pytest.mark.parametrize("shape", ["normal", "ties", "neighbours"])
+@pytest.mark.parametrize("ties", ["first", "all"])
+@pytest.mark.parametrize("p", [0.31, 0.6])
+def test_a_draw_after_any_number_of_races(shape, ties, p):
+    """A winner behind the end of the nucleus is left out, and the tokens before it race again."""
+    row = SHAPES[shape](np.random.default_rng(6)).astype(np.float32)
+    seeds = list(range(12 if INTERPRETED else 60))
+    batch = lc.Batch(row.size)
+    for seed in seeds:
+        batch.add(lc.Params(seed=seed, top_p=p, temperature=1.5))
+    rows = np.tile(row, (len(seeds), 1))
+    for order in (["top_p", "temperature"], ["temperature", "top_p"]):
+        left = row
+        for name in order:
+            left = (
+                lc.temperature(left, 1.5) if name == "temperature" else lc.top_p(left, p, ties=ties)
+            )
+        chain = lc.Chain([(name, {"ties": ties} if name == "top_p" else {}) for name in order])
+        expected = lc.sample(np.tile(left, (len(seeds), 1)), seed=seeds, position=[0] * len(seeds))
+        assert_array_equal(chain.sample(rows, batch), expected)

@@ -79,8 +79,11 @@ def prefix_end(row: Row, best: F32, total: I64, target: I64) -> tuple[F32, I64, 
         bottom, end = low + (high - low) // 2 + 1, high
         if turn < _GUESSES:
             bottom, end = _guess(values, best, low, high, left, target - above, turn)
-        over = _mass_over(values, best, end) - skipped
-        inside, mass_inside = _weighed(values, best, bottom, end)
+        first = values
+        if best != COUNTED and 4 * _count(values, bottom, _key(best)) < values.size:
+            first = _within(values, bottom, _key(best))  # to weigh all would take longer
+        over = _mass_over(first, best, end) - skipped
+        inside, mass_inside = _weighed(first, best, bottom, end)
         reached = over + mass_inside
         if over < target - above <= reached:
             low, high, left, above, values = bottom, end, mass_inside, above + over, inside
@@ -167,7 +170,7 @@ def _guess(
     bottom = min(bottom, most)
     if middle > 0.0:  # the sample reaches the answer
         end = min(end, most)
-    if 2 * _count(sample, bottom, end) > sample.size:  # a few heavy tokens are most of the mass
+    if 4 * _count(sample, bottom, end) > sample.size:  # ties, or a few tokens with most of the mass
         bottom = key
         if turn % 2 == 1:
             part = 32 if turn == 1 else 2
