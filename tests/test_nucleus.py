@@ -78,17 +78,6 @@ def test_to_weigh_stops_beyond_what_is_enough(shape, exactly):
     assert low == high == total
 
 
-@every_shape
-@every_divisor
-def test_the_end_of_a_nucleus_is_bounded_by_what_is_weighed(shape, divisor):
-    """`weigh_all` is the mass of a row, or of the row of which these tokens are a part."""
-    row = SHAPES[shape](np.random.default_rng(5)).astype(np.float32)
-    blocks, after = blocks_of(row, copied=(0,)), scaled(row, divisor)
-    total = int(masses_of(after).sum())
-    assert nucleus.weigh_all(blocks, divisor, True, after[:1]) == total
-    assert nucleus.weigh_all(blocks, divisor, False, after) == total
-
-
 @pytest.mark.parametrize("p", [2.0**-19, 0.001, 0.3, 0.99])
 @pytest.mark.parametrize("tokens", [1, 2, 1000])
 def test_beyond_enough_the_nucleus_has_more_than_the_tokens_at_hand(p, tokens):

@@ -16,10 +16,10 @@ from .fused.tables import (
     KEEPS_SHARE,
     KIND,
     MAY_EMPTY,
+    MEASURES,
     NOT_COMPILED,
     STEP_WIDTH,
     SWITCH,
-    WEIGHS,
     Program,
     Steps,
 )
@@ -208,7 +208,7 @@ def _line(
     keeps_one = control.keeps_one or control.kind in ("scale", "cut")
     flags = (
         DIVIDES * control.divides
-        + WEIGHS * ("mass" in control.statistics)
+        + MEASURES * bool(control.statistics)
         + KEEPS_SHARE * control.keeps_share
         + MAY_EMPTY * (not keeps_one)
     )

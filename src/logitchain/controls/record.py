@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..inputs.values import one_of, show
 from ..numeric.compile import address_of, caller_of
+from ..numeric.statistics import STATISTICS
 from ..params import FIELDS, Field
 
 Values = NDArray[np.float64]  # (fields,)
@@ -27,9 +28,6 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 LISTS = ("logit_bias", "history", "banned_tokens", "eos_token", "bad_words")
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
-
-#: The statistics of a whole row that a kernel can ask for.
-STATISTICS = ("mass",)
 
 #: The most numeric fields that a control may have.
 MOST_FIELDS = 6
@@ -63,7 +61,9 @@ class Request(NamedTuple):
     protected: NDArray[np.bool_]  # which logits of the row are protected tokens'; may be empty
     words: NDArray[np.uint64]  # of kind "mask": a bit per token, to clear
     allowed: NDArray[np.uint64]  # of kind "mask": the row's own mask
-    mass: Any  # the statistic: the mass of all tokens left, in units of 2**-42 of the best one's
+    # The statistics of all tokens that are left, of which the record names what the kernel reads:
+    mass: Any  # their mass, in units of 2**-42 of the best one's
+    deviation: Any  # the standard deviation of their logits
 
 
 _LONGS, _FLAGS = types.Array(types.int64, 1, "C"), types.Array(types.boolean, 1, "C")
@@ -73,7 +73,7 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, _LONGS, _LONGS, _LONGS),
-        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64),
+        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64, types.float64),
     ],
     Request,
 )
@@ -82,7 +82,10 @@ KERNEL = types.none(_ROW, _IDS, _REQUEST)
 FLOOR = types.float64(types.float32, types.float64, _ROW, _VALUES, types.int64)
 IDLE = types.boolean(_VALUES, types.uint64, types.uint64)
 
+ADD = types.none(_ROW, types.float32, types.float32, _LONGS)
+
 call_kernel, call_floor, call_idle = caller_of(KERNEL), caller_of(FLOOR), caller_of(IDLE)
+call_add = caller_of(ADD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ class Control:
     switches    the fields that each switch the control off by their off value; by default the first
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
                 that has them, one of `LISTS` or `WORDS`
-    statistics  what the kernel needs to know of all tokens that are left: ("mass",)
+    statistics  what the kernel needs to know of all tokens that are left: "mass", "deviation"
     options     the options of `OPTIONS` that a chain's author can set, with their defaults
     divides     of a scale: whether it divides all logits by its first field; 0 keeps the best
     keeps_share of a cut: whether it keeps the shortest prefix whose share of the mass reaches its
@@ -178,12 +181,16 @@ class Control:
         """The record itself, which cannot change."""
         return self
 
-    def compiled(self) -> tuple[int, int, int]:
-        """The addresses of kernel, floor and `idle`; 0 stands for a missing function."""
+    def compiled(self) -> tuple[int, ...]:
+        """The addresses of kernel, floor, `idle` and what sums up each statistic; 0 for none."""
         return (
             address_of(f"the kernel of {self.name}", self.kernel, KERNEL),
             address_of(f"the floor of {self.name}", self.floor, FLOOR) if self.floor else 0,
             address_of(f"the idle of {self.name}", self.idle, IDLE) if self.idle else 0,
+            *(
+                address_of(name, add, ADD) if name in self.statistics else 0
+                for name, add in STATISTICS.items()
+            ),
         )
 
 

@@ -3,17 +3,33 @@ apply.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..controls import temperature, token_bitmask
-from ..controls.record import ADJUST, CUT, MASK, call_floor
-from ..numeric.blocks import Blocks, are_many, copy, gather, look_again, make_own, mask
+from ..controls.record import ADJUST, CUT, MASK, call_add, call_floor
+from ..numeric.blocks import Blocks, are_many, copy, fetch, gather, look_again, make_own, mask
 from ..numeric.compile import kernel, spliced
-from ..numeric.functions import F32, I64, Row
+from ..numeric.functions import F32, F64, I64, Row
 from ..numeric.order import NO_CUT, at_least, largest
+from ..numeric.statistics import DEVIATION, MASS, MOST_SUMS, deviation, least
 from ..sample import EVERY
-from .nucleus import truncate_by_mass, weigh_all
+from .nucleus import truncate_by_mass
 from .step import apply, limit, named_by, names_the_same
-from .tables import DIVIDES, FLAGS, FLOOR, KEEPS_SHARE, KIND, MAY_EMPTY, WEIGHS, Floor, Task
+from .tables import (
+    ADD,
+    DIVIDES,
+    FLAGS,
+    FLOOR,
+    KEEPS_SHARE,
+    KIND,
+    MAY_EMPTY,
+    MEASURES,
+    OPTION,
+    Floor,
+    Task,
+)
+
+Longs = NDArray[np.int64]
 
 # ---- controls that mask, or change the order
 
@@ -32,7 +48,7 @@ def change_order(blocks: Blocks, task: Task) -> I64:
         else:
             if next_step == 0 or not names_the_same(task, next_step, next_step - 1):
                 make_own(blocks, named_by(task, next_step))
-            apply(task, next_step, blocks.own, EVERY, np.int64(0))
+            apply(task, next_step, blocks.own, EVERY, np.int64(0), 0.0)
             is_changed = True
             next_step += 1
     if is_changed:
@@ -48,32 +64,33 @@ def highest_floor(task: Task, next_step: I64, peaks: Row, best: F32, vocab: I64)
     """The highest of the floors of the steps from `next_step` on that keep the order and remove
     from its end: a token that one of them removes is lost, whatever the others do.
 
-    The first step that needs the mass uses that of the whole row if nothing was removed before it;
-    otherwise the search for floors stops there.
+    The first step that needs a statistic uses that of the whole row if nothing was removed before
+    it; otherwise the search for floors stops there.
     """
-    logit, weighs, divisor_before, divisor, is_loose = NO_CUT, -1, 1.0, 1.0, True
+    logit, measures, divisor_before, divisor, is_loose = NO_CUT, -1, 1.0, 1.0, True
     for s in range(next_step, task.steps.size):
         step, values = task.table[task.steps[s]], task.values[s]
         kind, flags = step[KIND], step[FLAGS]
         if flags & DIVIDES and values[0] > 0.0 and divisor == 1.0:
             divisor = values[0]
             continue
-        if flags & WEIGHS and is_loose and weighs < 0 and step[FLOOR] != 0:
-            weighs, divisor_before = s, divisor
+        if flags & MEASURES and kind == CUT and is_loose and measures < 0:
+            measures, divisor_before = s, divisor
             is_loose = flags & KEEPS_SHARE != 0
         else:
             is_loose = False
             is_cut = kind == CUT or (flags & DIVIDES and values[0] == 0.0)
-            if not is_cut or flags & WEIGHS or step[FLOOR] == 0:
+            if not is_cut or flags & MEASURES or step[FLOOR] == 0:
                 break
-        logit = max(logit, call_floor(step[FLOOR], best, divisor, peaks, values, vocab))
+        if step[FLOOR] != 0:
+            logit = max(logit, call_floor(step[FLOOR], best, divisor, peaks, values, vocab))
     # Rounding can make logits equal: the floor is lowered, or given up where that is not enough.
     is_safe = temperature.is_ordinary(divisor) and abs(best) < 2.0**100
     if is_safe and abs(logit) < 2.0**100:
         logit -= 2.0**-18 * (abs(logit) + abs(best)) + 2.0**-100 * max(1.0, divisor)
     else:
         logit = NO_CUT
-    return Floor(logit, weighs, divisor_before, divisor, is_loose and is_safe)
+    return Floor(logit, measures, divisor_before, divisor, is_loose and is_safe)
 
 
 # ---- the tokens that are left
@@ -95,15 +112,54 @@ def truncate(blocks: Blocks, task: Task, whole: Row, next_step: I64, floor: Floo
         row, left = whole, EVERY
         copy(blocks, whole)
     for s in range(next_step, task.steps.size):
-        flags, mass = task.table[task.steps[s], FLAGS], np.int64(0)
-        has_part = s == floor.weighs and n < whole.size  # others have a part in the row's mass
-        if has_part and flags & KEEPS_SHARE:
+        flags, mass, deviation = task.table[task.steps[s], FLAGS], np.int64(0), 0.0
+        are_some = s == floor.measures and n < whole.size  # the others count as well
+        if are_some and flags & KEEPS_SHARE:
             truncate_by_mass(blocks, task, s, floor.divisor_before, row)
         else:
-            if flags & WEIGHS:
-                mass = weigh_all(blocks, floor.divisor_before, has_part, row)
-            apply(task, s, row, left, mass)
+            if flags & MEASURES:
+                add = task.table[task.steps[s], ADD:OPTION]
+                mass, deviation = measure(blocks, floor.divisor_before, add, row, are_some)
+            apply(task, s, row, left, mass, deviation)
         if flags & MAY_EMPTY and largest(row) == -np.inf:
             n = 0
             break
     return n
+
+
+@kernel
+def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) -> tuple[I64, F64]:
+    """(mass, deviation) of all tokens that are left, as far as they are asked for.
+
+    add        the addresses of what adds up each statistic, 0 if it is not asked for
+    row        the tokens, or if `are_some` a part of them, after a temperature `divisor`
+    """
+    sums = np.zeros((add.size, MOST_SUMS), np.int64)
+    best, number = largest(row), blocks.peaks.size if are_some else np.int64(0)
+    lowest, factors = least(row, best), temperature.factors(divisor)
+    for b in range(number if add[DEVIATION] != 0 else 0):
+        if blocks.peaks[b] > -np.inf:
+            fetch(blocks, b)
+            below = least(blocks.buffer, blocks.peaks[b])
+            lowest = min(lowest, temperature.product(below, *factors))
+    for i in range(add.size):
+        if add[i] != 0 and not are_some:
+            call_add(add[i], row, best, lowest, sums[i])
+    for b in range(number):
+        if fetch_scaled(blocks, b, factors):
+            for i in range(add.size):
+                if add[i] != 0:
+                    call_add(add[i], blocks.buffer, best, lowest, sums[i])
+    is_known = add[DEVIATION] != 0
+    return sums[MASS, 0], deviation(sums[DEVIATION], best, lowest) if is_known else 0.0
+
+
+@kernel
+def fetch_scaled(blocks: Blocks, b: I64, factors: tuple[F32, F32]) -> bool:
+    """Copy a block into the buffer, after a temperature; whether it has tokens that are left."""
+    if blocks.peaks[b] == -np.inf:
+        return False
+    fetch(blocks, b)
+    for j in range(blocks.buffer.size):
+        blocks.buffer[j] = temperature.product(blocks.buffer[j], *factors)
+    return True

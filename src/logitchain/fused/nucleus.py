@@ -102,19 +102,6 @@ def total(blocks: Blocks, divisor: F64, tops: Row) -> I64:
 
 
 @kernel
-def weigh_all(blocks: Blocks, divisor: F64, has_part: bool, row: Row) -> I64:
-    """The mass of all tokens that are left, in units of the best one's.
-
-    row        these tokens, or if `has_part` some of them, after a temperature `divisor`
-    """
-    if not has_part:
-        return total_mass(row, largest(row))
-    tops = blocks.peaks.copy()
-    temperature.scale_ordinary(tops, divisor)
-    return total(blocks, divisor, tops)
-
-
-@kernel
 def truncate_by_mass(blocks: Blocks, task: Task, s: I64, divisor: F64, row: Row) -> None:
     """top_p on survivors, where others are left that have a part in the row's mass."""
     p, all_ties = task.values[s, 0], task.table[task.steps[s], OPTION] != 0
@@ -152,7 +139,7 @@ def draw_of_nucleus(blocks: Blocks, task: Task, floor: Floor) -> I64:
     tops = blocks.peaks.copy()
     temperature.scale_ordinary(tops, divisor)
     limit, limit_token = -_INF, NO_TOKEN
-    for _ in range(_RACES if task.values[floor.weighs, 0] > _LIKELY else 0):
+    for _ in range(_RACES if task.values[floor.measures, 0] > _LIKELY else 0):
         winner = race_before(blocks, task, divisor, final, tops, limit, limit_token)
         limit = logit_of(blocks, winner, divisor)
         if is_before_end(blocks, task, floor, tops, limit, winner):
@@ -218,7 +205,7 @@ def is_before_end(
     blocks: Blocks, task: Task, floor: Floor, tops: Row, value: F32, token: I64
 ) -> bool:
     """Whether a token, whose logit is `value`, comes before the end of the nucleus."""
-    p, divisor = task.values[floor.weighs, 0], floor.divisor_before
+    p, divisor = task.values[floor.measures, 0], floor.divisor_before
     last = np.int64(0) if keeps_ties(task, floor) else token
     for exactly in (False, True):
         low, high, before = weigh(blocks, divisor, tops, value, last, NEVER, exactly)
@@ -232,7 +219,7 @@ def is_before_end(
 @spliced
 def keeps_ties(task: Task, floor: Floor) -> bool:
     """Whether the equals of the nucleus's last token belong to it."""
-    return bool(task.table[task.steps[floor.weighs], OPTION] != 0)
+    return bool(task.table[task.steps[floor.measures], OPTION] != 0)
 
 
 @kernel
@@ -241,7 +228,7 @@ def nucleus_end(blocks: Blocks, task: Task, floor: Floor, tops: Row) -> tuple[F3
 
     With all equals kept, the id is beyond the vocabulary.
     """
-    row, p = task.scratch.values, task.values[floor.weighs, 0]
+    row, p = task.scratch.values, task.values[floor.measures, 0]
     copy(blocks, row)
     temperature.scale_ordinary(row, floor.divisor_before)
     best = largest(tops)

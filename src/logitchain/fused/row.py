@@ -277,7 +277,7 @@ def survive(
     if best > -np.inf and needs == VALID:
         floor = highest_floor(task, next_step, blocks.peaks, best, whole.size)
         if floor.is_loose and draws:
-            draw = np.int64(DRAW if floor.weighs < 0 else DRAW_OF_NUCLEUS)
+            draw = np.int64(DRAW if floor.measures < 0 else DRAW_OF_NUCLEUS)
             if stages[draw] == 0:
                 needs = draw
             else:

@@ -11,6 +11,7 @@ from ..numeric.blocks import Ids, block_count
 from ..numeric.compile import part, spliced
 from ..numeric.functions import I64, Row
 from ..numeric.simd import LANES
+from ..numeric.statistics import STATISTICS
 
 #: The numeric columns of the batch's table: the controls' fields, of lists the length.
 VALUES = (*(field.name for control in CONTROLS for field in control.fields), "n")
@@ -23,17 +24,19 @@ SCOPES = CHOICES["scope"]
 PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
 
 #: The columns of a step: its control's kind and flags, the addresses of its functions, ...
-KIND, FLAGS, KERNEL, FLOOR, IDLE = range(5)
-NOT_COMPILED = (0, 0, 0)
+KIND, FLAGS, KERNEL, FLOOR, IDLE, ADD = range(6)
+NOT_COMPILED = (0, 0, 0, *(0 for _ in STATISTICS))
 #: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, ...
-OPTION, WINDOW, MARKS, WORDS_OF, LIST_OF = range(5, 10)
+OPTION = ADD + len(STATISTICS)
+WINDOW, MARKS, WORDS_OF, LIST_OF = range(OPTION + 1, OPTION + 5)
 #: ... and of its fields: how many, where in the batch's table they are, their off values.
-COUNT, COLUMNS, OFF = 10, 11, 11 + MOST_FIELDS
+COUNT, COLUMNS = OPTION + 5, OPTION + 6
+OFF = COLUMNS + MOST_FIELDS
 STEP_WIDTH = OFF + MOST_FIELDS
 
-#: Flags: the control divides by its first field; knows the row's mass; keeps a share of it; may
-#: remove the last token. From SWITCH on, a bit for each field that switches it off.
-DIVIDES, WEIGHS, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
+#: Flags: the control divides by its first field; reads a statistic of the row; keeps a share of its
+#: mass; may remove the last token. From SWITCH on, a bit for each field that switches it off.
+DIVIDES, MEASURES, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
 
 
 class Steps(NamedTuple):
@@ -52,7 +55,7 @@ class Program(NamedTuple):
 
     def compile(self, s: int) -> None:
         """Compile the control of a step."""
-        self.steps.table[s, KERNEL : IDLE + 1] = self.controls[s].compiled()
+        self.steps.table[s, KERNEL:OPTION] = self.controls[s].compiled()
 
     def only(self, s: int) -> "Program":
         """One of the steps."""
@@ -175,7 +178,7 @@ class Floor(NamedTuple):
     """Bounds on the survivors of a row, from the peaks of its blocks alone."""
 
     logit: Any  # nothing under it survives; NO_CUT if nothing is known
-    weighs: Any  # the first step that needs the mass of all tokens of the row; or -1
+    measures: Any  # the first step that needs a statistic of all tokens of the row; or -1
     divisor_before: Any  # the temperature before that step
     divisor: Any  # the temperature at the end
     is_loose: Any  # whether no other step removes anything: then the draw may come first

@@ -1,0 +1,103 @@
+"""The statistics of a row: over the whole row, over its blocks, and through a control's kernel."""
+
+import math
+from fractions import Fraction
+
+import numba
+import numpy as np
+import pytest
+
+import logitchain as lc
+from in_blocks import blocks_of
+from logitchain.controls import temperature
+from logitchain.controls.record import ADD
+from logitchain.fused.candidates import measure
+from logitchain.numeric import compile as jit
+from logitchain.numeric import functions as numerics
+from logitchain.numeric import statistics
+from logitchain.testing import check_control
+
+SHAPES = {
+    "normal": lambda rng: rng.normal(0, 2, 330),
+    "ties": lambda rng: rng.integers(-3, 4, 330) * 0.5,
+    "far apart": lambda rng: rng.normal(0, 1, 330) * 1e30,
+    "denormal": lambda rng: rng.integers(-9, 9, 330) * 1e-44,
+    "equal": lambda rng: np.full(330, 2.5),
+    "removed": lambda rng: np.where(rng.random(330) < 0.6, -np.inf, rng.normal(0, 2, 330)),
+    "an empty block": lambda rng: np.where(
+        np.arange(330) // 64 == 2, -np.inf, rng.normal(0, 1, 330)
+    ),
+}
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+
+
+def row_of(shape):
+    return SHAPES[shape](np.random.default_rng(3)).astype(np.float32)
+
+
+def addresses(*asked):
+    return np.array(
+        [
+            jit.address_of(name, add, ADD) if name in asked else 0
+            for name, add in statistics.STATISTICS.items()
+        ],
+        np.int64,
+    )
+
+
+def exact_deviation(row):
+    """The square root of the variance, to 2**-100 of it."""
+    numbers = [Fraction(float(x)) for x in row if x > -np.inf]
+    mean = sum(numbers) / len(numbers)
+    variance = sum((x - mean) ** 2 for x in numbers) / len(numbers)
+    shift = 2 * (100 - math.floor(math.log2(variance) / 2)) if variance else 0
+    return math.isqrt(int(variance * Fraction(2) ** shift)) / Fraction(2) ** (shift // 2)
+
+
+@every_shape
+@pytest.mark.parametrize("divisor", [1.0, 0.7, 3.0])
+def test_they_are_the_same_over_blocks_and_over_the_row(shape, divisor):
+    row = row_of(shape)
+    after = row.copy()
+    temperature.scale_ordinary(after, divisor)
+    best = after.max()
+    mass = int(numerics.total_mass(after, best))
+    blocks = blocks_of(row, copied=(1, 4))
+    for asked in (("mass",), ("deviation",), ("mass", "deviation"), ()):
+        add = addresses(*asked)
+        whole = measure(blocks, divisor, add, after, False)
+        assert whole[0] == mass * ("mass" in asked)
+        if "deviation" in asked:
+            exact = exact_deviation(after)
+            assert abs(Fraction(whole[1]) - exact) <= exact * Fraction(2.0**-24)
+        few = np.sort(after)[::-1][:5].copy()
+        assert measure(blocks, divisor, add, few, True) == whole
+
+
+@every_shape
+def test_a_permuted_row_has_the_same(shape):
+    row = row_of(shape)
+    add, blocks = addresses("mass", "deviation"), blocks_of(row)
+    permuted = np.random.default_rng(0).permutation(row)
+    assert measure(blocks, 1.0, add, row, False) == measure(blocks, 1.0, add, permuted, False)
+
+
+@numba.njit
+def keep_near(row, ids, request):
+    """It reads both: neither may be that of the candidates alone, nor stand for the other."""
+    cut = row.max() - request.deviation * request.values[0] - 2.0**42 / request.mass
+    for i in range(row.size):
+        if row[i] < cut:
+            row[i] = -np.inf
+
+
+def test_a_control_of_a_user_reads_both():
+    """Before a `top_k` or a `min_p` its kernel gets the candidates that their floors leave."""
+    both = lc.Control(
+        name="both",
+        fields=[lc.Field("both", off=0.0, range="[0, 4]")],
+        kind="cut",
+        kernel=keep_near,
+        statistics=("mass", "deviation"),
+    )
+    check_control(both, rounds=1)
