@@ -1,11 +1,13 @@
 """The statistics of a row: over the whole row, over its blocks, and through a control's kernel."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numba
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from in_blocks import blocks_of
@@ -15,7 +17,6 @@ from logitchain.fused.candidates import measure
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
 from logitchain.numeric import statistics
-from logitchain.testing import check_control
 
 SHAPES = {
     "normal": lambda rng: rng.normal(0, 2, 330),
@@ -91,13 +92,30 @@ def keep_near(row, ids, request):
             row[i] = -np.inf
 
 
-def test_a_control_of_a_user_reads_both():
+BOTH = lc.Control(
+    name="both",
+    fields=[lc.Field("both", off=0.0, range="[0, 4]")],
+    kind="cut",
+    kernel=keep_near,
+    statistics=("mass", "deviation"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MyParams(lc.Params):
+    both: float = lc.field(0.0, "[0, 4]")
+
+
+@pytest.mark.parametrize("following", [{}, {"top_k": 5}, {"min_p": 0.2}])
+@pytest.mark.parametrize("both", [0.3, 1.5])
+def test_a_control_of_a_user_reads_both(following, both):
     """Before a `top_k` or a `min_p` its kernel gets the candidates that their floors leave."""
-    both = lc.Control(
-        name="both",
-        fields=[lc.Field("both", off=0.0, range="[0, 4]")],
-        kind="cut",
-        kernel=keep_near,
-        statistics=("mass", "deviation"),
-    )
-    check_control(both, rounds=1)
+    row = row_of("normal")
+    mass, deviation = measure(blocks_of(row), 1.0, addresses("mass", "deviation"), row, False)
+    cut = np.float64(row.max()) - deviation * both - 2.0**42 / mass
+    expected = np.where(row < cut, -np.inf, row)
+    for name, value in following.items():
+        expected = getattr(lc, name)(expected, value)
+    batch = lc.Batch(row.size)
+    batch.add(MyParams(both=both, **following))
+    assert_array_equal(lc.Chain([BOTH, *following])(row, batch), expected)
