@@ -82,43 +82,43 @@ def test_another_order_is_seen_in_the_chain_alone():
 
 
 @pytest.mark.parametrize(
-    ("there", "kind", "tokens"),
+    ("engine", "kind", "tokens"),
     [
         (changed(t2=-np.inf), "tokens", [2]),
         (changed(t0=1.001), "logits", []),
         (changed(t0=np.nan), "logits", []),
-        ("ValueError: no", "error there", []),
+        ("ValueError: no", "engine error", []),
     ],
 )
-def test_what_differs(there, kind, tokens):
-    difference = compare("vllm", CASE, ROW, there)
+def test_what_differs(engine, kind, tokens):
+    difference = compare("vllm", CASE, ROW, engine)
     assert difference.kind == kind
     assert difference.tokens.tolist() == tokens
 
 
 def test_an_error_on_one_side_only_differs():
     assert compare("vllm", CASE, "ValueError: no", "TypeError: nor here") is None
-    assert compare("vllm", CASE, "ValueError: no", ROW).kind == "error here"
+    assert compare("vllm", CASE, "ValueError: no", ROW).kind == "library error"
 
 
 @pytest.mark.parametrize(
-    "there", [ROW + np.float32(7.0), np.nextafter(ROW, np.float32(9)), changed(t2=-300.0)]
+    "engine", [ROW + np.float32(7.0), np.nextafter(ROW, np.float32(9)), changed(t2=-300.0)]
 )
-def test_what_is_the_same_distribution_does_not_differ(there):
-    here = ROW if there[2] > -300 else changed(t2=-200.0)
-    assert compare("vllm", CASE, here, there) is None
+def test_what_is_the_same_distribution_does_not_differ(engine):
+    library = ROW if engine[2] > -300 else changed(t2=-200.0)
+    assert compare("vllm", CASE, library, engine) is None
 
 
 def test_tokens_that_are_tied():
     case = Case("made here", np.array([1, 2, 2, 2], np.float32), {"top_k": 2})
-    here, there = ours("llama_cpp", case), np.array([-np.inf, 2, -np.inf, 2], np.float32)
-    assert tied()(compare("llama_cpp", case, here, there), "top_k")
-    assert not tied()(compare("llama_cpp", case, there, here), "top_k")
+    library, engine = ours("llama_cpp", case), np.array([-np.inf, 2, -np.inf, 2], np.float32)
+    assert tied()(compare("llama_cpp", case, library, engine), "top_k")
+    assert not tied()(compare("llama_cpp", case, engine, library), "top_k")
     only = np.array([-np.inf, 2, -np.inf, -np.inf], np.float32)
-    assert not tied()(compare("llama_cpp", case, here, only), "top_k")
-    assert tied(fewer)(compare("llama_cpp", case, here, only), "top_k")
+    assert not tied()(compare("llama_cpp", case, library, only), "top_k")
+    assert tied(fewer)(compare("llama_cpp", case, library, only), "top_k")
     none = np.array([1, -np.inf, -np.inf, -np.inf], np.float32)
-    assert not tied(fewer)(compare("llama_cpp", case, here, none), "top_k")
+    assert not tied(fewer)(compare("llama_cpp", case, library, none), "top_k")
 
 
 def test_tokens_at_the_edge_of_a_nucleus():
@@ -169,7 +169,7 @@ def test_what_a_report_makes_of_differences():
     unexplained = Report("vllm", "vLLM 1", [CASE], {}, [difference])
     assert not unexplained.ok
     assert "token 2" not in str(explained)  # a short row is shown whole
-    assert "there: logits [1.0, 3.0, -inf, 2.0]" in str(unexplained)
+    assert "engine:     logits [1.0, 3.0, -inf, 2.0]" in str(unexplained)
     told = json.loads(json.dumps(unexplained.as_dict()))
     assert told["unexplained"][0]["differs"] == "tokens"
 
@@ -214,7 +214,7 @@ def test_the_command_line_prints_what_a_run_gives(monkeypatch, capsys):
     assert not told["unexplained"]
     monkeypatch.setattr(module, "KNOWN", ())
     assert main(["conformance", "llama_cpp", "--rows", "1"]) == 0
-    assert capsys.readouterr().out.startswith("llama.cpp of today (there), against")
+    assert capsys.readouterr().out.startswith("llama.cpp of today against")
 
 
 def test_a_reader_that_has_gone_changes_no_status():

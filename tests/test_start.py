@@ -202,7 +202,7 @@ def test_an_interrupted_call_leaves_no_thread_at_work(monkeypatch):
     caller, begun = threading.get_ident(), []
     logits, new_batch = workload(12)
     chain, batch = lc.Chain(threads=3), new_batch()
-    really = chain._borrow
+    really = chain._run_with_scratch
 
     def borrow(first, last, *rest):
         if threading.get_ident() == caller:
@@ -212,13 +212,13 @@ def test_an_interrupted_call_leaves_no_thread_at_work(monkeypatch):
         return really(first, last, *rest)
 
     monkeypatch.setattr("logitchain.chain._SHARE", 1)
-    chain._borrow = borrow
+    chain._run_with_scratch = borrow
     with pytest.raises(KeyboardInterrupt):
         chain.sample(logits, batch)
     done = len(begun)
     time.sleep(0.3)
     assert len(begun) == done <= 3
-    del chain._borrow
+    del chain._run_with_scratch
     assert_array_equal(chain.sample(logits, batch), lc.Chain().sample(logits, batch))
 
 

@@ -211,18 +211,18 @@ class Chain:
         one_of("of", of, LOGPROBS)
         given = _open(logits, batch, dtype)
         n = max((batch.params(row).top_logprobs for row in batch.rows), default=0)
-        room = drawn_with_logprobs(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
+        drawn_rows = drawn_with_logprobs(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
         parts = self._compiled(batch, 0, len(self.steps))
         if len(parts) == 1 or of == "processed":
-            self._run(given, batch, parts, on_invalid, NO_ROWS, room)
+            self._run(given, batch, parts, on_invalid, NO_ROWS, drawn_rows)
         else:  # callables will have changed the rows before the draw
-            room.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)[0]
-            for r in np.flatnonzero(room.tokens[:, 0] >= 0).tolist():
+            drawn_rows.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)[0]
+            for r in np.flatnonzero(drawn_rows.tokens[:, 0] >= 0).tolist():
                 row = given.copy(r)
-                ids, best = top_logprobs(row, room.tokens.shape[1] - 1)
-                room.logprobs[r] = token_logprobs(row, room.tokens[r, 0]), *best
-                room.tokens[r, 1:] = np.where(best > -np.inf, ids, -1)
-        tokens, logprobs = room.tokens, room.logprobs
+                ids, best = top_logprobs(row, drawn_rows.tokens.shape[1] - 1)
+                drawn_rows.logprobs[r] = token_logprobs(row, drawn_rows.tokens[r, 0]), *best
+                drawn_rows.tokens[r, 1:] = np.where(best > -np.inf, ids, -1)
+        tokens, logprobs = drawn_rows.tokens, drawn_rows.logprobs
         tokens[tokens[:, 0] < 0], logprobs[tokens[:, 0] < 0] = -1, -np.inf
         return Sampled(tokens[:, 0].copy(), logprobs[:, 0], tokens[:, 1:], logprobs[:, 1:])
 
@@ -298,8 +298,8 @@ class Chain:
         rows, requests = given.copy(which), batch.requests.of(which)
         for s, name in enumerate(("logits", *(step.name for step in self.steps))):
             parts = self._compiled(batch, max(s - 1, 0), s)
-            here = Stored(FLOAT32, rows, given.narrow, rows.shape)
-            status = self._run(here, batch, parts, "mark", rows, requests=requests)[1][place]
+            so_far = Stored(FLOAT32, rows, given.narrow, rows.shape)
+            status = self._run(so_far, batch, parts, "mark", rows, requests=requests)[1][place]
             yield name, rows[place], status
             if status != "ok":
                 return
@@ -311,7 +311,7 @@ class Chain:
         parts: list[Part],
         on_invalid: str | None,
         out: Rows,
-        room: Drawn | None = None,
+        drawn_rows: Drawn | None = None,
         *,
         requests: Requests | None = None,
     ) -> tuple[NDArray[np.int64], list[str]]:
@@ -326,18 +326,18 @@ class Chain:
             batch.status = status = ["ok"] * len(batch)
         else:
             status = ["ok"] * len(requests.table)
-        last = room or drawn(len(status))
+        last = drawn_rows or drawn(len(status))
         rows = out
         for part in parts:
             call = part.call
-            here = last if call is None else drawn(len(status))
+            result = last if call is None else drawn(len(status))
             if call is not None and not rows.shape[0]:
                 rows = np.empty((len(status), given.shape[-1]), np.float32)
             target = out if call is None else rows
             if part.removes_late and np.may_share_memory(given.wide, target):
                 given = given._replace(wide=given.wide.copy())  # `_why_invalid` looks at it later
-            if self._share(given, part.program, requests, target, here):
-                for r in np.flatnonzero(here.tokens[:, 0] < 0).tolist():
+            if self._run_on_threads(given, part.program, requests, target, result):
+                for r in np.flatnonzero(result.tokens[:, 0] < 0).tolist():
                     if status[r] == "ok":  # the first reason stays
                         reason = self._why_invalid(given, r, part, requests)
                         if policy == "raise":
@@ -368,23 +368,23 @@ class Chain:
         given = Stored(FLOAT32, rows, NO_NARROW, rows.shape)
         controls = part.program.controls
         for s, control in enumerate(controls[:-1]):
-            if self._borrow(0, 1, given, part.program.only(s), requests, rows, drawn(1)):
+            if self._run_with_scratch(0, 1, given, part.program.only(s), requests, rows, drawn(1)):
                 return control.name
         return controls[-1].name
 
     def _policy(self, on_invalid: str | None) -> str:
         return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
 
-    def _share(
-        self, given: Stored, program: Program, requests: Requests, out: Rows, room: Drawn
+    def _run_on_threads(
+        self, given: Stored, program: Program, requests: Requests, out: Rows, drawn_rows: Drawn
     ) -> int:
         """Run the kernel over all rows, on this thread or on several; how many are invalid.
 
         Each takes some rows, and then more: one that wakes up late, or meets hard rows, takes less.
         """
-        count, size = len(room.tokens), max(1, _SHARE // given.shape[-1])
+        count, size = len(drawn_rows.tokens), max(1, _SHARE // given.shape[-1])
         if self.threads == 1 or count <= size:
-            return self._borrow(0, count, given, program, requests, out, room)
+            return self._run_with_scratch(0, count, given, program, requests, out, drawn_rows)
         if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
             self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
         firsts = deque(range(0, count, size))
@@ -396,7 +396,10 @@ class Chain:
 
         def work() -> int:
             parts = ((first, min(first + size, count)) for first in iter(take, None))
-            return sum(self._borrow(*part, given, program, requests, out, room) for part in parts)
+            return sum(
+                self._run_with_scratch(*part, given, program, requests, out, drawn_rows)
+                for part in parts
+            )
 
         helpers = min(self.threads, len(firsts)) - 1
         others = [self._pool[1].submit(work) for _ in range(helpers)]
@@ -407,7 +410,7 @@ class Chain:
             wait([other for other in others if not other.cancel()])
             raise
 
-    def _borrow(
+    def _run_with_scratch(
         self,
         first: int,
         last: int,
@@ -415,7 +418,7 @@ class Chain:
         program: Program,
         requests: Requests,
         out: Rows,
-        room: Drawn,
+        drawn_rows: Drawn,
     ) -> int:
         """Run the kernel over some rows, with scratch that no other thread uses meanwhile."""
         vocab = given.shape[-1]
@@ -424,7 +427,7 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
-        invalid = run(first, last, given, program, requests, memory, out, room)
+        invalid = run(first, last, given, program, requests, memory, out, drawn_rows)
         free.append(memory)
         return invalid
 

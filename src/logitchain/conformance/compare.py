@@ -56,30 +56,30 @@ class Difference:
 
     preset: str
     case: Case
-    here: Result
-    there: Result
+    library: Result
+    engine: Result
 
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
         """The tokens that one side leaves and the other removes; none if a side has an error."""
-        if isinstance(self.here, str) or isinstance(self.there, str):
+        if isinstance(self.library, str) or isinstance(self.engine, str):
             return np.empty(0, np.int64)
-        return np.flatnonzero(left(self.here) != left(self.there))
+        return np.flatnonzero(left(self.library) != left(self.engine))
 
     @property
     def filtered(self) -> bool:
         """Whether all that differs is which tokens are left."""
-        if isinstance(self.here, str) or isinstance(self.there, str):
+        if isinstance(self.library, str) or isinstance(self.engine, str):
             return False
-        return bool(self.tokens.size) and not unlike(self.here, self.there).size
+        return bool(self.tokens.size) and not unlike(self.library, self.engine).size
 
     @property
     def kind(self) -> str:
-        """What differs: "error here", "error there", "tokens" or "logits"."""
-        if isinstance(self.here, str):
-            return "error here"
-        if isinstance(self.there, str):
-            return "error there"
+        """What differs: "library error", "engine error", "tokens" or "logits"."""
+        if isinstance(self.library, str):
+            return "library error"
+        if isinstance(self.engine, str):
+            return "engine error"
         return "tokens" if self.tokens.size else "logits"
 
     def reaching(self, control: str) -> Row:
@@ -92,20 +92,20 @@ def left(row: Row) -> NDArray[np.bool_]:
     return np.asarray(row != -np.inf)
 
 
-def compare(preset: str, case: Case, here: Result, there: Result) -> Difference | None:
+def compare(preset: str, case: Case, library: Result, engine: Result) -> Difference | None:
     """What differs, or None: the same tokens are left, with the same log-probabilities."""
-    difference = Difference(preset, case, here, there)
-    if isinstance(here, str) or isinstance(there, str):
-        return None if isinstance(here, str) and isinstance(there, str) else difference
-    same = not difference.tokens.size and not unlike(here, there).size
+    difference = Difference(preset, case, library, engine)
+    if isinstance(library, str) or isinstance(engine, str):
+        return None if isinstance(library, str) and isinstance(engine, str) else difference
+    same = not difference.tokens.size and not unlike(library, engine).size
     return None if same else difference
 
 
-def unlike(here: Row, there: Row) -> NDArray[np.int64]:
+def unlike(library: Row, engine: Row) -> NDArray[np.int64]:
     """The tokens left on both sides whose log-probabilities differ."""
-    both = np.flatnonzero(left(here) & left(there))
-    largest = max(1.0, np.abs([here[both], there[both]]).max(initial=0.0))
-    a, b = log_softmax(here[both]), log_softmax(there[both])
+    both = np.flatnonzero(left(library) & left(engine))
+    largest = max(1.0, np.abs([library[both], engine[both]]).max(initial=0.0))
+    a, b = log_softmax(library[both]), log_softmax(engine[both])
     with np.errstate(invalid="ignore"):
         near = (np.abs(a - b) <= ROUNDING * largest) | ((a < LEAST) & (b < LEAST))
     return np.asarray(both[~near])

@@ -32,14 +32,18 @@ class Known(NamedTuple):
         return self.control in controls and self.condition(difference, self.control)
 
 
-def refused_here(text: str) -> Condition:
+def refused_by_library(text: str) -> Condition:
     """We have an error that says this, and the engine has none."""
-    return lambda difference, _: text in str(difference.here) and difference.kind == "error here"
+    return lambda difference, _: (
+        text in str(difference.library) and difference.kind == "library error"
+    )
 
 
-def refused_there(text: str) -> Condition:
+def refused_by_engine(text: str) -> Condition:
     """The engine has an error that says this, and we have none."""
-    return lambda difference, _: text in str(difference.there) and difference.kind == "error there"
+    return lambda difference, _: (
+        text in str(difference.engine) and difference.kind == "engine error"
+    )
 
 
 def requested(when: Callable[[Case], bool]) -> Condition:
@@ -56,11 +60,11 @@ def gives(when: Callable[[Case], bool], row: Callable[[Difference], Row]) -> Con
     """If this holds of a request, the engine gives just this row."""
 
     def condition(difference: Difference, _: str) -> bool:
-        case, there = difference.case, difference.there
-        if isinstance(there, str) or not when(case):
+        case, engine = difference.case, difference.engine
+        if isinstance(engine, str) or not when(case):
             return False
         wanted = attempt(lambda _: row(difference), case)
-        return compare(difference.preset, case, wanted, there) is None
+        return compare(difference.preset, case, wanted, engine) is None
 
     return condition
 
@@ -81,13 +85,13 @@ def instead(when: Callable[[Case], bool], **fields: Any) -> Condition:
 
 def invalid_row(difference: Difference, _: str) -> bool:
     """We refuse a row that arrives invalid, or in which the engine leaves no token."""
-    refused = difference.kind == "error here" and "row 0" in str(difference.here)
-    return refused and not (_fit(difference.case.row) and _fit(difference.there))
+    refused = difference.kind == "library error" and "row 0" in str(difference.library)
+    return refused and not (_fit(difference.case.row) and _fit(difference.engine))
 
 
 def spoiled(difference: Difference, _: str) -> bool:
     """The engine's row is invalid."""
-    return not _fit(difference.there)
+    return not _fit(difference.engine)
 
 
 def _fit(row: Result) -> bool:
@@ -95,7 +99,7 @@ def _fit(row: Result) -> bool:
 
 
 def tied(beside: Condition = lambda *_: False) -> Condition:
-    """The tokens are equals as they come to the control, and here the first of them are left.
+    """The tokens are equals as they come to the control, and the library leaves the first of them.
 
     XTC leaves the last.
 
@@ -105,10 +109,10 @@ def tied(beside: Condition = lambda *_: False) -> Condition:
     def condition(difference: Difference, control: str) -> bool:
         if not difference.filtered:
             return False
-        there, row = np.array(difference.there), difference.reaching(control)
+        engine, row = np.array(difference.engine), difference.reaching(control)
         equals = row == row[difference.tokens[0]]
-        there[equals] = np.sort(there[equals])[:: 1 if control == "xtc" else -1]
-        rest = compare(difference.preset, difference.case, difference.here, there)
+        engine[equals] = np.sort(engine[equals])[:: 1 if control == "xtc" else -1]
+        rest = compare(difference.preset, difference.case, difference.library, engine)
         alike = bool(equals[difference.tokens].all())
         return alike and (rest is None or beside(rest, control))
 
@@ -116,18 +120,22 @@ def tied(beside: Condition = lambda *_: False) -> Condition:
 
 
 def all_tied(difference: Difference, control: str) -> bool:
-    """The tokens are equals as they come to the control; one is left here, and there all are."""
+    """The tokens are equals as they come to the control; the library leaves one, the engine all."""
     if not difference.filtered:
         return False
     row = difference.reaching(control)
     equals = row == row[difference.tokens[0]]
-    here, there = (left(np.asarray(side))[equals] for side in (difference.here, difference.there))
-    return bool(equals[difference.tokens].all() and here.sum() == 1 and there.all())
+    library, engine = (
+        left(np.asarray(side))[equals] for side in (difference.library, difference.engine)
+    )
+    return bool(equals[difference.tokens].all() and library.sum() == 1 and engine.all())
 
 
 def fewer(difference: Difference, _: str) -> bool:
-    """The engine leaves no token that is removed here."""
-    return difference.filtered and bool(left(np.asarray(difference.here))[difference.tokens].all())
+    """The engine leaves no token that the library removes."""
+    return difference.filtered and bool(
+        left(np.asarray(difference.library))[difference.tokens].all()
+    )
 
 
 def at_ratio(difference: Difference, control: str) -> bool:
@@ -140,10 +148,10 @@ def at_ratio(difference: Difference, control: str) -> bool:
 
 
 def underflown(difference: Difference, control: str) -> bool:
-    """The engine has no such small probabilities as the tokens have here."""
+    """The engine has no such small probabilities as the library gives the tokens."""
     if not fewer(difference, control):
         return False
-    return bool((log_softmax(np.asarray(difference.here))[difference.tokens] < LEAST).all())
+    return bool((log_softmax(np.asarray(difference.library))[difference.tokens] < LEAST).all())
 
 
 def within(tolerance: float) -> Condition:
@@ -198,7 +206,7 @@ OURS = (
     ),
     Known(
         "logit_bias",
-        both(refused_here("not nan"), spoiled),
+        both(refused_by_library("not nan"), spoiled),
         "An id outside the vocabulary, NaN and +inf are errors",
     ),
     Known(ANY, invalid_row, "Engines leave this case undefined"),

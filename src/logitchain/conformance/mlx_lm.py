@@ -22,7 +22,7 @@ from .known import (
     both,
     gives,
     instead,
-    refused_there,
+    refused_by_engine,
     requested,
 )
 
@@ -64,14 +64,14 @@ KNOWN = (
     ),
     Known(
         "xtc",
-        refused_there("[0, 0.5]"),
+        refused_by_engine("[0, 0.5]"),
         "Threshold above 0.5: no effect in llama.cpp and koboldcpp, an error in mlx-lm.",
     ),
     Known(
         "top_k",
         both(
             requested(lambda case: case.get("top_k") >= case.row.size),
-            refused_there("`top_k` has to be an integer"),
+            refused_by_engine("`top_k` has to be an integer"),
         ),
         "k >= V is an error in mlx-lm",
     ),

@@ -72,7 +72,7 @@ class Report:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"{report.version} (there), against Chain.preset({report.engine!r}) (here)"
+    yield f"{report.version} against logitchain's Chain.preset({report.engine!r})"
     yield ""
     yield from _table(report.counts())
     if any(report.explained.values()):
@@ -125,8 +125,8 @@ def _example(difference: Difference) -> Iterator[str]:
 
 def _entry(difference: Difference) -> dict[str, Any]:
     case = difference.case
-    found = {"case": case.name, "control": case.control, "asked": _request(case)}
-    return {**found, "differs": difference.kind, "told": list(_outcomes(difference))}
+    found = {"case": case.name, "control": case.control, "request": _request(case)}
+    return {**found, "differs": difference.kind, "outcomes": list(_outcomes(difference))}
 
 
 def _request(case: Case) -> str:
@@ -151,13 +151,13 @@ def _row(row: Row) -> str:
 
 def _outcomes(difference: Difference) -> Iterator[str]:
     """What each side gave, as far as they differ."""
-    here, there = difference.here, difference.there
-    if isinstance(here, str) or isinstance(there, str) or here.size <= SHOWN:
-        yield f"here:  {here if isinstance(here, str) else _row(here)}"
-        yield f"there: {there if isinstance(there, str) else _row(there)}"
+    library, engine = difference.library, difference.engine
+    if isinstance(library, str) or isinstance(engine, str) or library.size <= SHOWN:
+        yield f"logitchain: {library if isinstance(library, str) else _row(library)}"
+        yield f"engine:     {engine if isinstance(engine, str) else _row(engine)}"
         return
-    tokens = difference.tokens if difference.tokens.size else unlike(here, there)
+    tokens = difference.tokens if difference.tokens.size else unlike(library, engine)
     for token in tokens[:SHOWN].tolist():
-        yield f"token {token:,}: {here[token]} here, {there[token]} there"
+        yield f"token {token:,}: {library[token]} of logitchain, {engine[token]} of the engine"
     if tokens.size > SHOWN:
         yield f"and {tokens.size - SHOWN:,} more tokens"

@@ -19,7 +19,7 @@ from .known import (
     both,
     fewer,
     instead,
-    refused_there,
+    refused_by_engine,
     requested,
     underflown,
     within,
@@ -34,7 +34,9 @@ KNOWN = (
     *OURS,
     Known(
         "repetition_penalty",
-        both(requested(lambda case: case.get("repetition_penalty") > 2), refused_there("(0, 2]")),
+        both(
+            requested(lambda case: case.get("repetition_penalty") > 2), refused_by_engine("(0, 2]")
+        ),
         "Range: (0, 2] in SGLang",
     ),
     Known(
@@ -44,7 +46,9 @@ KNOWN = (
     ),
     Known(
         "top_k",
-        both(requested(lambda case: case.get("top_k") == 0), refused_there("at least 1, got 0")),
+        both(
+            requested(lambda case: case.get("top_k") == 0), refused_by_engine("at least 1, got 0")
+        ),
         "Off: <= 0 in llama.cpp and mlx-lm, 0 or -1 in vLLM, -1 in SGLang (0 is an error)",
     ),
     K_OF_MINUS_ONE,

@@ -16,7 +16,7 @@ from .known import (
     TOO_COLD,
     Known,
     instead,
-    refused_there,
+    refused_by_engine,
     tied,
 )
 
@@ -57,17 +57,17 @@ KNOWN = (
     ),
     Known(
         "repetition_penalty",
-        refused_there("has to be a strictly positive float"),
+        refused_by_engine("has to be a strictly positive float"),
         "a float > 0 in transformers (integers are errors)",
     ),
     Known(
         "temperature",
-        refused_there("(=0.0) has to be a strictly positive float"),
+        refused_by_engine("(=0.0) has to be a strictly positive float"),
         "An error in transformers and OpenVINO GenAI.",
     ),
     Known(
         "temperature",
-        refused_there("(=2) has to be a strictly positive float"),
+        refused_by_engine("(=2) has to be a strictly positive float"),
         "a float > 0 in transformers (the integer 1 is an error)",
     ),
     TOO_COLD,

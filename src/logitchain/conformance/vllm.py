@@ -15,7 +15,7 @@ from .known import (
     Known,
     both,
     instead,
-    refused_there,
+    refused_by_engine,
     requested,
     tied,
 )
@@ -30,7 +30,7 @@ KNOWN = (
     *OURS,
     Known(
         "temperature",
-        both(requested(lambda case: case.get("temperature") > 2), refused_there("[0, 2]")),
+        both(requested(lambda case: case.get("temperature") > 2), refused_by_engine("[0, 2]")),
         "Range: [0, 2] in vLLM",
     ),
     Known(

@@ -126,11 +126,11 @@ class Processor:
         for slot, params, prompt, output in batch_update.added:
             self._add(slot, params, prompt, output)
         for source, target, direction in batch_update.moved:
-            here, there = self._slots.pop(source, None), self._slots.pop(target, None)
-            if here is not None:
-                self._slots[target] = here
-            if there is not None and direction.name == "SWAP":
-                self._slots[source] = there
+            moved, displaced = self._slots.pop(source, None), self._slots.pop(target, None)
+            if moved is not None:
+                self._slots[target] = moved
+            if displaced is not None and direction.name == "SWAP":
+                self._slots[source] = displaced
 
     def _rows(self) -> list[Row]:
         return [Row(slot, *self._slots[slot]) for slot in sorted(self._slots)]

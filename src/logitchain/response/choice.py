@@ -67,7 +67,7 @@ class Choice:
         self._entries: list[Entry] = []
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
         self._new: list[str] = []  # pieces that `delta` has not returned yet
-        self._told = 0  # entries that it has
+        self._reported = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
         self._new = []
@@ -105,8 +105,8 @@ class Choice:
 
     def delta(self) -> dict[str, Any]:
         """The text that became final since the last call, as a chunk of a stream."""
-        body, entries = {"content": "".join(self._new)}, self._entries[self._told :]
-        self._new, self._told = [], len(self._entries)
+        body, entries = {"content": "".join(self._new)}, self._entries[self._reported :]
+        self._new, self._reported = [], len(self._entries)
         return self._response_form("delta", body, entries)
 
     # ---- a token
