@@ -35,6 +35,14 @@ GOALS = {
     "top_p": (4, 10),
     "temperature": (6, 20),
 }
+#: The same for rows in the cache.
+CACHED_GOALS = {
+    "top_k 50, top_p, min_p, XTC": (2, 2),
+    "top_p, min_p": (2.5, 2.5),
+    "top_p": (4, 6),
+    "temperature": (3, 3),
+    "greedy": (1.3, 1.3),
+}
 
 
 def history(vocab: int, length: int = 2000) -> list[int]:

@@ -72,3 +72,43 @@ def test_overhead_of_a_call(benchmark):
     chain.sample(row, batch)
     benchmark.extra_info.update(table="overhead")
     benchmark.pedantic(chain.sample, args=(row, batch), rounds=5000)
+
+
+def test_rows_that_join(benchmark):
+    """1,024 rows with prompts of 1,000 tokens, one by one."""
+    prompts = [np.arange(r, r + 1_000) for r in range(1_024)]
+
+    def join():
+        batch = lc.Batch(VOCAB)
+        for prompt in prompts:
+            batch.add(lc.Params(seed=0), prompt)
+
+    benchmark.extra_info.update(table="rows", what="1,024 rows of 1,000 tokens join one by one")
+    benchmark.pedantic(join, rounds=5, warmup_rounds=1)
+
+
+def test_a_row_that_leaves(benchmark):
+    """The last of 65 rows with histories of 32,000 tokens, whose penalties are on."""
+    batch, prompt = lc.Batch(VOCAB), np.arange(32_000)
+    for _ in range(64):
+        batch.add(lc.Params(seed=0, presence_penalty=0.5), prompt)
+
+    def add():
+        return tuple(batch.add(lc.Params(seed=0, presence_penalty=0.5), prompt)), {}
+
+    what = "a row leaves a batch of 65 with 32,000 tokens each"
+    benchmark.extra_info.update(table="rows", what=what)
+    benchmark.pedantic(batch.remove, setup=add, rounds=100, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("scope", ["prompt", "output"])
+def test_a_long_history_joins(benchmark, scope):
+    tokens = np.arange(1_000_000) % VOCAB
+    given = (tokens, []) if scope == "prompt" else ([], tokens)
+
+    def join():
+        lc.Batch(VOCAB).add(lc.Params(seed=0, presence_penalty=0.5), *given)
+
+    what = f"a row of a million {scope} tokens joins"
+    benchmark.extra_info.update(table="rows", what=what)
+    benchmark.pedantic(join, rounds=10, warmup_rounds=1)

@@ -35,6 +35,14 @@ def test_start(benchmark, what):
     benchmark.pedantic(child, args=(CODE[what],), rounds=7, warmup_rounds=1)
 
 
+def test_first_call(benchmark, tmp_path):
+    """It compiles what the chain uses."""
+    what = "import and first call, empty cache"
+    benchmark.extra_info.update(table="start", what=what)
+    folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    benchmark.pedantic(child, args=(FIRST_CALL,), kwargs=folder, rounds=1)
+
+
 def test_warmup(benchmark, tmp_path):
     code = "from logitchain.__main__ import main; main(['warmup'])"
     benchmark.extra_info.update(table="start", what="compiling every kernel, empty cache")
