@@ -115,3 +115,17 @@ def test_a_draw_after_any_number_of_races(shape, ties, p):
         chain = lc.Chain([(name, {"ties": ties} if name == "top_p" else {}) for name in order])
         expected = lc.sample(np.tile(left, (len(seeds), 1)), seed=seeds, position=[0] * len(seeds))
         assert_array_equal(chain.sample(rows, batch), expected)
+
+
+@pytest.mark.parametrize("ties", ["first", "all"])
+def test_the_mass_before_a_token_is_not_that_of_its_equals(ties):
+    """The best token has less than the target, and with the first of six equals more than it."""
+    row = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], np.float32)
+    seeds, p = list(range(12)), 0.35
+    left = lc.top_p(row, p, ties=ties)
+    assert np.isfinite(left).sum() == (7 if ties == "all" else 2)
+    batch = lc.Batch(row.size)
+    for seed in seeds:
+        batch.add(lc.Params(seed=seed, top_p=p))
+    drawn = lc.Chain([("top_p", {"ties": ties})]).sample(np.tile(row, (12, 1)), batch)
+    assert_array_equal(drawn, lc.sample(np.tile(left, (12, 1)), seed=seeds, position=[0] * 12))
