@@ -151,3 +151,13 @@ def test_a_chain_may_have_many_steps():
     for _ in range(50):
         expected = lc.temperature(expected, 1.25)
     assert_array_equal(lc.Chain(["temperature"] * 50)(row, batch), expected)
+
+
+@pytest.mark.parametrize("cut", [{"min_p": 0.05}, {"top_p": 0.9}, {"top_k": 40}])
+def test_a_cut_after_two_temperatures_is_not_that_of_the_first(cut):
+    row = np.linspace(-9, 3, VOCAB, dtype=np.float32)
+    batch = lc.Batch(VOCAB)
+    batch.add(lc.Params(seed=0, temperature=2.0, **cut))
+    ((name, value),) = cut.items()
+    expected = getattr(lc, name)(lc.temperature(lc.temperature(row, 2.0), 2.0), value)
+    assert_array_equal(lc.Chain(["temperature", "temperature", name])(row, batch), expected)

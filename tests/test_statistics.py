@@ -92,9 +92,10 @@ def keep_near(row, ids, request):
             row[i] = -np.inf
 
 
+FIELD = lc.Field("both", off=0.0, range="[0, 4]")
 BOTH = lc.Control(
     name="both",
-    fields=[lc.Field("both", off=0.0, range="[0, 4]")],
+    fields=[FIELD],
     kind="cut",
     kernel=keep_near,
     statistics=("mass", "deviation"),
@@ -119,3 +120,23 @@ def test_a_control_of_a_user_reads_both(following, both):
     batch = lc.Batch(row.size)
     batch.add(MyParams(both=both, **following))
     assert_array_equal(lc.Chain([BOTH, *following])(row, batch), expected)
+
+
+@numba.njit
+def remove_best(row, ids, request):
+    """Its statistic says nothing of what stays."""
+    if request.mass > 0:
+        row[row.argmax()] = -np.inf
+
+
+def test_a_control_that_is_no_cut_ends_the_search_for_floors_though_it_reads_a_statistic():
+    """The floor of `min_p` would be that of the token that is removed."""
+    record = lc.Control(
+        name="both", fields=[FIELD], kind="free", kernel=remove_best, statistics=("mass",)
+    )
+    row = np.linspace(-2, 2, 330, dtype=np.float32)
+    row[5] = 9.0
+    left = np.where(row == 9.0, -np.inf, row)
+    batch = lc.Batch(row.size)
+    batch.add(MyParams(both=1.0, min_p=0.1))
+    assert_array_equal(lc.Chain([record, "min_p"])(row, batch), lc.min_p(left, 0.1))
