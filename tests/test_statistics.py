@@ -140,3 +140,20 @@ def test_a_control_that_is_no_cut_ends_the_search_for_floors_though_it_reads_a_s
     batch = lc.Batch(row.size)
     batch.add(MyParams(both=1.0, min_p=0.1))
     assert_array_equal(lc.Chain([record, "min_p"])(row, batch), lc.min_p(left, 0.1))
+
+
+@numba.njit
+def keep_upper_half(row, ids, request):
+    cut = np.median(row)
+    for i in range(row.size):
+        if row[i] < cut:
+            row[i] = -np.inf
+
+
+def test_a_cut_without_floor_and_statistics_gets_the_whole_row():
+    record = lc.Control(name="both", fields=[FIELD], kind="cut", kernel=keep_upper_half)
+    row = np.linspace(-2, 2, 330, dtype=np.float32)
+    batch = lc.Batch(row.size)
+    batch.add(MyParams(both=1.0, min_p=0.5))
+    left = np.where(row < np.median(row), -np.inf, row)
+    assert_array_equal(lc.Chain([record, "min_p"])(row, batch), lc.min_p(left, 0.5))
