@@ -87,16 +87,17 @@ def test_rows_that_join(benchmark):
     benchmark.pedantic(join, rounds=5, warmup_rounds=1)
 
 
-def test_a_row_that_leaves(benchmark):
-    """The last of 65 rows with histories of 32,000 tokens, whose penalties are on."""
-    batch, prompt = lc.Batch(VOCAB), np.arange(32_000)
+@pytest.mark.parametrize("length", [3, 32_000])
+def test_a_row_that_leaves(benchmark, length):
+    """Beside 64 rows with histories of 32,000 tokens; the penalties of all are on."""
+    batch, penalty = lc.Batch(VOCAB), lc.Params(seed=0, presence_penalty=0.5)
     for _ in range(64):
-        batch.add(lc.Params(seed=0, presence_penalty=0.5), prompt)
+        batch.add(penalty, np.arange(32_000))
 
     def add():
-        return tuple(batch.add(lc.Params(seed=0, presence_penalty=0.5), prompt)), {}
+        return tuple(batch.add(penalty, np.arange(length))), {}
 
-    what = "a row leaves a batch of 65 with 32,000 tokens each"
+    what = f"a row of {length:,} tokens leaves, beside 64 of 32,000"
     benchmark.extra_info.update(table="rows", what=what)
     benchmark.pedantic(batch.remove, setup=add, rounds=100, warmup_rounds=1)
 
