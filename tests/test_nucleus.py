@@ -97,7 +97,7 @@ def test_a_nucleus_of_which_another_control_cut_off_the_tail(p):
 
 @pytest.mark.parametrize("shape", ["normal", "ties", "neighbours"])
 @pytest.mark.parametrize("ties", ["first", "all"])
-@pytest.mark.parametrize("p", [0.31, 0.6])
+@pytest.mark.parametrize("p", [0.41, 0.6])
 def test_a_draw_after_any_number_of_races(shape, ties, p):
     """A winner behind the end of the nucleus is left out, and the tokens before it race again."""
     row = SHAPES[shape](np.random.default_rng(6)).astype(np.float32)
@@ -119,11 +119,11 @@ def test_a_draw_after_any_number_of_races(shape, ties, p):
 
 @pytest.mark.parametrize("ties", ["first", "all"])
 def test_the_mass_before_a_token_is_not_that_of_its_equals(ties):
-    """The best token has less than the target, and with the first of six equals more than it."""
-    row = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], np.float32)
-    seeds, p = list(range(12)), 0.35
+    """The best token has less than the target, and with the first of four equals more than it."""
+    row = np.array([0.0, 0.0, 1.0, 0.0, 0.0], np.float32)
+    seeds, p = list(range(12)), 0.45
     left = lc.top_p(row, p, ties=ties)
-    assert np.isfinite(left).sum() == (7 if ties == "all" else 2)
+    assert np.isfinite(left).sum() == (5 if ties == "all" else 2)
     batch = lc.Batch(row.size)
     for seed in seeds:
         batch.add(lc.Params(seed=seed, top_p=p))

@@ -20,9 +20,9 @@ _SURELY = 1.0 - 2.0 * top_p.ESTIMATE_ERROR
 _FEW = 6
 NO_TOKEN = np.int64(0)
 NEVER = np.int64(MOST)
-#: With a larger top_p so many races are worth their time: seven of eight end with a token of a
-#: nucleus of 0.3, and each takes a quarter of the time of a search for its end.
-_LIKELY, _RACES = 0.3, 3
+#: With a larger top_p so many races are worth their time: three of four end with a token of a
+#: nucleus of 0.4, and each takes a quarter of the time of a search for its end.
+_LIKELY, _RACES = 0.4, 2
 
 
 @kernel
