@@ -282,8 +282,9 @@ def main(path: str) -> None:
         *(f"## {title}\n\n{section(results)}" for title, section in SECTIONS.items()),
         "## In the engines\n\n"
         "A real generation with the engine's own sampler and with ours, the same controls, run by "
-        "run in turn. [engines.md](engines.md) has the adapters. vLLM is 0.32.0 and SGLang 0.5.23, "
-        "both computing on the CPU. Where ours is the slower, it waits for logits that an engine's "
+        "run in turn, at the last `make bench-engines`. [engines.md](engines.md) has the adapters. "
+        "vLLM is 0.32.0 and SGLang 0.5.23, both computing on the CPU. Where ours is the slower, it "
+        "waits for logits that an engine's "
         "own draw need not wait for (mlx-lm), or copies the row (onnxruntime-genai).\n\n"
         + engines(Path(path).parent / "engines"),
         "## How cost grows with the vocabulary\n\n"
