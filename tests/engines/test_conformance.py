@@ -56,7 +56,7 @@ def test_a_known_difference_excuses_no_other_result(engine):
             case = difference.case
             for other in (case.row[::-1], np.zeros_like(case.row), "TypeError: no"):
                 if compare(engine, case, difference.engine, other):
-                    found = compare(engine, case, difference.here, other)
+                    found = compare(engine, case, difference.library, other)
                     assert not found or not any(one.explains(found) for one in known)
 
 
