@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite
 import numba
 import numpy as np
 from numba.core import cgutils, event, types
@@ -226,7 +227,8 @@ def _cache_folder() -> Path | None:
 
 def _digest() -> str:
     """A name for the state of the package's sources and of what else changes its machine code."""
-    digest = hashlib.sha256(repr(numba.config.BOUNDSCHECK).encode())  # type: ignore[attr-defined]
+    about = numba.__version__, llvmlite.__version__, numba.config.BOUNDSCHECK  # type: ignore[attr-defined]
+    digest = hashlib.sha256(repr(about).encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
