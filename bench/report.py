@@ -48,6 +48,13 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def ratio(ours: float, floor: float, goals: tuple[float, float], shape: str) -> str:
+    """How many times the floor, and the goal for rows of this shape: flat ones have the second."""
+    goal = goals[shape.startswith("flat")]
+    met = "" if ours <= goal * floor else ", missed"
+    return f"{ours / floor:.1f} ({goal}{met})"
+
+
 def chains(results: list[Result]) -> str:
     """A table for each shape: the whole chain, every sampler."""
     parts = []
@@ -57,9 +64,7 @@ def chains(results: list[Result]) -> str:
             here = {"shape": shape, "request": request}
             times = [microseconds(results, table="chains", **here, sampler=s) for s in SAMPLERS]
             ours, floor = times[list(SAMPLERS).index("logitchain")], times[0]
-            goal = GOALS[request][shape.startswith("flat")]
-            met = "" if ours <= goal * floor else ", missed"
-            rows.append([request, *map(number, times), f"{ours / floor:.1f} ({goal}{met})"])
+            rows.append([request, *map(number, times), ratio(ours, floor, GOALS[request], shape)])
         header = ["chain", *SAMPLERS, "logitchain / np.max (goal)"]
         parts.append(f"### {shape} logits\n\n{table(header, rows)}")
     return "\n\n".join(parts)
@@ -72,9 +77,7 @@ def cached(results: list[Result]) -> str:
         for request, goals in CACHED_GOALS.items():
             about = {"table": "cached", "shape": shape, "request": request}
             floor, ours = (microseconds(results, **about, sampler=s) for s in CACHED)
-            goal = goals[shape.startswith("flat")]
-            met = "" if ours <= goal * floor else ", missed"
-            figures = number(floor), number(ours), f"{ours / floor:.1f} ({goal}{met})"
+            figures = number(floor), number(ours), ratio(ours, floor, goals, shape)
             rows.append([f"{shape}: {request}", *figures])
     return table(["chain", *CACHED, "logitchain / np.max (goal)"], rows)
 
@@ -284,9 +287,8 @@ def main(path: str) -> None:
         "A real generation with the engine's own sampler and with ours, the same controls, run by "
         "run in turn, at the last `make bench-engines`. [engines.md](engines.md) has the adapters. "
         "vLLM is 0.32.0 and SGLang 0.5.23, both computing on the CPU. Where ours is the slower, it "
-        "waits for logits that an engine's "
-        "own draw need not wait for (mlx-lm), or copies the row (onnxruntime-genai).\n\n"
-        + engines(Path(path).parent / "engines"),
+        "waits for logits that an engine's own draw need not wait for (mlx-lm), or copies the row "
+        "(onnxruntime-genai).\n\n" + engines(Path(path).parent / "engines"),
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"

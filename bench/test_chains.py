@@ -1,7 +1,7 @@
 """Whole chains, a row at a time, beside their peers and beside np.max of the same rows."""
 
 import pytest
-from chains import PENALTIES, REQUESTS, SAMPLERS, history, np_max, ours
+from chains import PENALTIES, REQUESTS, SAMPLERS, history
 from rows import SHAPES
 
 
@@ -31,6 +31,6 @@ def test_chain_on_a_row_in_the_cache(over_rows, shape, request_name, sampler):
     """As in an engine whose model has just written the row."""
     row = SHAPES[shape]()[:1].copy()
     request = REQUESTS.get(request_name, {"temperature": 0.0})
-    call = (np_max if sampler == "np.max" else ours)(row.shape[1], request)
+    call = SAMPLERS[sampler](row.shape[1], request)
     about = {"shape": shape, "request": request_name, "sampler": sampler}
     over_rows(call, row, rounds=300, table="cached", **about)

@@ -296,7 +296,7 @@ def test_a_repeat_that_begins_in_one_piece_of_the_history_and_ends_in_the_next()
 
 def test_the_tail_is_checked_without_a_mask():
     batch = lc.Batch(40)
-    row = batch.add(lc.Params())
+    (row,) = batch.add(lc.Params())
     with pytest.raises(ValueError, match=r"^tail must be one of mask, keep, error, not 'none'$"):
         batch.set_mask(row, None, tail="none")
 

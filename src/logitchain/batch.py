@@ -267,9 +267,10 @@ class Batch:
         tail   what becomes of tokens beyond the mask's last bit: "mask", "keep" or "error"
         """
         self._check_may_change()
-        one_of("tail", tail, TAILS)
         entry = self._entry(row)
-        if mask is not None:
+        if mask is None:
+            one_of("tail", tail, TAILS)
+        else:
             given = buffer("mask", mask)
             if given.ndim != 1:
                 kind = f"{given.dtype} {given.shape}"

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
-from ..numeric.functions import F64, Row, finite
+from ..numeric.functions import F64, ONE_BITS, Row, finite
 from .penalty import Longs, penalise, penalty
 from .record import Request
 
-_ONE = np.int64(0x3FF0000000000000)  # the bits of 1.0
+_ONE = np.int64(ONE_BITS)
 
 
 @in_standard_mode

@@ -136,8 +136,11 @@ def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) 
     """
     sums = np.zeros((add.size, MOST_SUMS), np.int64)
     best, number = largest(row), blocks.peaks.size if are_some else np.int64(0)
-    lowest, factors = least(row, best), temperature.factors(divisor)
-    for b in range(number if add[DEVIATION] != 0 else 0):
+    lowest, factors = best, temperature.factors(divisor)
+    needs_lowest = add[DEVIATION] != 0
+    if needs_lowest and not are_some:
+        lowest = least(row, best)
+    for b in range(number if needs_lowest else 0):
         if blocks.peaks[b] > -np.inf:
             fetch(blocks, b)
             below = least(blocks.buffer, blocks.peaks[b])
@@ -150,8 +153,7 @@ def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) 
             for i in range(add.size):
                 if add[i] != 0:
                     call_add(add[i], blocks.buffer, best, lowest, sums[i])
-    is_known = add[DEVIATION] != 0
-    return sums[MASS, 0], deviation(sums[DEVIATION], best, lowest) if is_known else 0.0
+    return sums[MASS, 0], deviation(sums[DEVIATION], best, lowest) if needs_lowest else 0.0
 
 
 @kernel

@@ -175,7 +175,7 @@ def total_mass(row: Row, best: F32) -> I64:
 _LN2_HI_64 = 0.693147180369123816490  # 32 trailing zero bits: times an exponent it is exact
 _LN2_LO_64 = 1.90821492927058770002e-10
 _SQRT_HALF = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
-_ONE_BITS = 0x3FF0000000000000
+ONE_BITS = 0x3FF0000000000000  # of 1.0
 _FRACTION = 0x000FFFFFFFFFFFFF
 _SMALLEST_NORMAL = 2.0**-1022
 
@@ -186,7 +186,7 @@ def log(x: F64) -> F64:
     shift = 0.0
     if x < _SMALLEST_NORMAL:
         x, shift = x * 2.0**54, 54.0
-    bits = np.float64(x).view(np.int64) + (_ONE_BITS - _SQRT_HALF)
+    bits = np.float64(x).view(np.int64) + (ONE_BITS - _SQRT_HALF)
     k = np.float64((bits >> 52) - 1023) - shift
     m = np.int64((bits & _FRACTION) + _SQRT_HALF).view(np.float64)  # in [sqrt(1/2), sqrt(2))
     f = m - 1.0
