@@ -171,3 +171,13 @@ def sample(row, seed, position):
     """The token of the best score, of equal scores the lowest."""
     row = np.asarray(row, np.float64)
     return np.argmax(row - row.max() - np.log(arrivals(seed, position, row.size)))
+
+
+def cut(text, stop):
+    """(the text up to the phrase that is complete first, that phrase)."""
+    for end in range(len(text) + 1):
+        complete = [phrase for phrase in stop if text[:end].endswith(phrase)]
+        if complete:
+            phrase = max(complete, key=len)
+            return text[: end - len(phrase)], phrase
+    return text, None

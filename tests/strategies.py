@@ -104,3 +104,17 @@ def streams(draw):
     whole = b"".join(chunks)
     cuts = sorted(rng.choices(range(len(whole) + 1), k=rng.randint(0, 8)))
     return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)], stop
+
+
+def masks(vocab):
+    """Fields of a request that mask, each mostly off."""
+    token = st.integers(0, vocab - 1)
+    few = st.lists(token, max_size=4)
+    return {
+        "allowed_tokens": st.one_of(*[st.just(())] * 4, st.lists(token, min_size=2)),
+        "banned_tokens": st.one_of(st.just(()), few),
+        "min_tokens": st.sampled_from((0, 0, 5, 1000)),
+        "eos_token": few,
+        "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
+        "bad_words": st.one_of(st.just(()), phrases(vocab)),
+    }

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
+from by_hand import BY_HAND, MASKS, ORDERS, check, steps
 from logitchain.chain import DEFAULT_ORDER, PRESETS
 
 VOCAB = 24
@@ -15,113 +16,6 @@ token = st.integers(0, VOCAB - 1)
 history = st.lists(token, max_size=30)
 
 
-# ---- the composition, by hand
-
-
-def last(tokens, window):
-    return tokens if window is None else tokens[len(tokens) - min(window, len(tokens)) :]
-
-
-def history_of(row, scope, window):
-    scopes = {
-        "all": row["prompt"] + row["output"],
-        "prompt": row["prompt"],
-        "output": row["output"],
-    }
-    return last(scopes[scope], window)
-
-
-def penalty(function, scope):
-    def apply(x, row, scope=scope, window=None):
-        return function(
-            x, getattr(row["params"], function.__name__), history_of(row, scope, window)
-        )
-
-    return apply
-
-
-def xtc(x, row, **options):
-    params = row["params"]
-    probability = params.xtc_probability if params.xtc_threshold else 0.0
-    keys = {"seed": row["seed"], "position": len(row["output"])}
-    return lc.xtc(x, params.xtc_threshold, probability, **keys, **options)
-
-
-def token_bitmask(x, row):
-    return x if row.get("mask") is None else lc.token_bitmask(x, row["mask"])
-
-
-def allowed_tokens(x, row):
-    allowed = row["params"].allowed_tokens
-    return lc.allowed_tokens(x, allowed) if allowed else x
-
-
-def min_tokens(x, row):
-    params = row["params"]
-    return lc.min_tokens(x, params.min_tokens, params.eos_token, position=len(row["output"]))
-
-
-def no_repeat_ngram(x, row, scope="all"):
-    n = row["params"].no_repeat_ngram
-    return lc.no_repeat_ngram(x, n if n > 1 else 0, history_of(row, scope, None))
-
-
-def plain(name):
-    """A control that has one field, with its name."""
-    return lambda x, row: getattr(lc, name)(x, getattr(row["params"], name))
-
-
-BY_HAND = {
-    "token_bitmask": token_bitmask,
-    "allowed_tokens": allowed_tokens,
-    "banned_tokens": lambda x, row: lc.banned_tokens(x, row["params"].banned_tokens),
-    "min_tokens": min_tokens,
-    "no_repeat_ngram": no_repeat_ngram,
-    "bad_words": lambda x, row, scope="output": lc.bad_words(
-        x, row["params"].bad_words, history_of(row, scope, None)
-    ),
-    "logit_bias": lambda x, row: lc.logit_bias(x, row["params"].logit_bias),
-    "repetition_penalty": penalty(lc.repetition_penalty, "all"),
-    "frequency_penalty": penalty(lc.frequency_penalty, "output"),
-    "presence_penalty": penalty(lc.presence_penalty, "output"),
-    "temperature": plain("temperature"),
-    "top_n_sigma": plain("top_n_sigma"),
-    "top_k": lambda x, row, **options: lc.top_k(x, row["params"].top_k, **options),
-    "top_p": lambda x, row, **options: lc.top_p(x, row["params"].top_p, **options),
-    "min_p": plain("min_p"),
-    "xtc": xtc,
-}
-
-# Other engines' orders, as docs/controls.md has them.
-MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
-MASKS += ["min_tokens", "no_repeat_ngram", "bad_words"]
-LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
-ORDERS = {
-    "llama_cpp": [
-        *(*MASKS, "logit_bias"),
-        *(("repetition_penalty", LLAMA), ("frequency_penalty", LLAMA), ("presence_penalty", LLAMA)),
-        *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
-    ],
-    "transformers": [
-        *(*MASKS[:5], ("bad_words", {"scope": "all"})),
-        *("logit_bias", "repetition_penalty", "temperature", ("top_k", WHOLE), "top_p", "min_p"),
-    ],
-    "vllm": [
-        *(*MASKS, "logit_bias"),
-        *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-        *("temperature", "min_p", ("top_k", WHOLE), "top_p"),
-    ],
-    "sglang": [
-        *MASKS,
-        *("frequency_penalty", "presence_penalty", ("repetition_penalty", {"scope": "output"})),
-        *("logit_bias", "temperature", "top_p", "top_k", "min_p"),
-    ],
-    "mlx_lm": [
-        *(*MASKS, "logit_bias"),
-        *(("repetition_penalty", MLX), ("presence_penalty", MLX), ("frequency_penalty", MLX)),
-        *(("top_p", WHOLE), "min_p", "xtc", "top_k", "temperature"),
-    ],
-}
 options = {
     name: st.fixed_dictionaries(
         {},
@@ -153,24 +47,10 @@ half_off = {
 }
 
 
-def masks(vocab):
-    """Fields of a request that mask, each mostly off."""
-    token = st.integers(0, vocab - 1)
-    few = st.lists(token, max_size=4)
-    return {
-        "allowed_tokens": st.one_of(*[st.just(())] * 4, st.lists(token, min_size=2)),
-        "banned_tokens": st.one_of(st.just(()), few),
-        "min_tokens": st.sampled_from((0, 0, 5, 1000)),
-        "eos_token": few,
-        "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
-        "bad_words": st.one_of(st.just(()), strategies.phrases(vocab)),
-    }
-
-
 requests = st.builds(
     lc.Params,
     **half_off,
-    **masks(VOCAB),
+    **strategies.masks(VOCAB),
     top_k=st.integers(0, VOCAB),
     xtc_probability=st.sampled_from((0.0, 0.5, 1.0)),
     seed=st.one_of(st.integers(-(2**63), 2**64 - 1), st.none()),
@@ -192,53 +72,6 @@ def batches(draw, min_rows=1):
             rows.append(row | {"seed": batch.seed(handle)})
     logits = [draw(strategies.rows(min_vocab=VOCAB, max_vocab=VOCAB)) for _ in rows]
     return np.stack(logits), batch, rows
-
-
-def steps(order):
-    return [entry if isinstance(entry, tuple) else (entry, {}) for entry in order]
-
-
-def by_hand(logits, rows, order):
-    """Each row's result, or the error that the functions raise, with the name of the control."""
-    results = []
-    for x, row in zip(logits, rows, strict=True):
-        try:
-            for name, chosen in steps(order):
-                x = BY_HAND[name](x, row, **chosen)
-        except ValueError as error:
-            x = ValueError(f"{error} after {name}")
-        results.append(x)
-    return results
-
-
-def check(logits, batch, rows, order, chain):
-    expected = by_hand(logits, rows, order)
-    bad = [r for r, x in enumerate(expected) if isinstance(x, ValueError)]
-    if bad:
-        text = str(expected[bad[0]]).replace("logits: ", f"logits: row {bad[0]}, ")
-        for call in (chain, chain.sample):
-            with pytest.raises(ValueError, match=f"^{text}$"):
-                call(logits, batch)
-    ours = chain(logits, batch, on_invalid="mark")
-    tokens = chain.sample(logits, batch, on_invalid="mark")
-    assert (ours.dtype, tokens.dtype, tokens.shape) == (np.float32, np.int64, (len(rows),))
-    for r, (x, row) in enumerate(zip(expected, rows, strict=True)):
-        if r in bad:
-            assert tokens[r] == -1
-            assert_array_equal(ours[r], np.full_like(ours[r], -np.inf))
-            assert str(x) == f"logits: {batch.status[r]}"
-            continue
-        assert batch.status[r] == "ok"
-        assert_array_equal(ours[r].view(np.int32), x.view(np.int32))
-        assert tokens[r] == lc.sample(x, seed=row["seed"], position=len(row["output"]))
-    status, in_place = batch.status, logits.copy()
-    assert_array_equal(chain(in_place, batch, on_invalid="mark", out=in_place), ours)
-    assert batch.status == status
-    if not bad:
-        assert_array_equal(chain(logits, batch).view(np.int32), ours.view(np.int32))
-        assert_array_equal(chain.sample(logits, batch), tokens)
-        keys = {"seed": batch.seeds, "position": batch.positions}
-        assert_array_equal(lc.sample(ours, **keys), tokens)
 
 
 @given(drawn=batches())

@@ -15,7 +15,7 @@ from ml_dtypes import bfloat16
 
 import logitchain as lc
 import strategies
-from test_text import cut
+from reference import cut
 
 EOS = 0
 

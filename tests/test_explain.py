@@ -13,7 +13,6 @@ import strategies
 from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.explain import BEST
 from logitchain.presets import MASKS
-from test_chain import masks
 
 VOCAB = 24
 LOGITS = np.array([[2.0, 1.0, 0.5, 0.0, -np.inf, -1.0]], np.float32)
@@ -51,7 +50,7 @@ requests = st.builds(
     xtc_threshold=st.sampled_from((0.0, 0.05, 0.2)),
     repetition_penalty=strategies.VALUES["repetition_penalty"],
     logit_bias=strategies.biases(VOCAB),
-    **masks(VOCAB),
+    **strategies.masks(VOCAB),
     seed=st.integers(0, 2**64 - 1),
 )
 

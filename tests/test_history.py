@@ -1,7 +1,6 @@
 """Histories: any 64-bit integers, read in linear time, whole after an interrupt at any bytecode."""
 
 import copy
-import os
 import pickle
 import sys
 from array import array
@@ -17,10 +16,11 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import reference
+from effort import effort
 from logitchain.controls.no_repeat_ngram import ban_repeats
 from logitchain.engines.request import Request
 from logitchain.numeric.compile import INTERPRETED
-from test_batch import counter, state
+from observed import counter, state
 
 INT64 = np.iinfo(np.int64)
 SCOPES = ("all", "prompt", "output")
@@ -221,7 +221,7 @@ FILES = {
     str(Path(lc.__file__).parent / f"{name}.py") for name in ("batch", "history", "speculative")
 }
 #: How many bytecodes of a call are tried; more take minutes.
-TRIED = 10**6 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 20 if INTERPRETED else 300
+TRIED = effort(interpreted=20, quick=300, long=10**6)
 PENALTIES = lc.Chain(("token_bitmask", "frequency_penalty", "temperature"))
 VERIFIED = 9 * np.eye(8, dtype=np.float32)[[3, 4, 5, 6, 6, 7, 1]]
 DRAFTS = [[3, 4, 5], [6], []]

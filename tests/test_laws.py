@@ -14,6 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import logitchain as lc
 import reference
 import strategies
+from logitchain.chain import DEFAULT_ORDER
+from logitchain.presets import MASKS
 
 #: Half a unit of the slack either way: what float32 logits and exact masses may differ by.
 NEAR = 2.0**-22
@@ -123,6 +125,12 @@ def drawn(data, control, row):
 
 def finite(row):
     return np.isfinite(row)
+
+
+def test_every_control_is_here():
+    here = {control.name.replace("_threshold", "") for control in CONTROLS}
+    elsewhere = {"logit_bias", *MASKS}  # laws of their own below, and in test_masks.py
+    assert here | elsewhere == set(DEFAULT_ORDER)
 
 
 @every_control

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 import reference
+from effort import effort
 from in_blocks import blocks_of
 from logitchain.fused.nucleus import NEVER, weigh
 from logitchain.numeric import compile as jit
@@ -167,7 +168,7 @@ def test_no_draw_passes_over_the_winner(shape, name):
     batch.add(lc.Params(seed=3, n=400, **REQUESTS[name]))
     left = lc.Chain()(logits, batch)
     expected = np.empty(400, np.int64)
-    for _ in range(30):
+    for _ in range(effort(interpreted=0, quick=10, long=30)):
         race_of_all(left[0], batch.seeds, batch.positions, expected)
         fused = lc.Chain().sample(logits, batch)
         assert_array_equal(fused, expected)

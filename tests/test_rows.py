@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
+from foreign import OnlyArray, OnlyDLPack
 from logitchain.inputs.logits import Reading
 
 REQUEST = lc.Params(
@@ -83,29 +84,6 @@ def bits(result):
 
 
 # ---- layouts: the same numbers, other memory
-
-
-class OnlyDLPack:
-    """An array that knows DLPack and nothing else."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __dlpack__(self, **kwargs):
-        return self.array.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self):
-        return self.array.__dlpack_device__()
-
-
-class OnlyArray:
-    """An object that knows `__array__` and nothing else."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __array__(self, dtype=None, copy=None):
-        return self.array
 
 
 def strided(x):

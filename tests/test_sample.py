@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
+from effort import effort
+from fitting import assert_fits, softmax
 from logitchain.numeric import compile as jit
 from logitchain.rng import keys
 from logitchain.sample import delay, draw, earliest, exponential
@@ -21,24 +23,6 @@ def draws(row, count, *, seed=None, position=None):
     matrix = np.broadcast_to(np.asarray(row, np.float32), (count, len(row)))
     seed = np.arange(count) if seed is None else seed
     return lc.sample(matrix, seed=seed, position=0 if position is None else position)
-
-
-def softmax(row):
-    weights = np.exp(np.asarray(row, np.float64) - np.max(row))
-    return weights / weights.sum()
-
-
-def assert_fits(tokens, probs):
-    """Chi-square against the probabilities; five sigma, rare tokens put together."""
-    counts = np.bincount(tokens, minlength=probs.size)
-    assert not counts[probs == 0].any()
-    rare = probs * tokens.size < 10
-    observed = np.append(counts[~rare], counts[rare].sum())
-    expected = np.append(probs[~rare], probs[rare].sum()) * tokens.size
-    used = expected > 0
-    chi2 = ((observed - expected)[used] ** 2 / expected[used]).sum()
-    freedom = used.sum() - 1
-    assert chi2 < freedom + 5 * np.sqrt(2 * freedom) + 5
 
 
 RNG = np.random.default_rng(5)
@@ -69,7 +53,7 @@ def test_tokens_rarer_than_one_in_a_million_by_conditioning():
     One of them can win only if its block's first arrival is very early, and that is one cheap
     number: so millions of seeds are searched and only the few hundred thousand candidates drawn.
     """
-    seeds, share = (3000, 0.05) if INTERPRETED else (50_000_000, 2e-5)
+    seeds, share = effort((3000, 0.05), (10_000_000, 1e-4), (50_000_000, 2e-5))
     weights = np.arange(1, 21) / 210 * share  # from one in ten million to two in a million
     row = np.full(128, -np.inf)
     row[3] = np.log(1 - share)

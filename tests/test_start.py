@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from child import run_python
+from effort import effort
 from logitchain.__main__ import main
 from logitchain.fused import row
 from logitchain.numeric import compile as jit
@@ -67,11 +68,12 @@ def test_a_temporary_folder_that_others_can_write_to_is_not_used(sealed, tmp_pat
 
 
 @compiled_only
-def test_ten_processes_start_at_once_on_an_empty_cache(tmp_path):
-    with ThreadPoolExecutor(10) as pool:
+def test_processes_start_at_once_on_an_empty_cache(tmp_path):
+    count = effort(interpreted=1, quick=3, long=10)
+    with ThreadPoolExecutor(count) as pool:
         cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-        printed = list(pool.map(lambda _: run(SMALL, PACKAGE.parent, **cache), range(10)))
-    assert printed == [SCALED] * 10
+        printed = list(pool.map(lambda _: run(SMALL, PACKAGE.parent, **cache), range(count)))
+    assert printed == [SCALED] * count
 
 
 @compiled_only

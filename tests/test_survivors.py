@@ -11,13 +11,13 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import strategies
+from by_hand import ORDERS, by_hand, check, steps
 from in_blocks import blocks_of
 from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.controls.xtc import PROTECTIONS
 from logitchain.fused.nucleus import NEVER, weigh
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
-from test_chain import ORDERS, by_hand, check, masks, steps
 
 INTERPRETED = jit.INTERPRETED
 VOCABS = (1, 2, 5, 63, 64, 65, 128, 191) if INTERPRETED else (1, 2, 5, 63, 64, 65, 128, 700, 3000)
@@ -46,7 +46,7 @@ def batches(draw, vocabs=VOCABS, max_requests=3):
     for _ in range(draw(st.integers(1, max_requests))):
         params = lc.Params(
             **{name: draw(values) for name, values in settings_of_a_request.items()},
-            **{name: draw(values) for name, values in masks(vocab).items()},
+            **{name: draw(values) for name, values in strategies.masks(vocab).items()},
             top_k=draw(st.one_of(st.just(0), st.just(0), st.integers(0, min(vocab, 60)))),
             seed=draw(st.integers(0, 2**64 - 1)),
             n=draw(st.integers(1, 2)),

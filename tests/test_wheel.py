@@ -29,10 +29,8 @@ def command(*words, cwd, **environment):
     return run_python(*words, cwd=cwd, env=os.environ | environment).stdout
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def install(folder):
     """A folder with the wheels of this project and of another package, installed."""
-    folder = tmp_path_factory.mktemp("wheels")
     package = folder / "project/other"
     package.mkdir(parents=True)
     (package.parent / "pyproject.toml").write_text(OTHER)
@@ -41,22 +39,23 @@ def installed(tmp_path_factory):
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
     build = ("-m", "pip", "wheel", *quiet, "--no-build-isolation", "--wheel-dir", folder)
     command(*build, PROJECT, package.parent, cwd=folder)
-    into = ("-m", "pip", "install", *quiet, "--target", folder / "site")
-    command(*into, *folder.glob("*.whl"), cwd=folder)
-    return folder / "site"
+    # Always the same place, so that the kernels are found in the cache the next time.
+    site = PROJECT / "build/site"
+    shutil.rmtree(site, ignore_errors=True)
+    command("-m", "pip", "install", *quiet, "--target", site, *folder.glob("*.whl"), cwd=folder)
+    return site
 
 
-def test_another_package_brings_a_control(installed):
-    where = {"PYTHONPATH": str(installed)}
-    source = "import logitchain; print(logitchain.__file__)"
-    assert command("-c", source, cwd=installed.parent, **where).startswith(str(installed))
-    printed = command("-m", "other.control", cwd=installed.parent, **where)
-    assert printed.startswith("top_a obeys the laws of a cut\ntokens: ")
-    assert "\n top_a         0.2       4      2.90%" in printed
-
-
-def test_the_wheel_holds_all_modules_and_the_types(installed):
+def test_the_wheel_is_whole_and_another_package_brings_a_control(tmp_path):
+    installed = install(tmp_path)
     source, wheel = PROJECT / "src/logitchain", installed / "logitchain"
     names = {path.relative_to(source) for path in source.rglob("*.py")}
     assert names == {path.relative_to(wheel) for path in wheel.rglob("*.py")}
     assert (wheel / "py.typed").exists()
+
+    where = {"PYTHONPATH": str(installed)}
+    source = "import logitchain; print(logitchain.__file__)"
+    assert command("-c", source, cwd=tmp_path, **where).startswith(str(installed))
+    printed = command("-m", "other.control", cwd=tmp_path, **where)
+    assert printed.startswith("top_a obeys the laws of a cut\ntokens: ")
+    assert "\n top_a         0.2       4      2.90%" in printed
