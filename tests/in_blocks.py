@@ -9,13 +9,13 @@ from logitchain.numeric.simd import LANES
 def blocks_of(row, copied=()):
     """The row in blocks, of which some are copies that a control has made."""
     count = block_count(row.size)
-    own, is_own = np.zeros(LANES * count, np.float32), np.zeros(count, np.bool_)
+    changed, is_changed = np.zeros(LANES * count, np.float32), np.zeros(count, np.bool_)
     blocks = Blocks(
-        row.copy(), own, is_own, np.empty(count, np.float32), np.empty(LANES, np.float32)
+        row.copy(), changed, is_changed, np.empty(count, np.float32), np.empty(LANES, np.float32)
     )
     assert look(blocks)
     for b in copied:
         place = slice(LANES * b, LANES * b + LANES)
-        own[place], is_own[b] = row[place], True
+        changed[place], is_changed[b] = row[place], True
         blocks.row[place] = np.nan  # it must not be looked at
     return blocks

@@ -18,14 +18,14 @@ from .controls.record import LISTS
 from .controls.token_bitmask import ALL, TAILS, Words, packed
 from .fused.tables import (
     ADDRESS,
-    COUNTS,
+    CAPACITY,
+    DISTINCT,
     HISTORY,
     HISTORY_SIZE,
     LIST,
     LIST_COLUMNS,
     POSITION,
     PROMPT_SIZE,
-    ROOM,
     SCOPES,
     SEED,
     SIZE,
@@ -56,9 +56,6 @@ _BASE = (*VALUES, *[""] * (WIDTH - len(VALUES)))
 _PENALTIES = [
     field for control in CONTROLS if control.tokens == "history" for field in control.fields
 ]
-
-#: Where a row's line of the table describes its distinct tokens.
-_COUNTS = LIST + LIST_COLUMNS * COUNTS
 
 
 class Batch:
@@ -412,7 +409,7 @@ class _Row(NamedTuple):
         for place, tokens in self.lists.items():
             first = LIST + LIST_COLUMNS * place
             line[first + ADDRESS] = tokens.ctypes.data
-            line[first + SIZE] = line[first + ROOM] = tokens.shape[1]
+            line[first + SIZE] = line[first + CAPACITY] = tokens.shape[1]
         line[WORD] = 0 if self.words is None else self.words.ctypes.data
         self.history.is_moved = True
         self.measure(line)
@@ -423,10 +420,10 @@ class _Row(NamedTuple):
         line[POSITION] = history.size - history.prompt_size
         line[HISTORY_SIZE] = history.size
         if history.columns is not None:
-            line[_COUNTS + SIZE] = len(history.columns)
+            line[DISTINCT + SIZE] = len(history.columns)
         if history.is_moved:
-            line[_COUNTS + ADDRESS] = history.table.ctypes.data
-            line[_COUNTS + ROOM] = history.table.shape[1]
+            line[DISTINCT + ADDRESS] = history.table.ctypes.data
+            line[DISTINCT + CAPACITY] = history.table.shape[1]
             line[HISTORY], line[PROMPT_SIZE] = history.tokens.ctypes.data, history.prompt_size
             history.is_moved = False
 

@@ -82,21 +82,22 @@ def target(total: I64, p: F64) -> I64:
 
 
 @spliced
-def nucleus(row: Row, best: F32, own: I64, mass: I64) -> tuple[F32, I64, I64]:
+def nucleus(row: Row, best: F32, mass: I64, target: I64) -> tuple[F32, I64, I64]:
     """(the least logit of the nucleus, how many of its equals are in it, the mass that it reaches).
 
-    row    tokens whose mass is `own`; where they do not reach the target `mass`, all are kept
+    mass     the mass of the row
+    target   the mass at which the nucleus is complete; where the row has less, all is kept
     """
     end = np.float32(-FLT_MAX), np.int64(row.size), np.int64(MOST)
-    if mass <= own:
-        end = prefix_end(row, best, own, mass)
+    if target <= mass:
+        end = prefix_end(row, best, mass, target)
     return end
 
 
 @kernel
-def enough(own: I64, p: F64) -> I64:
-    """A total beyond which the nucleus has more than the mass `own`."""
-    return np.int64(min(own / max(p - SLACK, 2.0**-20) + 2048.0, float(MOST)))
+def enough(mass: I64, p: F64) -> I64:
+    """A total mass of a row beyond which its nucleus has more than this mass."""
+    return np.int64(min(mass / max(p - SLACK, 2.0**-20) + 2048.0, float(MOST)))
 
 
 @kernel

@@ -7,14 +7,23 @@ from numpy.typing import NDArray
 
 from ..controls import temperature, token_bitmask
 from ..controls.record import ADJUST, CUT, MASK, call_add, call_floor
-from ..numeric.blocks import Blocks, are_many, copy, fetch, gather, look_again, make_own, mask
+from ..numeric.blocks import (
+    Blocks,
+    are_many,
+    copy,
+    copy_blocks_with,
+    fetch,
+    gather,
+    look_again,
+    mask,
+)
 from ..numeric.compile import kernel, spliced
 from ..numeric.functions import F32, F64, I64, Row
 from ..numeric.order import NO_CUT, at_least, largest
 from ..numeric.statistics import DEVIATION, MASS, MOST_SUMS, deviation, least
 from ..sample import EVERY
 from .nucleus import truncate_by_mass
-from .step import apply, limit, named_by, names_the_same
+from .step import apply, clear_bits, named_by, names_the_same
 from .tables import (
     ADD,
     DIVIDES,
@@ -42,13 +51,13 @@ def change_order(blocks: Blocks, task: Task) -> I64:
         if task.table[task.steps[next_step], KIND] == MASK:
             task.scratch.words[:] = token_bitmask.ALL
             while next_step < task.steps.size and task.table[task.steps[next_step], KIND] == MASK:
-                limit(task, next_step)
+                clear_bits(task, next_step)
                 next_step += 1
             mask(blocks, task.scratch.words)
         else:
             if next_step == 0 or not names_the_same(task, next_step, next_step - 1):
-                make_own(blocks, named_by(task, next_step))
-            apply(task, next_step, blocks.own, EVERY, np.int64(0), 0.0)
+                copy_blocks_with(blocks, named_by(task, next_step))
+            apply(task, next_step, blocks.changed, EVERY, np.int64(0), 0.0)
             is_changed = True
             next_step += 1
     if is_changed:
@@ -67,18 +76,18 @@ def highest_floor(task: Task, next_step: I64, peaks: Row, best: F32, vocab: I64)
     The first step that needs a statistic uses that of the whole row if nothing was removed before
     it; otherwise the search for floors stops there.
     """
-    logit, measures, divisor_before, divisor, is_loose = NO_CUT, -1, 1.0, 1.0, True
+    logit, measures, divisor_before, divisor, can_draw_first = NO_CUT, -1, 1.0, 1.0, True
     for s in range(next_step, task.steps.size):
         step, values = task.table[task.steps[s]], task.values[s]
         kind, flags = step[KIND], step[FLAGS]
         if flags & DIVIDES and values[0] > 0.0 and divisor == 1.0:
             divisor = values[0]
             continue
-        if flags & MEASURES and kind == CUT and is_loose and measures < 0:
+        if flags & MEASURES and kind == CUT and can_draw_first and measures < 0:
             measures, divisor_before = s, divisor
-            is_loose = flags & KEEPS_SHARE != 0
+            can_draw_first = flags & KEEPS_SHARE != 0
         else:
-            is_loose = False
+            can_draw_first = False
             is_cut = kind == CUT or (flags & DIVIDES and values[0] == 0.0)
             if not is_cut or flags & MEASURES or step[FLOOR] == 0:
                 break
@@ -90,7 +99,7 @@ def highest_floor(task: Task, next_step: I64, peaks: Row, best: F32, vocab: I64)
         logit -= 2.0**-18 * (abs(logit) + abs(best)) + 2.0**-100 * max(1.0, divisor)
     else:
         logit = NO_CUT
-    return Floor(logit, measures, divisor_before, divisor, is_loose and is_safe)
+    return Floor(logit, measures, divisor_before, divisor, can_draw_first and is_safe)
 
 
 # ---- the tokens that are left

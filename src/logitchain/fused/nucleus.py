@@ -42,7 +42,7 @@ def weigh(
     enough      a mass with which to stop
     exactly     whether blocks without tokens before that one are weighed too, or only estimated
     """
-    row, own, is_own, peaks, _ = blocks
+    row, changed, is_changed, peaks, _ = blocks
     top = largest(tops)
     high, low = temperature.factors(divisor)
     above = key_to_float(np.int32(float_to_key(value) + 1))
@@ -53,8 +53,8 @@ def weigh(
         if tops[b] == -_INF:
             continue
         if tops[b] < value and not exactly:
-            if is_own[b]:
-                share = top_p.estimate_block(own, place, peaks[b], divisor)
+            if is_changed[b]:
+                share = top_p.estimate_block(changed, place, peaks[b], divisor)
             else:
                 share = top_p.estimate_block(row, place, peaks[b], divisor)
             estimate += share * np.float64(exp(tops[b] - top)) * 2.0**MASS_BITS
@@ -62,8 +62,8 @@ def weigh(
                 return enough + 1, enough + 1, before
             continue
         bar = value if (b + 1) * LANES <= token else above
-        if is_own[b]:
-            masses = top_p.weigh_block(own, place, high, low, top, bar)
+        if is_changed[b]:
+            masses = top_p.weigh_block(changed, place, high, low, top, bar)
         else:
             masses = top_p.weigh_block(row, place, high, low, top, bar)
         total += masses[0]
@@ -87,15 +87,15 @@ def weigh(
 @kernel
 def total(blocks: Blocks, divisor: F64, tops: Row) -> I64:
     """The row's mass; `tops` are the blocks' largest logits after a temperature `divisor`."""
-    row, own, is_own, _, _ = blocks
+    row, changed, is_changed, _, _ = blocks
     top, mass = largest(tops), np.int64(0)
     high, low = temperature.factors(divisor)
     for b in range(tops.size):
         place = np.uint64(b * LANES)
         if tops[b] == -_INF:
             continue
-        if is_own[b]:
-            mass += top_p.total_of_block(own, place, high, low, top)
+        if is_changed[b]:
+            mass += top_p.total_of_block(changed, place, high, low, top)
         else:
             mass += top_p.total_of_block(row, place, high, low, top)
     return mass
@@ -108,11 +108,11 @@ def truncate_by_mass(blocks: Blocks, task: Task, s: I64, divisor: F64, row: Row)
     tops = blocks.peaks.copy()
     temperature.scale_ordinary(tops, divisor)
     best = largest(row)
-    own = total_mass(row, best)
-    enough = top_p.enough(own, p)
+    left = total_mass(row, best)
+    enough = top_p.enough(left, p)
     for exactly in (False, True):
         low, high, _ = weigh(blocks, divisor, tops, _INF, NO_TOKEN, enough, exactly)
-        value, equals, reached = top_p.nucleus(row, best, own, top_p.target(low, p))
+        value, equals, reached = top_p.nucleus(row, best, left, top_p.target(low, p))
         if exactly or top_p.target(high, p) <= reached:
             keep_first(row, value, row.size if all_ties else equals)
             return

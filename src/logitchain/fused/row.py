@@ -208,9 +208,8 @@ def run_row(
         scratch,
     )
     token, is_fit = -1, False
-    own = scratch.own if given.kind == FLOAT32 else scratch.own[:0]
-    row = given.wide[r] if given.kind == FLOAT32 else own
-    blocks = Blocks(row, scratch.own, scratch.is_own, scratch.peaks, scratch.buffer)
+    row = given.wide[r] if given.kind == FLOAT32 else scratch.changed[:0]
+    blocks = Blocks(row, scratch.changed, scratch.is_changed, scratch.peaks, scratch.buffer)
     if given.kind == FLOAT32:
         is_fit = look(blocks)
     elif stages[CONVERT] == 0:
@@ -276,7 +275,7 @@ def survive(
     best = largest(blocks.peaks)
     if best > -np.inf and needs == VALID:
         floor = highest_floor(task, next_step, blocks.peaks, best, whole.size)
-        if floor.is_loose and draws:
+        if floor.can_draw_first and draws:
             draw = np.int64(DRAW if floor.measures < 0 else DRAW_OF_NUCLEUS)
             if stages[draw] == 0:
                 needs = draw

@@ -15,11 +15,13 @@ from ..numeric.compile import at, kernel, spliced
 from ..numeric.functions import F64, I64, U64, Row
 from .tables import (
     ADDRESS,
+    CAPACITY,
     COLUMNS,
-    COUNT,
-    COUNTS,
+    DISTINCT,
+    FIELD_COUNT,
     FLAGS,
     HISTORY,
+    HISTORY_LIST,
     HISTORY_SIZE,
     IDLE,
     KERNEL,
@@ -33,7 +35,6 @@ from .tables import (
     OUTPUT_ONLY,
     PROMPT_ONLY,
     PROMPT_SIZE,
-    ROOM,
     SIZE,
     SWITCH,
     WINDOW,
@@ -61,7 +62,7 @@ def choose(
     n = 0
     for s in range(table.shape[0]):
         flags, is_on = table[s, FLAGS], True
-        for j in range(table[s, COUNT]):
+        for j in range(table[s, FIELD_COUNT]):
             column = table[s, COLUMNS + j]
             value = columns[column] if column >= 0 else np.nan
             off = np.int64(table[s, OFF + j]).view(np.float64)
@@ -87,11 +88,11 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64, deviation: F64) -> 
     step = task.table[task.steps[s]]
     if step[KIND] == MASK:
         task.scratch.words[:] = token_bitmask.ALL
-        limit(task, s)
+        clear_bits(task, s)
         token_bitmask.apply(row, ids, task.scratch.words)
         return
     n = find(task, s, ids) if step[KIND] == ADJUST else np.int64(0)
-    marks = task.scratch.is_own[:0]
+    marks = task.scratch.is_changed[:0]
     if step[MARKS] >= 0:
         marks = task.marks[step[MARKS]][: row.size].copy()
         for i in range(ids.size):
@@ -100,10 +101,10 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64, deviation: F64) -> 
 
 
 @kernel
-def limit(task: Task, s: I64) -> None:
+def clear_bits(task: Task, s: I64) -> None:
     """Let a mask clear the bits of the tokens that it removes."""
     step = task.table[task.steps[s]]
-    request = request_of(task, s, np.int64(0), task.scratch.is_own[:0], np.int64(0), 0.0)
+    request = request_of(task, s, np.int64(0), task.scratch.is_changed[:0], np.int64(0), 0.0)
     call_kernel(step[KERNEL], task.scratch.values[:0], task.scratch.ids[:0], request)
 
 
@@ -140,7 +141,7 @@ def listed(task: Task, source: I64, number: I64) -> Longs:
     """A row of one of the lists in `LISTS`: the tokens, or one of the two numbers of each."""
     first = LIST + LIST_COLUMNS * max(source, 0)
     size = task.line[first + SIZE] if source >= 0 else np.int64(0)
-    start = task.line[first + ADDRESS] + 8 * number * task.line[first + ROOM]
+    start = task.line[first + ADDRESS] + 8 * number * task.line[first + CAPACITY]
     tokens: Longs = at(start, size, np.int64)
     return tokens
 
@@ -176,7 +177,7 @@ def named_by(task: Task, s: I64) -> Any:
 @spliced
 def is_counted(task: Task, step: Longs) -> bool:
     """Whether a list of tokens is there: the history's may not be counted."""
-    return bool(step[LIST_OF] != COUNTS or task.line[LIST + LIST_COLUMNS * COUNTS + ROOM] > 0)
+    return bool(step[LIST_OF] != HISTORY_LIST or task.line[DISTINCT + CAPACITY] > 0)
 
 
 @spliced
@@ -207,7 +208,7 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
         n = 0
         for j in range(tokens.size):
             number = numbers[j]
-            if step[LIST_OF] == COUNTS:
+            if step[LIST_OF] == HISTORY_LIST:
                 number = (scope != OUTPUT_ONLY) * number + (scope != PROMPT_ONLY) * in_output[j]
                 if number == 0 or not 0 <= tokens[j] < vocab:
                     continue

@@ -17,7 +17,7 @@ from ..numeric.statistics import STATISTICS
 VALUES = (*(field.name for control in CONTROLS for field in control.fields), "n")
 
 #: The place of the history in `LISTS`: the list of its distinct tokens and their counts.
-COUNTS = LISTS.index("history")
+HISTORY_LIST = LISTS.index("history")
 
 #: Which tokens of a history count, as a step's option has it.
 SCOPES = CHOICES["scope"]
@@ -30,7 +30,7 @@ NOT_COMPILED = (0, 0, 0, *(0 for _ in STATISTICS))
 OPTION = ADD + len(STATISTICS)
 WINDOW, MARKS, WORDS_OF, LIST_OF = range(OPTION + 1, OPTION + 5)
 #: ... and of its fields: how many, where in the batch's table they are, their off values.
-COUNT, COLUMNS = OPTION + 5, OPTION + 6
+FIELD_COUNT, COLUMNS = OPTION + 5, OPTION + 6
 OFF = COLUMNS + MOST_FIELDS
 STEP_WIDTH = OFF + MOST_FIELDS
 
@@ -67,11 +67,12 @@ _A = len(VALUES)
 
 #: The columns of a row in the batch's table: the values, the seed and the position, ...
 SEED, POSITION = _A, _A + 1
-#: ... of each list in `LISTS` its address, its size and its room: an array (3, room), each column a
-#: token and two numbers; of a bias the first has the bits of a float, of the history's distinct
-#: tokens they count the prompt and the output, ...
+#: ... for each list in `LISTS` the address, size and capacity of an array (3, capacity). A column
+#: of that array is a token and two numbers: the bits of its bias and 0; or, for the distinct tokens
+#: of a history, how often the token occurs in the prompt and in the output, ...
 LIST, LIST_COLUMNS = _A + 2, 3
-ADDRESS, SIZE, ROOM = range(3)
+ADDRESS, SIZE, CAPACITY = range(3)
+DISTINCT = LIST + LIST_COLUMNS * HISTORY_LIST
 #: ... the history's address, the prompt's size and the whole size, ...
 HISTORY = LIST + LIST_COLUMNS * len(LISTS)
 PROMPT_SIZE, HISTORY_SIZE = HISTORY + 1, HISTORY + 2
@@ -97,13 +98,13 @@ class Scratch(NamedTuple):
     places: NDArray[np.int64]  # (blocks * 64,) where named tokens are
     counts: NDArray[np.int64]  # (blocks * 64,) how often each occurs, or its bias
     masses: NDArray[np.int64]  # (blocks * 64,)
-    own: Row  # (blocks * 64,) blocks that had to be changed
+    changed: Row  # (blocks * 64,) blocks that had to be changed
     values: Row  # (vocab,) the survivors' logits
     ids: Ids  # (vocab,) which tokens survive, ascending
     words: NDArray[np.uint64]  # (blocks,) a mask
     peaks: Row  # (blocks,)
     buffer: Row  # (64,) a block
-    is_own: NDArray[np.bool_]  # (blocks,)
+    is_changed: NDArray[np.bool_]  # (blocks,)
 
 
 def scratch(vocab: int) -> NDArray[np.uint8]:
@@ -181,4 +182,4 @@ class Floor(NamedTuple):
     measures: Any  # the first step that needs a statistic of all tokens of the row; or -1
     divisor_before: Any  # the temperature before that step
     divisor: Any  # the temperature at the end
-    is_loose: Any  # whether no other step removes anything: then the draw may come first
+    can_draw_first: Any  # whether no other step removes anything: then the draw may come first

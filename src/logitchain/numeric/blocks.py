@@ -27,8 +27,8 @@ class Blocks(NamedTuple):
     """One row, and what is known of it, in memory that the next row uses again."""
 
     row: Row  # (vocab,) as the caller stored it
-    own: Row  # (blocks * 64,) the blocks that had to be changed, converted, or filled up with -inf
-    is_own: NDArray[np.bool_]  # (blocks,) which blocks were copied
+    changed: Row  # (blocks * 64,) copies of blocks: changed, converted, or filled up with -inf
+    is_changed: NDArray[np.bool_]  # (blocks,) which blocks were copied
     peaks: Row  # (blocks,) each block's largest logit
     buffer: Row  # (64,) a block
 
@@ -41,27 +41,27 @@ def block_count(vocab: int) -> int:
 @kernel
 def look(blocks: Blocks) -> bool:
     """Find each block's largest logit and whether the row is valid, in one pass."""
-    row, own, is_own, peaks, _ = blocks
-    is_own[:] = False
+    row, changed, is_changed, peaks, _ = blocks
+    is_changed[:] = False
     whole = row.size // LANES * LANES
     if whole < row.size:
         for i in range(LANES):
-            own[whole + i] = row[whole + i] if whole + i < row.size else -np.inf
-        is_own[-1] = True
-    has_nan = find_peaks(row[:whole], peaks) | find_peaks(own[whole:], peaks[whole // LANES :])
+            changed[whole + i] = row[whole + i] if whole + i < row.size else -np.inf
+        is_changed[-1] = True
+    has_nan = find_peaks(row[:whole], peaks) | find_peaks(changed[whole:], peaks[whole // LANES :])
     return scan(peaks)[1] and not has_nan
 
 
 @kernel
 def convert_and_look(kind: I64, bits: NDArray[np.uint16], blocks: Blocks) -> bool:
-    """Convert a 16-bit row to float32 in `own`, and do as `look` does, in one pass."""
-    _, own, is_own, peaks, _ = blocks
-    is_own[:] = True
-    own[bits.size :] = -np.inf
+    """Convert a 16-bit row to float32 in `changed`, and do as `look` does, in one pass."""
+    _, changed, is_changed, peaks, _ = blocks
+    is_changed[:] = True
+    changed[bits.size :] = -np.inf
     has_nan = False
     for start in range(0, bits.size, _READ):
-        convert(kind, bits[start : start + _READ], own[start : start + _READ])
-        has_nan |= find_peaks(own[start : start + _READ], peaks[start // LANES :])
+        convert(kind, bits[start : start + _READ], changed[start : start + _READ])
+        has_nan |= find_peaks(changed[start : start + _READ], peaks[start // LANES :])
     return scan(peaks)[1] and not has_nan
 
 
@@ -111,51 +111,51 @@ def from_float16(bits: U64) -> F32:
 @spliced
 def fetch(blocks: Blocks, b: I64) -> None:
     """Copy a block into the buffer: a slice would be shorter to write, and slower to have."""
-    if blocks.is_own[b]:
-        move(blocks.own, b * LANES, blocks.buffer, 0)
+    if blocks.is_changed[b]:
+        move(blocks.changed, b * LANES, blocks.buffer, 0)
     else:
         move(blocks.row, b * LANES, blocks.buffer, 0)
 
 
 @kernel
-def make_own(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
+def copy_blocks_with(blocks: Blocks, tokens: NDArray[np.int64]) -> None:
     """Copy the blocks that hold the tokens, before they change; ids beyond them are skipped."""
-    row, own, is_own, _, _ = blocks
+    row, changed, is_changed, _, _ = blocks
     if tokens.size > row.size // 8:  # most blocks hold some, and to look for them takes longer
         for b in range(row.size // LANES):
-            if not is_own[b]:
-                move(row, b * LANES, own, b * LANES)
-        is_own[:] = True
+            if not is_changed[b]:
+                move(row, b * LANES, changed, b * LANES)
+        is_changed[:] = True
         return
     for i in range(tokens.size):
         b = tokens[i] // LANES
-        if 0 <= b < is_own.size and not is_own[b]:
-            move(row, b * LANES, own, b * LANES)
-            is_own[b] = True
+        if 0 <= b < is_changed.size and not is_changed[b]:
+            move(row, b * LANES, changed, b * LANES)
+            is_changed[b] = True
 
 
 @kernel
 def mask(blocks: Blocks, words: NDArray[np.uint64]) -> None:
     """Remove the tokens whose bits are 0, from copies of their blocks."""
-    row, own, is_own, peaks, _ = blocks
-    for b in range(is_own.size):
+    row, changed, is_changed, peaks, _ = blocks
+    for b in range(is_changed.size):
         if words[b] == 0:
             peaks[b] = -np.inf
         elif words[b] != _ALL and peaks[b] > -np.inf:
-            if not is_own[b]:
-                move(row, b * LANES, own, b * LANES)
-                is_own[b] = True
-            remove(own, b * LANES, words[b])
-            peaks[b] = peak(own, b * LANES)[0]
+            if not is_changed[b]:
+                move(row, b * LANES, changed, b * LANES)
+                is_changed[b] = True
+            remove(changed, b * LANES, words[b])
+            peaks[b] = peak(changed, b * LANES)[0]
 
 
 @kernel
 def look_again(blocks: Blocks) -> None:
     """Find the largest logits of the blocks that were changed."""
-    _, own, is_own, peaks, _ = blocks
+    _, changed, is_changed, peaks, _ = blocks
     for b in range(peaks.size):
-        if is_own[b] and peaks[b] > -np.inf:
-            peaks[b] = peak(own, b * LANES)[0]
+        if is_changed[b] and peaks[b] > -np.inf:
+            peaks[b] = peak(changed, b * LANES)[0]
 
 
 @kernel
@@ -197,12 +197,12 @@ def copy(blocks: Blocks, row: Row) -> None:
     """Copy the whole row, as it is by now, into `row`."""
     whole = row.size // LANES * LANES
     for b in range(row.size // LANES):
-        if blocks.is_own[b]:
-            move(blocks.own, b * LANES, row, b * LANES)
+        if blocks.is_changed[b]:
+            move(blocks.changed, b * LANES, row, b * LANES)
         else:
             move(blocks.row, b * LANES, row, b * LANES)
         if blocks.peaks[b] == -np.inf:
             remove(row, b * LANES, np.uint64(0))
     is_empty = blocks.peaks[-1] == -np.inf
     for i in range(whole, row.size):
-        row[i] = -np.inf if is_empty else blocks.own[i]
+        row[i] = -np.inf if is_empty else blocks.changed[i]
