@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
-from logitchain.numeric.compile import INTERPRETED
+from effort import effort
 
 VOCAB = 150
 HISTORY = [3, 3, 70, 149, 5]
@@ -39,7 +39,7 @@ ROWS = {
     "ties": lambda rng: rng.integers(-3, 2, VOCAB) * 1.0,
     "removed": lambda rng: np.where(rng.random(VOCAB) < 0.5, -np.inf, rng.normal(0, 2, VOCAB)),
 }
-LENGTHS = (1, 2) if INTERPRETED else (1, 2, 3)
+LENGTHS = effort((1, 2), (1, 2, 3))
 ORDERS = [order for length in LENGTHS for order in product(FIELDS, repeat=length)]
 
 
@@ -64,7 +64,7 @@ def test_a_chain_is_its_functions(shape, temperature):
 @pytest.mark.parametrize("p", np.linspace(0.05, 0.99, 12).tolist())
 def test_the_share_of_a_nucleus_is_of_all_tokens_that_are_left(p):
     """Also of tokens that another control's floor has left out of the candidates."""
-    for seed in range(3 if INTERPRETED else 20):
+    for seed in range(effort(3, 20)):
         row = heavy_and_light(np.random.default_rng(seed)).astype(np.float32)
         batch = lc.Batch(VOCAB)
         batch.add(lc.Params(seed=seed, top_p=p, min_p=0.1, temperature=1.5))

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strategies
-from logitchain.numeric import compile as jit
+from effort import effort
 from logitchain.numeric import functions as numerics
 from logitchain.numeric import prefix as crossing
 from logitchain.numeric.compile import kernel
 from logitchain.numeric.prefix import first_k, prefix_end
 
-VOCABS = (65, 700) if jit.INTERPRETED else (65, 700, 1025, 5000, 40_001, 128_256)
+VOCABS = effort((65, 700), (65, 700, 1025, 5000, 40_001, 128_256))
 SHAPES = {
     "normal": lambda g, v: g.normal(0, 1.5, v),
     "narrow": lambda g, v: g.normal(0, 1e-4, v),
@@ -86,7 +86,7 @@ WORK = ("_mass_over", "_within", "_masses")
 )
 def test_no_row_takes_many_passes(shape, counted, seed, share):
     """However the row looks, little is left for the bisection after a few of them."""
-    row = SHAPES[shape](np.random.default_rng(seed), 3000 if jit.INTERPRETED else 20_000)
+    row = SHAPES[shape](np.random.default_rng(seed), effort(3000, 20_000))
     row = row.astype(np.float32)
     touched = []
 

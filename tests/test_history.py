@@ -19,7 +19,6 @@ import reference
 from effort import effort
 from logitchain.controls.no_repeat_ngram import ban_repeats
 from logitchain.engines.request import Request
-from logitchain.numeric.compile import INTERPRETED
 from observed import counter, state
 
 INT64 = np.iinfo(np.int64)
@@ -134,7 +133,7 @@ def test_an_engine_hands_over_a_multimodal_prompt():
 
 
 def test_ngrams_are_found_in_linear_time():
-    history = np.zeros(3000 if INTERPRETED else 128_000, np.int64)
+    history = np.zeros(effort(3000, 128_000), np.int64)
     words = np.full(1, np.uint64(2**64 - 1))
     ban_repeats(words, history[:10], 3)
     start = perf_counter()

@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 import strategies
-from logitchain.numeric import compile as jit
+from effort import effort
 
-DRAWS = 300 if jit.INTERPRETED else 4000
+DRAWS = effort(300, 4000)
 LOWEST = -np.finfo(np.float32).max
 
 

@@ -12,13 +12,13 @@ from numpy.testing import assert_array_equal
 import logitchain as lc
 import reference
 import strategies
+from effort import effort
 from foreign import OnlyDLPack
 from logitchain.controls.bad_words import ban_phrases
 from logitchain.controls.banned_tokens import ban
 from logitchain.controls.no_repeat_ngram import ban_repeats
-from logitchain.numeric import compile as jit
 
-VOCABS = (1, 5, 31, 32, 33, 63, 64, 65, 130) if jit.INTERPRETED else (1, 5, 32, 33, 64, 65, 700)
+VOCABS = effort((1, 5, 31, 32, 33, 63, 64, 65, 130), (1, 5, 32, 33, 64, 65, 700))
 
 
 def alike(logits, rows, definition):

@@ -5,11 +5,12 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
+from effort import effort
 from in_blocks import blocks_of
 from logitchain.controls import temperature, top_p
 from logitchain.fused import nucleus
 from logitchain.numeric import functions as numerics
-from logitchain.numeric.compile import INTERPRETED, kernel
+from logitchain.numeric.compile import kernel
 
 INF = np.float32(np.inf)
 SHAPES = {
@@ -55,7 +56,7 @@ def test_the_mass_of_a_row_and_of_the_tokens_before_each(shape, divisor):
     order = np.lexsort((np.arange(row.size), -after))
     order = order[after[order] > -np.inf]
     before = np.cumsum(masses[order]) - masses[order]
-    for place in range(0, order.size, 29 if INTERPRETED else 7):
+    for place in range(0, order.size, effort(29, 7)):
         token, value = int(order[place]), after[order[place]]
         found = nucleus.weigh(blocks, divisor, tops, value, token, nucleus.NEVER, True)
         assert found == (total, total, before[place])
@@ -101,7 +102,7 @@ def test_a_nucleus_of_which_another_control_cut_off_the_tail(p):
 def test_a_draw_after_any_number_of_races(shape, ties, p):
     """A winner behind the end of the nucleus is left out, and the tokens before it race again."""
     row = SHAPES[shape](np.random.default_rng(6)).astype(np.float32)
-    seeds = list(range(5 if INTERPRETED else 60))
+    seeds = list(range(effort(5, 60)))
     batch = lc.Batch(row.size)
     for seed in seeds:
         batch.add(lc.Params(seed=seed, top_p=p, temperature=1.5))

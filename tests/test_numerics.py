@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from effort import effort
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
 from logitchain.numeric import order
@@ -17,7 +18,7 @@ from logitchain.numeric.functions import MASS_BITS
 from strategies import rows
 
 INTERPRETED = jit.INTERPRETED
-COUNT = 300 if INTERPRETED else 20_000
+COUNT = effort(300, 20_000)
 
 
 @kernel

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 import reference
+from effort import effort
 from logitchain.controls import top_p
 from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
@@ -21,7 +22,7 @@ from logitchain.numeric import order, prefix
 
 INTERPRETED = jit.INTERPRETED
 #: One piece; all that is bisected at once, and one token more; several pieces and a part.
-SIZES = (64, 1100) if INTERPRETED else (64, 1024, 1025, 1500, 4096, 50_000)
+SIZES = effort((64, 1100), (64, 1024, 1025, 1500, 4096, 50_000))
 KS = (1, 2, 15, 16, 17, 40, 64, 700, 1024, 1300)
 
 
@@ -48,7 +49,7 @@ SHAPES = {
     "far apart": lambda rng, size: rng.normal(0, 1, size) * 1e30,
     "about zero": lambda rng, size: rng.integers(-3, 4, size) * 2.0**-149,
 }
-every_shape = pytest.mark.parametrize("shape", list(SHAPES)[:: 3 if INTERPRETED else 1])
+every_shape = pytest.mark.parametrize("shape", list(SHAPES)[:: effort(3, 1)])
 every_size = pytest.mark.parametrize("size", SIZES)
 
 
@@ -79,7 +80,7 @@ def whole_tie(row, ids, count):
 def test_top_k_keeps_the_first_of_the_order(shape, size):
     row = row_of(shape, size)
     ids = reference.order(row)
-    for k in KS[:: 3 if INTERPRETED else 1]:
+    for k in KS[:: effort(3, 1)]:
         kept = ids[: min(k, size)]
         assert_array_equal(lc.top_k(row, k), reference.keep(row, kept))
         tie = whole_tie(row, ids, kept.size)
@@ -94,10 +95,10 @@ def test_top_p_ends_at_the_token_that_reaches_the_target(shape, size):
     weigh_each(row, row.max(), masses)
     shares = np.cumsum(masses[ids]) / masses.sum() + numerics.SLACK
     wanted = {0.05, 0.9, 0.999}
-    for place in np.unique(np.geomspace(1, ids.size, 1 if INTERPRETED else 8).astype(int)) - 1:
+    for place in np.unique(np.geomspace(1, ids.size, effort(1, 8)).astype(int)) - 1:
         at = shares[place]  # where one token ends and the next begins
         wanted |= {at, np.nextafter(at, 0), np.nextafter(at, 2), at - 2.0**-44, at + 2.0**-44}
-    for p in sorted(float(p) for p in wanted if 0 < p < 1)[:: 2 if INTERPRETED else 1]:
+    for p in sorted(float(p) for p in wanted if 0 < p < 1)[:: effort(2, 1)]:
         count = nucleus(row, ids, masses, p)
         assert_array_equal(lc.top_p(row, p), reference.keep(row, ids[:count]))
         tie = whole_tie(row, ids, count)
@@ -121,7 +122,7 @@ def test_short_rows_for_every_k(row):
 
 
 @every_shape
-@pytest.mark.parametrize("size", [67, 130] if INTERPRETED else [64, 67, 130, 200])
+@pytest.mark.parametrize("size", effort([67, 130], [64, 67, 130, 200]))
 def test_every_end_where_few_logits_are_bisected_at_once(shape, size, monkeypatch):
     """Short rows go through all that long rows do."""
     monkeypatch.setattr(prefix, "_FEW", 8)
@@ -133,7 +134,7 @@ def test_every_end_where_few_logits_are_bisected_at_once(shape, size, monkeypatc
             weigh_each(row, best, masses)
         reached = np.cumsum(masses[ids])
         total = int(reached[-1])
-        step = 9 if INTERPRETED else 2
+        step = effort(9, 2)
         targets = {1, total, *reached[::step].tolist(), *(reached[1:-1:step] + 1).tolist()}
         for target in sorted(x for x in targets if x <= total):
             last = int(np.searchsorted(reached, target))

@@ -84,7 +84,7 @@ def drawn_from(shape):
 def test_arrivals_are_those_of_the_definition(seed, position):
     expected = reference.arrivals(seed, position, VOCAB)
     keys = np.uint64(seed), np.uint64(position)
-    for token in range(0, VOCAB, 7 if INTERPRETED else 1):
+    for token in range(0, VOCAB, effort(7, 1)):
         first, leader = earliest(*keys, token // LANES)
         wait = 0.0 if token % LANES == leader else delay(*keys, token)
         assert_allclose(first + wait, expected[token], rtol=1e-12)
@@ -94,7 +94,7 @@ def test_arrivals_are_those_of_the_definition(seed, position):
 @EVERY_REQUEST
 def test_a_draw_is_the_best_score_of_the_definition(shape, fields):
     row = drawn_from(shape)
-    for seed in range(1 if INTERPRETED else 20):
+    for seed in range(effort(1, 20)):
         batch = lc.Batch(VOCAB)
         batch.add(lc.Params(seed=seed, **fields), [1], [2, 3])
         left = lc.Chain()(row, batch)
@@ -112,7 +112,7 @@ PLACES = {"whole": (0, 64, 128), "part": (0, 64, 100), "apart": (64, 640, 700)}
 def test_a_race_that_is_won_by_a_hair(fields, place):
     """The second block's leader wins or loses by 1e-12, and the first block promised much more."""
     near, far, vocab = place
-    for seed in range(2 if INTERPRETED else 60):
+    for seed in range(effort(2, 60)):
         arrivals = reference.arrivals(seed, 0, vocab)
         leader = far + np.argmin(arrivals[far:])
         others = near + np.argsort(arrivals[near : near + LANES])[1:]
@@ -179,7 +179,7 @@ def test_no_draw_passes_over_the_winner(shape, name):
 
 # ---- masses that lose nearly a unit each to rounding
 
-TAIL, DRAWS = (640, 6) if INTERPRETED else (2**17, 20)
+TAIL, DRAWS = effort((640, 6), (2**17, 20))
 #: The exact mass of a logit, in units that each mass is a whole number of, below the best one's.
 FRACTIONS = (0.98, 1.9, 7.75)
 

@@ -15,7 +15,7 @@ from logitchain.sample import delay, draw, earliest, exponential
 from strategies import rows
 
 INTERPRETED = jit.INTERPRETED
-DRAWS = 300 if INTERPRETED else 60_000
+DRAWS = effort(100, 60_000)
 
 
 def draws(row, count, *, seed=None, position=None):
@@ -53,7 +53,7 @@ def test_tokens_rarer_than_one_in_a_million_by_conditioning():
     One of them can win only if its block's first arrival is very early, and that is one cheap
     number: so millions of seeds are searched and only the few hundred thousand candidates drawn.
     """
-    seeds, share = effort((3000, 0.05), (10_000_000, 1e-4), (50_000_000, 2e-5))
+    seeds, share = effort((1000, 0.05), (10_000_000, 1e-4), (50_000_000, 2e-5))
     weights = np.arange(1, 21) / 210 * share  # from one in ten million to two in a million
     row = np.full(128, -np.inf)
     row[3] = np.log(1 - share)
@@ -84,7 +84,7 @@ def early_seeds(count, block, limit):
 
 @pytest.mark.parametrize("token", [70, 64, 127])
 def test_arrivals_are_exponential(token):
-    count = 1_000 if INTERPRETED else 300_000
+    count = effort(1_000, 300_000)
     arrivals = np.empty(count)
     arrive(np.arange(count, dtype=np.uint64), token, arrivals)
     for t in (1e-3, 1e-2, 0.1, 1.0, 4.0):
@@ -153,7 +153,7 @@ def scores(row, seed):
 def test_the_race_is_won_by_the_best_score_of_all():
     """No bound of a block or token may pass over the winner."""
     rng = np.random.default_rng(1)
-    for seed in range(20 if INTERPRETED else 4000):
+    for seed in range(effort(20, 4000)):
         row = rng.normal(0, 1.5, 150).astype(np.float32)
         assert lc.sample(row, seed=seed, position=0) == scores(row, seed).argmax()
 
@@ -165,7 +165,7 @@ def test_a_row_without_a_finite_logit_has_no_draw():
 
 def test_logits_so_large_that_they_swallow_the_noise_are_drawn_as_others():
     rng = np.random.default_rng(2)
-    for seed in range(5 if INTERPRETED else 100):
+    for seed in range(effort(5, 100)):
         row = np.where(rng.random(960) < 0.3, 1e17, 0.0).astype(np.float32)
         batch = lc.Batch(960)
         batch.add(lc.Params(seed=seed))

@@ -224,10 +224,10 @@ def test_an_interrupted_call_leaves_no_thread_at_work(monkeypatch):
     assert_array_equal(chain.sample(logits, batch), lc.Chain().sample(logits, batch))
 
 
-VOCAB = 130 if jit.INTERPRETED else 3000
+ROWS, VOCAB = effort((4, 130), (40, 3000))
 
 
-def workload(rows=4 if jit.INTERPRETED else 40, vocab=VOCAB):
+def workload(rows=ROWS, vocab=VOCAB):
     """(logits, a function that makes the same batch again)."""
     logits = np.random.default_rng(2).normal(0, 2, (rows, vocab)).astype(np.float32)
 

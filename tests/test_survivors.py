@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 import logitchain as lc
 import strategies
 from by_hand import ORDERS, by_hand, check, steps
+from effort import effort
 from in_blocks import blocks_of
 from logitchain.chain import DEFAULT_ORDER, PRESETS
 from logitchain.controls.xtc import PROTECTIONS
@@ -20,8 +21,8 @@ from logitchain.numeric import compile as jit
 from logitchain.numeric import functions as numerics
 
 INTERPRETED = jit.INTERPRETED
-VOCABS = (1, 2, 5, 63, 64, 65, 128, 191) if INTERPRETED else (1, 2, 5, 63, 64, 65, 128, 700, 3000)
-LARGE = (300,) if INTERPRETED else (49_152, 128_256, 300_000)
+VOCABS = (1, 2, 5, 63, 64, 65, 128, *effort((191,), (700, 3000)))
+LARGE = effort((130,), (49_152, 128_256, 300_000))
 
 unit = strategies.unit
 settings_of_a_request = {
@@ -141,7 +142,7 @@ def test_every_float16_is_read_exactly():
     batch.add(lc.Params(seed=0))
     ours = lc.Chain(())(finite[None], batch)[0]
     assert_array_equal(ours.view(np.int32), finite.astype(np.float32).view(np.int32))
-    for bad in every[np.isnan(every) | (every == np.inf)][:: 977 if INTERPRETED else 1]:
+    for bad in every[np.isnan(every) | (every == np.inf)][:: effort(977, 1)]:
         row = finite.copy()
         row[5] = bad
         assert lc.Chain().sample(row[None], batch, on_invalid="mark") == [-1]
@@ -279,7 +280,7 @@ def test_logits_that_scaling_makes_equal(temperature, k):
     rng = np.random.default_rng(k)
     batch = lc.Batch(1000)
     batch.add(lc.Params(temperature=temperature, top_k=k, seed=k))
-    for _ in range(10):
+    for _ in range(effort(2, 10)):
         logits = (3.0 + rng.integers(0, 8, (1, 1000)) * 2.0**-22).astype(np.float32)
         expected = lc.top_k(lc.temperature(logits, temperature), k)
         assert_array_equal(lc.Chain()(logits, batch), expected)
