@@ -78,6 +78,10 @@ BY_HAND = {
     "top_k": lambda x, row, **options: lc.top_k(x, row["params"].top_k, **options),
     "top_p": lambda x, row, **options: lc.top_p(x, row["params"].top_p, **options),
     "min_p": plain("min_p"),
+    "typical_p": plain("typical_p"),
+    "top_a": plain("top_a"),
+    "epsilon_cutoff": plain("epsilon_cutoff"),
+    "eta_cutoff": plain("eta_cutoff"),
     "xtc": xtc,
 }
 
@@ -89,11 +93,12 @@ ORDERS = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *(("repetition_penalty", LLAMA), ("frequency_penalty", LLAMA), ("presence_penalty", LLAMA)),
-        *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
+        *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
         *(*MASKS[:5], ("bad_words", {"scope": "all"})),
         *("logit_bias", "repetition_penalty", "temperature", ("top_k", WHOLE), "top_p", "min_p"),
+        *("typical_p", "epsilon_cutoff", "eta_cutoff"),
     ],
     "vllm": [
         *(*MASKS, "logit_bias"),

@@ -54,6 +54,43 @@ def top_n_sigma(row, top_n_sigma):
     return keep(row, kept) if top_n_sigma else row
 
 
+def entropy(row):
+    q = probs(row)
+    return -(q * np.log(q, where=q > 0, out=np.zeros_like(q))).sum()
+
+
+def typical_p(row, typical_p):
+    ids = order(row)
+    q = probs(row)[ids]
+    distance = row.max() - row[ids]
+    typical = entropy(row) + np.log(
+        q[0]
+    )  # the distance of a token whose information is the entropy
+    deviation = np.floor(np.minimum(np.abs(distance - typical), 64) * 2**20 + 0.5)
+    nearest = np.argsort(deviation, kind="stable")
+    before = np.cumsum(q[nearest]) - q[nearest]
+    first = np.arange(ids.size) == 0
+    return row if typical_p == 1 else keep(row, ids[nearest[(before < typical_p - SLACK) | first]])
+
+
+def keep_probable(row, threshold):
+    q = probs(row)
+    return keep(row, (q >= threshold * (1 - SLACK)) | (q == q.max()))
+
+
+def top_a(row, top_a):
+    return keep_probable(row, top_a * probs(row).max() ** 2) if top_a else row
+
+
+def epsilon_cutoff(row, epsilon_cutoff):
+    return keep_probable(row, epsilon_cutoff) if epsilon_cutoff else row
+
+
+def eta_cutoff(row, eta):
+    threshold = min(eta, np.sqrt(eta) * np.exp(-entropy(row)))
+    return keep_probable(row, threshold) if eta else row
+
+
 def xtc(row, xtc_threshold, applied):
     ids = order(row)
     top = ids[probs(row)[ids] >= xtc_threshold * (1 - SLACK)]

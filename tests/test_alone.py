@@ -51,6 +51,10 @@ CASES = [
     *(("top_p", {"ties": "all"}, {"top_p": p}, lc.top_p) for p in (0.1, 0.7, 0.97)),
     *(("min_p", {}, {"min_p": p}, lc.min_p) for p in (1e-9, 0.03, 1.0)),
     *(("top_n_sigma", {}, {"top_n_sigma": n}, lc.top_n_sigma) for n in (0.3, 1.0, 2.5)),
+    *(("typical_p", {}, {"typical_p": p}, lc.typical_p) for p in (0.2, 0.8)),
+    *(("top_a", {}, {"top_a": a}, lc.top_a) for a in (0.01, 0.5)),
+    *(("epsilon_cutoff", {}, {"epsilon_cutoff": e}, lc.epsilon_cutoff) for e in (3e-4, 0.02)),
+    *(("eta_cutoff", {}, {"eta_cutoff": e}, lc.eta_cutoff) for e in (3e-4, 0.02)),
     *(
         (name, {"scope": scope}, {name: value}, penalty(getattr(lc, name)))
         for name, value in [
@@ -97,6 +101,10 @@ OFF = {
     "top_p": (lc.top_p, 1.0),
     "min_p": (lc.min_p, 0.0),
     "top_n_sigma": (lc.top_n_sigma, 0.0),
+    "typical_p": (lc.typical_p, 1.0),
+    "top_a": (lc.top_a, 0.0),
+    "epsilon_cutoff": (lc.epsilon_cutoff, 0.0),
+    "eta_cutoff": (lc.eta_cutoff, 0.0),
 }
 
 

@@ -19,6 +19,9 @@ FIELDS = {
     "top_k": 30,
     "top_p": 0.8,
     "min_p": 0.05,
+    "typical_p": 0.7,
+    "top_a": 0.2,
+    "eta_cutoff": 0.02,
 }
 PURE = {
     **{name: getattr(lc, name) for name in FIELDS},
@@ -39,8 +42,8 @@ ROWS = {
     "ties": lambda rng: rng.integers(-3, 2, VOCAB) * 1.0,
     "removed": lambda rng: np.where(rng.random(VOCAB) < 0.5, -np.inf, rng.normal(0, 2, VOCAB)),
 }
-LENGTHS = effort((1, 2), (1, 2, 3))
-ORDERS = [order for length in LENGTHS for order in product(FIELDS, repeat=length)]
+LENGTHS, EACH = effort(((1, 2), 2), ((1, 2, 3), 1))
+ORDERS = [order for length in LENGTHS for order in product(FIELDS, repeat=length)][::EACH]
 
 
 @pytest.mark.parametrize("shape", ROWS)

@@ -118,7 +118,8 @@ def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert (
         *(*MASKS, "logit_bias"),
         *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-        *("temperature", "top_n_sigma", "top_k", "top_p", "min_p", "xtc"),
+        *("temperature", "top_n_sigma", "top_k", "top_p", "min_p", "typical_p", "top_a"),
+        *("epsilon_cutoff", "eta_cutoff", "xtc"),
     ) == DEFAULT_ORDER
     assert set(PRESETS) == set(ORDERS)
     assert [step.name for step in lc.Chain().steps] == list(DEFAULT_ORDER)

@@ -76,6 +76,13 @@ SPELLINGS = [
         )
         for case in ((-1, "top_n_sigma", 0.0), (-1.0, "top_n_sigma", 0.0), (1, "top_n_sigma", 1.0))
     ),
+    *(
+        (dialect, spelling, *case)
+        for dialect, spelling in (("llama_cpp", "typical_p"), ("koboldcpp", "typical"))
+        for case in ((0.9, "typical_p", 0.9), (1, "typical_p", 1.0), (1.5, "typical_p", 1.0))
+    ),
+    ("text_generation_webui", "epsilon_cutoff", 3, "epsilon_cutoff", 3 * 1e-4),
+    ("text_generation_webui", "eta_cutoff", 2.5, "eta_cutoff", 2.5 * 1e-4),
 ]
 
 
@@ -237,18 +244,15 @@ def test_chat_bodies_of_all_defaults():
 
 #: dialect, field, values with which it is off, values with which it is not
 LACKING = [
-    *[("llama_cpp", "typical_p", (1, 1.0), (0.9, 0, True, "1"))],
+    *[("llama_cpp", "tfs_z", (1, 1.0), (0.9, 0, True, "1"))],
     *[("llama_cpp", "mirostat", (0,), (1, 2, False))],
     *[("llama_cpp", "adaptive_target", (-1.0, -0.5), (0, 0.5))],
     *[("llama_cpp", "dynatemp_range", (0, -1), (0.5,)), ("llama_cpp", "min_keep", (0,), (1,))],
     *[("llama_cpp", "dry_multiplier", (0, 0.0), (0.8, nan))],
     *[("llama_cpp", "repeat_last_n", (64, -1, 0, 256), ())],
-    *[("koboldcpp", "top_a", (0,), (0.1,)), ("koboldcpp", "tfs", (1,), (0.9,))],
-    *[("koboldcpp", "typical", (1,), (0.9,))],
+    *[("koboldcpp", "tfs", (1,), (0.9,))],
     *[("koboldcpp", "smoothing_factor", (0,), (0.2,)), ("koboldcpp", "rep_pen_range", (64,), ())],
     *[("koboldcpp", "banned_strings", ([],), (["a"], "a"))],
-    *[("text_generation_webui", "epsilon_cutoff", (0,), (3,))],
-    *[("text_generation_webui", "eta_cutoff", (0,), (3,))],
     *[("text_generation_webui", "temperature_last", (False,), (True, 1))],
     *[("text_generation_webui", "dynamic_temperature", (False,), (True,))],
     *[("text_generation_webui", "penalty_alpha", (0,), (0.6,))],
@@ -275,10 +279,9 @@ def test_a_control_that_is_not_here_must_be_off(dialect, field, off, on):
 
 def test_the_error_says_which_value_is_off():
     with pytest.raises(ValueError, match="request body") as error:
-        lc.Params.from_request({"typical_p": 0.9}, dialect="llama_cpp")
+        lc.Params.from_request({"tfs_z": 0.9}, dialect="llama_cpp")
     assert str(error.value) == (
-        "request body, field 'typical_p': typical_p is not supported: it must be 1, which is off, "
-        "not 0.9"
+        "request body, field 'tfs_z': tfs_z is not supported: it must be 1, which is off, not 0.9"
     )
     with pytest.raises(ValueError, match=r"it must be in \(-inf, 0\), which is off, not 0.5"):
         lc.Params.from_request({"adaptive_target": 0.5}, dialect="llama_cpp")
@@ -297,8 +300,8 @@ def test_a_window_of_the_penalties_needs_them_off_or_the_value_of_the_chain():
 
 
 def test_passthrough_leaves_such_a_control_to_the_caller():
-    body = {"typical_p": 0.9, "min_p": 0.1}
-    params = lc.Params.from_request(body, dialect="llama_cpp", passthrough=["typical_p"])
+    body = {"tfs_z": 0.9, "min_p": 0.1}
+    params = lc.Params.from_request(body, dialect="llama_cpp", passthrough=["tfs_z"])
     assert params == lc.Params(min_p=0.1)
 
 

@@ -78,6 +78,33 @@ CONTROLS = [
         filters=True,
     ),
     Control(
+        "typical_p",
+        plain("typical_p"),
+        lambda row, p, _: reference.typical_p(row, p),
+        1.0,
+        0.0,
+        filters=True,
+    ),
+    Control(
+        "top_a", plain("top_a"), lambda row, a, _: reference.top_a(row, a), 0.0, 1.5, filters=True
+    ),
+    Control(
+        "epsilon_cutoff",
+        plain("epsilon_cutoff"),
+        lambda row, epsilon, _: reference.epsilon_cutoff(row, epsilon),
+        0.0,
+        1.0,
+        filters=True,
+    ),
+    Control(
+        "eta_cutoff",
+        plain("eta_cutoff"),
+        lambda row, eta, _: reference.eta_cutoff(row, eta),
+        0.0,
+        1.0,
+        filters=True,
+    ),
+    Control(
         "xtc_threshold",
         xtc,
         lambda row, t, _: reference.xtc(row, t, True),
@@ -112,7 +139,7 @@ CONTROLS = [
     ),
 ]
 FILTERS = [control for control in CONTROLS if control.filters]
-SELECTS = [control for control in FILTERS if control.name != "xtc_threshold"]
+SELECTS = [one for one in FILTERS if one.name not in ("typical_p", "xtc_threshold")]
 
 every_control = pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
 every_filter = pytest.mark.parametrize("control", FILTERS, ids=lambda c: c.name)

@@ -15,7 +15,7 @@ from logitchain.dialects import DIALECTS, NOT_SAMPLING
 from logitchain.params import Bias, Phrases, Seeds, StopPhrases, TokenIds, real_number
 
 INF = math.inf
-ABOVE_ONE = math.nextafter(1, 2)
+ABOVE_ONE, BELOW_ONE = math.nextafter(1, 2), math.nextafter(1, 0)
 TINY = 5e-324
 SEEDS = "[-9223372036854775808, 18446744073709551615]"
 
@@ -25,6 +25,10 @@ REALS = {
     "top_p": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
     "top_n_sigma": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
     "min_p": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
+    "typical_p": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
+    "top_a": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
+    "epsilon_cutoff": ("[0, 1)", (0, -0.0, TINY, BELOW_ONE), (-TINY, 1, -INF)),
+    "eta_cutoff": ("[0, 1)", (0, -0.0, TINY, BELOW_ONE), (-TINY, 1, -INF)),
     "xtc_probability": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
     "xtc_threshold": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
     "repetition_penalty": ("(0, inf)", (TINY, 1, 1.7e308), (0, -0.0, -1, INF, 10**400)),
@@ -125,8 +129,9 @@ def test_none_is_off_only_where_off_has_no_other_form(name):
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
 @pytest.mark.parametrize("name", [*NUMBERS])
 def test_numpy_integers_are_numbers(name, kind):
-    stored = getattr(lc.Params(**{name: kind(1)}), name)
-    assert stored == 1
+    number = 0 if name in ("epsilon_cutoff", "eta_cutoff") else 1
+    stored = getattr(lc.Params(**{name: kind(number)}), name)
+    assert stored == number
     assert type(stored) is (int if name in INTEGERS else float)
 
 
@@ -498,7 +503,7 @@ def test_samples_without_a_seed_draw_one():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MyParams(lc.Params):
-    top_a: float = 0.0
+    taste: float = 0.0
     lora: str | None = None
     tags: list = dataclasses.field(default_factory=list)
     temperature: float = 0.7
@@ -509,30 +514,35 @@ class MyParams(lc.Params):
         object.__setattr__(self, "made", 1)
 
 
-@pytest.mark.parametrize("passthrough", [(), ("top_a",), ("top_a", "lora", "tags", "other")])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tailfree(lc.Params):
+    tfs: float = 1.0
+
+
+@pytest.mark.parametrize("passthrough", [(), ("taste",), ("taste", "lora", "tags", "other")])
 def test_a_subclass_gets_its_fields_from_the_body(passthrough):
-    body = {"top_a": 0.5, "lora": "x", "tags": [1], "min_p": 0.1, "messages": [], "n": 2}
+    body = {"taste": 0.5, "lora": "x", "tags": [1], "min_p": 0.1, "messages": [], "n": 2}
     params = MyParams.from_request(body, passthrough=passthrough)
-    assert params == MyParams(top_a=0.5, lora="x", tags=[1], min_p=0.1, n=2)
+    assert params == MyParams(taste=0.5, lora="x", tags=[1], min_p=0.1, n=2)
     assert params.temperature == 0.7
     assert params.made == 1
     # A dialect's rule of this name gives way: there it is a control that is not here.
-    assert MyParams.from_request({"top_a": 0.5}, dialect="koboldcpp").top_a == 0.5
-    assert MyParams.from_request({"top_a": None, "user": "u"}) == MyParams()
+    assert Tailfree.from_request({"tfs": 0.5}, dialect="koboldcpp").tfs == 0.5
+    assert MyParams.from_request({"taste": None, "user": "u"}) == MyParams()
 
 
 def test_the_fields_of_a_subclass_are_not_lost():
-    params = MyParams(top_a=0.5, lora="x", seed=7, n=2)
-    assert dataclasses.replace(params, min_p=0.5).top_a == 0.5
+    params = MyParams(taste=0.5, lora="x", seed=7, n=2)
+    assert dataclasses.replace(params, min_p=0.5).taste == 0.5
     for sample in params.samples():
         assert type(sample) is MyParams
-        assert (sample.top_a, sample.lora, sample.made) == (0.5, "x", 1)
+        assert (sample.taste, sample.lora, sample.made) == (0.5, "x", 1)
     batch = lc.Batch(9)
     assert all(batch.params(row) is params for row in batch.add(params))
 
 
 def test_the_fields_of_a_subclass_are_suggested():
-    for unknown, suggested in (("top-a", "top_a"), ("loar", "lora"), ("min-p", "min_p")):
+    for unknown, suggested in (("tastes", "taste"), ("loar", "lora"), ("min-p", "min_p")):
         with pytest.raises(ValueError, match=f"did you mean '{suggested}'"):
             MyParams.from_request({unknown: 1})
     with pytest.raises(ValueError, match="unknown field 'made'"):
@@ -578,6 +588,7 @@ BODY = """
   "response_format": {"type": "json_object"}, "user": "u-1", "metadata": {"seed": "not ours"},
   "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false},
   "temperature": 0.8, "top_n_sigma": 2, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
+  "typical_p": 0.9, "top_a": 0.2, "epsilon_cutoff": 0.0003, "eta_cutoff": 0.002,
   "xtc_probability": 0.5, "xtc_threshold": 0.1,
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
@@ -593,6 +604,10 @@ PARSED = {
     "top_k": 40,
     "top_p": 0.95,
     "min_p": 0.05,
+    "typical_p": 0.9,
+    "top_a": 0.2,
+    "epsilon_cutoff": 0.0003,
+    "eta_cutoff": 0.002,
     "xtc_probability": 0.5,
     "xtc_threshold": 0.1,
     "repetition_penalty": 1.1,
@@ -673,7 +688,8 @@ def test_an_unknown_field_is_an_error_with_a_suggestion(unknown, suggested):
 
 
 @pytest.mark.parametrize(
-    "unknown", ["zzzzzzz", "input", "text", "length", "top_a", "typical_p", "", 5, None, ("a", 1)]
+    "unknown",
+    ["zzzzzzz", "input", "text", "length", "tfs", "top_h", "", 5, None, ("a", 1)],
 )
 def test_an_unknown_field_like_no_other_is_an_error_too(unknown):
     with pytest.raises(ValueError, match="unknown field") as error:
@@ -744,7 +760,11 @@ def test_a_dialect_is_known(dialect):
 def test_our_own_names_are_understood_in_every_dialect(dialect):
     body = {name: value for name, value in PARSED.items() if name != "logit_bias"}
     body |= {"logit_bias": {"1003": -100, "7": 2.5}}
-    assert dataclasses.asdict(lc.Params.from_request(body, dialect=dialect)) == PARSED
+    expected = PARSED
+    if dialect == "text_generation_webui":  # there they are in units of 1 / 10,000
+        body |= {"epsilon_cutoff": 3, "eta_cutoff": 20}
+        expected = PARSED | {"epsilon_cutoff": 3 * 1e-4, "eta_cutoff": 20 * 1e-4}
+    assert dataclasses.asdict(lc.Params.from_request(body, dialect=dialect)) == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numba
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 from in_blocks import blocks_of
@@ -64,13 +64,19 @@ def test_they_are_the_same_over_blocks_and_over_the_row(shape, divisor):
     best = after.max()
     mass = int(numerics.total_mass(after, best))
     blocks = blocks_of(row, copied=(1, 4))
-    for asked in (("mass",), ("deviation",), ("mass", "deviation"), ()):
+    q = np.exp(after.astype(np.float64) - best)
+    q /= q.sum()
+    left = q[q > 0]
+    for asked in (("mass",), ("deviation",), ("mass", "deviation"), ("entropy",), ("squares",), ()):
         add = addresses(*asked)
         whole = measure(blocks, divisor, add, after, False)
-        assert whole[0] == mass * ("mass" in asked)
+        assert whole.mass == mass * bool({"mass", "entropy", "squares"} & {*asked})
         if "deviation" in asked:
             exact = exact_deviation(after)
-            assert abs(Fraction(whole[1]) - exact) <= exact * Fraction(2.0**-24)
+            assert abs(Fraction(whole.deviation) - exact) <= exact * Fraction(2.0**-24)
+        entropy = -(left * np.log(left)).sum() * ("entropy" in asked)
+        assert_allclose(whole.entropy, entropy, rtol=1e-6, atol=1e-9)
+        assert_allclose(whole.squares, (q * q).sum() * ("squares" in asked), rtol=1e-6)
         few = np.sort(after)[::-1][:5].copy()
         assert measure(blocks, divisor, add, few, True) == whole
 
@@ -78,7 +84,7 @@ def test_they_are_the_same_over_blocks_and_over_the_row(shape, divisor):
 @every_shape
 def test_a_permuted_row_has_the_same(shape):
     row = row_of(shape)
-    add, blocks = addresses("mass", "deviation"), blocks_of(row)
+    add, blocks = addresses(*statistics.STATISTICS), blocks_of(row)
     permuted = np.random.default_rng(0).permutation(row)
     assert measure(blocks, 1.0, add, row, False) == measure(blocks, 1.0, add, permuted, False)
 
@@ -112,8 +118,8 @@ class MyParams(lc.Params):
 def test_a_control_of_a_user_reads_both(following, both):
     """Before a `top_k` or a `min_p` its kernel gets the candidates that their floors leave."""
     row = row_of("normal")
-    mass, deviation = measure(blocks_of(row), 1.0, addresses("mass", "deviation"), row, False)
-    cut = np.float64(row.max()) - deviation * both - 2.0**42 / mass
+    known = measure(blocks_of(row), 1.0, addresses("mass", "deviation"), row, False)
+    cut = np.float64(row.max()) - known.deviation * both - 2.0**42 / known.mass
     expected = np.where(row < cut, -np.inf, row)
     for name, value in following.items():
         expected = getattr(lc, name)(expected, value)

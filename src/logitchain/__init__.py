@@ -5,6 +5,8 @@ from .chain import Chain as Chain
 from .controls.allowed_tokens import allowed_tokens as allowed_tokens
 from .controls.bad_words import bad_words as bad_words
 from .controls.banned_tokens import banned_tokens as banned_tokens
+from .controls.epsilon_cutoff import epsilon_cutoff as epsilon_cutoff
+from .controls.eta_cutoff import eta_cutoff as eta_cutoff
 from .controls.frequency_penalty import frequency_penalty as frequency_penalty
 from .controls.logit_bias import logit_bias as logit_bias
 from .controls.min_p import min_p as min_p
@@ -16,9 +18,11 @@ from .controls.record import Request as Request
 from .controls.repetition_penalty import repetition_penalty as repetition_penalty
 from .controls.temperature import temperature as temperature
 from .controls.token_bitmask import token_bitmask as token_bitmask
+from .controls.top_a import top_a as top_a
 from .controls.top_k import top_k as top_k
 from .controls.top_n_sigma import top_n_sigma as top_n_sigma
 from .controls.top_p import top_p as top_p
+from .controls.typical_p import typical_p as typical_p
 from .controls.xtc import xtc as xtc
 from .explain import Explanation as Explanation
 from .logprobs import logprobs as logprobs

@@ -119,8 +119,8 @@ class Chain:
     def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`. Its `steps` can be part of another chain.
 
-        >>> [step.name for step in Chain.preset("transformers").steps][-3:]
-        ['top_k', 'top_p', 'min_p']
+        >>> [step.name for step in Chain.preset("vllm").steps][-3:]
+        ['min_p', 'top_k', 'top_p']
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)

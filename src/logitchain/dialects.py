@@ -200,6 +200,18 @@ def _off_up_to(limit: int, off: Any, *others: int) -> Callable[[Any], Any]:
     return translate
 
 
+def _off_from_1(value: Any) -> Any:
+    """Numbers from 1 on are 1.0, the off value."""
+    is_off = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1
+    return 1.0 if is_off else value
+
+
+def _of_10_000(value: Any) -> Any:
+    """A probability in units of 1 / 10,000."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value * 1e-4 if is_number else value
+
+
 def _off_up_to_0(value: Any) -> Any:
     """Numbers up to 0 are off."""
     return 0.0 if type(value) in (int, float) and value <= 0 else value
@@ -375,6 +387,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
         "top_n_sigma": Spelling("top_n_sigma", translate=_off_up_to_0),
+        "typical_p": Spelling("typical_p", translate=_off_from_1),
         "ignore_eos": NoEnd(bans=True),
         "adaptive_target": Lacking(below=0),
         "dry_multiplier": _OFF_AT_0,
@@ -384,7 +397,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "penalize_nl": _OFF_IF_FALSE,
         "repeat_last_n": _window(64, -1),
         "tfs_z": _OFF_AT_1,
-        "typical_p": _OFF_AT_1,
         **_engine(
             """
             adaptive_decay add_generation_prompt backend_sampling cache_prompt chat_format
@@ -413,6 +425,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "seed": Spelling("seed", translate=_off_up_to(0, None, 2**32 - 1)),
         "stop_sequence": Spelling("stop"),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
+        "typical": Spelling("typical_p", translate=_off_from_1),
         "ban_eos_token": NoEnd(bans=True),
         "bypass_eos": NoEnd(),
         "use_default_badwordsids": NoEnd(bans=True),
@@ -427,8 +440,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "rep_pen_slope": _window(1),
         "smoothing_factor": _OFF_AT_0,
         "tfs": _OFF_AT_1,
-        "top_a": _OFF_AT_0,
-        "typical": _OFF_AT_1,
         **_engine(
             """
             adapter adaptive_decay dry_allowed_length dry_base dry_penalty_last_n
@@ -443,6 +454,8 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         **_COMPLETIONS,
         "custom_stopping_strings": Spelling("stop"),
         "custom_token_bans": Spelling("banned_tokens", translate=_listed_in_text),
+        "epsilon_cutoff": Spelling("epsilon_cutoff", translate=_of_10_000),
+        "eta_cutoff": Spelling("eta_cutoff", translate=_of_10_000),
         "logprobs": Logprobs(),
         "max_new_tokens": Spelling("max_tokens"),
         "no_repeat_ngram_size": Spelling("no_repeat_ngram", translate=_ngram_size),
@@ -456,8 +469,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "dry_multiplier": _OFF_AT_0,
         "dynamic_temperature": _OFF_IF_FALSE,
         "encoder_repetition_penalty": _OFF_AT_1,
-        "epsilon_cutoff": _OFF_AT_0,
-        "eta_cutoff": _OFF_AT_0,
         "guidance_scale": _OFF_AT_1,
         "mirostat_mode": _OFF_AT_0,
         "penalty_alpha": _OFF_AT_0,
@@ -466,8 +477,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "smoothing_factor": _OFF_AT_0,
         "temperature_last": _OFF_IF_FALSE,
         "tfs": _OFF_AT_1,
-        "top_a": _OFF_AT_0,
-        "typical_p": _OFF_AT_1,
         **_engine(
             """
             adaptive_decay add_bos_token bot_name character chat_instruct_command chat_template_str

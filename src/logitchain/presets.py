@@ -48,14 +48,14 @@ PRESETS: dict[str, Sequence[Any]] = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *_with(_PENALTIES, scope="all", window=64),
-        *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
+        *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
     ],
     "transformers": [
         *MASKS[:5],
         *_with("bad_words", scope="all"),
         *("logit_bias", "repetition_penalty", "temperature"),
         *_with("top_k", ties="all"),
-        *("top_p", "min_p"),
+        *("top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
     ],
     "vllm": [
         *(*MASKS, "logit_bias", *_PENALTIES.split(), "temperature", "min_p"),

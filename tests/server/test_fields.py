@@ -140,6 +140,22 @@ def test_top_n_sigma(client, guarded):
     assert max(left(guarded, top_n_sigma=1.0)) < 20
 
 
+def test_typical_p(guarded):
+    assert max(left(guarded, typical_p=0.5)) < 20
+
+
+def test_top_a(client):
+    assert say(client, top_a=1, seed=1) == ANSWER
+
+
+def test_epsilon_cutoff(client):
+    assert say(client, epsilon_cutoff=0.9, seed=1) == ANSWER
+
+
+def test_eta_cutoff(guarded):
+    assert max(left(guarded, eta_cutoff=0.9)) < 20
+
+
 def test_top_k(client, guarded):
     assert say(client, top_k=1, seed=1) == ANSWER
     assert left(guarded) == [20] * 4

@@ -22,6 +22,7 @@ RENAMED = {
     "min_new_tokens": "min_tokens",
     "allowed": "allowed_tokens",
     "banned": "banned_tokens",
+    "n": "top_n_sigma",
 }
 
 #: What is said beside the fields, and no row depends on ...

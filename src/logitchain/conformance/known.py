@@ -166,6 +166,33 @@ def within(tolerance: float) -> Condition:
     return condition
 
 
+def at_deviation(difference: Difference, control: str) -> bool:
+    """The tokens are as far from the best as top_n_sigma allows, but for rounding."""
+    if not difference.filtered:
+        return False
+    row = difference.reaching(control).astype(np.float64)
+    reach = difference.case.get("top_n_sigma") * row[row > -np.inf].std()
+    distances = row.max() - row[difference.tokens]
+    return bool(np.allclose(distances, reach, rtol=1e-4, atol=0))
+
+
+def nearly_typical(difference: Difference, control: str) -> bool:
+    """The mass of the tokens that are more typical is so near to typical_p, or else the tokens are
+    about as typical as each other.
+    """
+    if not difference.filtered:
+        return False
+    logprobs = log_softmax(difference.reaching(control))
+    finite = logprobs > -np.inf
+    entropy = -(np.exp(logprobs[finite]) * logprobs[finite]).sum()
+    deviation = np.abs(-logprobs - entropy)
+    order = np.argsort(deviation, kind="stable")
+    above = np.empty_like(logprobs)
+    above[order] = np.cumsum(np.exp(logprobs[order])) - np.exp(logprobs[order])
+    gaps = np.abs(above[difference.tokens] - difference.case.get("typical_p"))
+    return bool((gaps < 1e-4).all() or np.ptp(deviation[difference.tokens]) < 1e-4)
+
+
 def beyond(difference: Difference, _: str) -> bool:
     """A penalty is beyond our range, and the engine subtracts it."""
     case = difference.case
@@ -248,6 +275,13 @@ P_IN_FLOAT32 = Known(
     "top_p",
     within(1e-4),
     "`top_p` differed only where the mass before a token lay within 1e-4 of p (llama.cpp, mlx-lm)",
+    rounding=True,
+)
+TYPICAL = Known(
+    "typical_p",
+    nearly_typical,
+    "`typical_p` differed only where the mass before a token lay within 1e-4 of p, or where tokens "
+    "are within 1e-4 equally near to the entropy",
     rounding=True,
 )
 P_IN_TORCH = Known(

@@ -21,7 +21,9 @@ from .known import (
     P_OF_ZERO,
     THRESHOLD,
     TOO_COLD,
+    TYPICAL,
     Known,
+    at_deviation,
     beyond,
     gives,
     instead,
@@ -30,7 +32,7 @@ from .known import (
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("top_n_sigma", "top_k", "top_p", "min_p", "xtc", "temperature"),
+    *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
 )
 
 TIES = "of equal logits where top_k, top_p or XTC cuts an arbitrary one stays"
@@ -55,6 +57,13 @@ KNOWN = (
     K_BEYOND,
     Known("top_p", tied(), TIES),
     P_IN_FLOAT32,
+    TYPICAL,
+    Known(
+        "top_n_sigma",
+        at_deviation,
+        "llama.cpp sums the squares in float32",
+        rounding=True,
+    ),
     P_OF_ZERO,
     P_ABOVE_ONE,
     Known(
@@ -140,6 +149,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "init_top_p": (c_void_p, c_float, c_size_t),
     "init_min_p": (c_void_p, c_float, c_size_t),
     "init_top_n_sigma": (c_void_p, c_float),
+    "init_typical": (c_void_p, c_float, c_size_t),
     "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
     "init_temp": (c_void_p, c_float),
     "init_dist": (c_void_p, c_uint32),
@@ -155,6 +165,7 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
         ),
     ),
     "top_n_sigma": ("init_top_n_sigma", lambda case: (case.get("top_n_sigma"),)),
+    "typ_p": ("init_typical", lambda case: (case.get("typical_p"), 0)),
     "top_k": ("init_top_k", lambda case: (case.get("top_k"),)),
     "top_p": ("init_top_p", lambda case: (case.get("top_p"), 0)),
     "min_p": ("init_min_p", lambda case: (case.get("min_p"), 0)),

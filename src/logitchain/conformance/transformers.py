@@ -14,6 +14,7 @@ from .known import (
     P_IN_TORCH,
     P_OF_ZERO,
     TOO_COLD,
+    TYPICAL,
     Known,
     instead,
     refused_by_engine,
@@ -30,6 +31,7 @@ def _but_the_end(case: Case) -> list[Any]:
 CONTROLS = (
     *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
     *("logit_bias", "repetition_penalty", "temperature", "top_k", "top_p", "min_p"),
+    *("typical_p", "epsilon_cutoff", "eta_cutoff"),
 )
 
 KNOWN = (
@@ -76,6 +78,7 @@ KNOWN = (
         "top_p", tied(), "of equal logits at top_p's boundary the lowest ids stay, not the highest"
     ),
     P_IN_TORCH,
+    TYPICAL,
     P_OF_ZERO,
     P_ABOVE_ONE,
 )
@@ -120,6 +123,9 @@ def _config(case: Case) -> dict[str, Any]:
         "repetition_penalty": case.get("repetition_penalty"),
         "no_repeat_ngram_size": case.get("no_repeat_ngram"),
         "min_p": case.fields.get("min_p"),
+        "typical_p": case.fields.get("typical_p"),
+        "epsilon_cutoff": case.fields.get("epsilon_cutoff"),
+        "eta_cutoff": case.fields.get("eta_cutoff"),
         "min_new_tokens": case.fields.get("min_tokens"),
     }
     bias, bad, banned = case.get("logit_bias"), case.get("bad_words"), case.get("banned_tokens")

@@ -7,6 +7,8 @@ from . import (
     allowed_tokens,
     bad_words,
     banned_tokens,
+    epsilon_cutoff,
+    eta_cutoff,
     frequency_penalty,
     logit_bias,
     min_p,
@@ -16,9 +18,11 @@ from . import (
     repetition_penalty,
     temperature,
     token_bitmask,
+    top_a,
     top_k,
     top_n_sigma,
     top_p,
+    typical_p,
     xtc,
 )
 
@@ -40,6 +44,10 @@ CONTROLS = tuple(
         top_k,
         top_p,
         min_p,
+        typical_p,
+        top_a,
+        epsilon_cutoff,
+        eta_cutoff,
         xtc,
     )
 )

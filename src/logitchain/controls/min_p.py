@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F32, F64, I64, SLACK, Row, log
 from ..numeric.order import NO_CUT, at_least, keep_from, largest
-from ..params import column
 from .record import Control, Request, Values
 
 
@@ -30,11 +29,7 @@ def min_p(
     >>> min_p(np.log([0.5, 0.3, 0.2]), 0.5)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
     """
-    reading = Reading(logits, out, dtype)
-    rows = reading.checked()
-    for row, ratio in zip(rows, column("min_p", min_p, len(rows)), strict=True):
-        truncate(row, ratio)
-    return reading.result()
+    return each_row(truncate, "min_p", min_p, logits, dtype, out)
 
 
 @kernel

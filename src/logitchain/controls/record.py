@@ -64,6 +64,8 @@ class Request(NamedTuple):
     # The statistics of all tokens that are left, of which the record names what the kernel reads:
     mass: Any  # their mass, in units of 2**-42 of the best one's
     deviation: Any  # the standard deviation of their logits
+    entropy: Any  # the entropy of their probabilities, in nats; `mass` comes with it
+    squares: Any  # the sum of the squares of their probabilities; `mass` comes with it
 
 
 _LONGS, _FLAGS = types.Array(types.int64, 1, "C"), types.Array(types.boolean, 1, "C")
@@ -73,7 +75,7 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, _LONGS, _LONGS, _LONGS),
-        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64, types.float64),
+        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
     ],
     Request,
 )
@@ -111,7 +113,8 @@ class Control:
     switches    the fields that each switch the control off by their off value; by default the first
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
                 that has them, one of `LISTS` or `WORDS`
-    statistics  what the kernel needs to know of all tokens that are left: "mass", "deviation"
+    statistics  what the kernel needs to know of all tokens that are left: "mass", "deviation",
+                "entropy", "squares"
     options     the options of `OPTIONS` that a chain's author can set, with their defaults
     divides     of a scale: whether it divides all logits by its first field; 0 keeps the best
     keeps_share of a cut: whether it keeps the shortest prefix whose share of the mass reaches its

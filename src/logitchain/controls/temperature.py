@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import inlined, kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F32, F64, FLT_MAX, I64, REMOVED, Row, finite, fma
 from ..numeric.order import NO_CUT, keep_first, largest
-from ..params import column
 from .record import Control, Request, Values
 
 #: From here to `_MOST_ORDINARY` a product stands for the division.
@@ -39,11 +38,7 @@ def temperature(
     >>> temperature([2.0, 2.0, -1.0], 0)
     array([  2., -inf, -inf], dtype=float32)
     """
-    reading = Reading(logits, out, dtype)
-    rows = reading.checked()
-    for row, t in zip(rows, column("temperature", temperature, len(rows)), strict=True):
-        scale(row, t)
-    return reading.result()
+    return each_row(scale, "temperature", temperature, logits, dtype, out)
 
 
 @kernel

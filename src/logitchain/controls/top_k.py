@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, keeps_all_ties
+from ..inputs.logits import each_row, keeps_all_ties
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F32, F64, I64, Row
 from ..numeric.order import NO_CUT, keep_first, kth_largest
 from ..numeric.prefix import first_k
-from ..params import column
 from .record import Control, Request, Values
 
 
@@ -32,11 +31,7 @@ def top_k(
     >>> top_k([1.0, 3.0, 2.0, 2.0], 2)
     array([-inf,   3.,   2., -inf], dtype=float32)
     """
-    reading = Reading(logits, out, dtype)
-    rows, all_ties = reading.checked(), keeps_all_ties(ties)
-    for row, k in zip(rows, column("top_k", top_k, len(rows)), strict=True):
-        truncate(row, k, all_ties)
-    return reading.result()
+    return each_row(truncate, "top_k", top_k, logits, dtype, out, keeps_all_ties(ties))
 
 
 @kernel

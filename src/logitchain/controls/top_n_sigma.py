@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F32, F64, SLACK, Row
 from ..numeric.order import at_least, keep_from, largest
 from ..numeric.statistics import MOST_SUMS, add_distances, deviation, least
-from ..params import column
 from .record import Control, Request
 
 
@@ -34,11 +33,7 @@ def top_n_sigma(
     >>> top_n_sigma([0.0, 1.0, 2.0, 3.0, 4.0], 1)
     array([-inf, -inf, -inf,   3.,   4.], dtype=float32)
     """
-    reading = Reading(logits, out, dtype)
-    rows = reading.checked()
-    for row, n in zip(rows, column("top_n_sigma", top_n_sigma, len(rows)), strict=True):
-        truncate(row, n)
-    return reading.result()
+    return each_row(truncate, "top_n_sigma", top_n_sigma, logits, dtype, out)
 
 
 @kernel

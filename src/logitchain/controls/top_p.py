@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, keeps_all_ties
+from ..inputs.logits import each_row, keeps_all_ties
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel, spliced
 from ..numeric.float_mode import in_standard_mode
@@ -31,7 +31,6 @@ from ..numeric.functions import (
 from ..numeric.order import keep_first, largest
 from ..numeric.prefix import prefix_end
 from ..numeric.simd import LANES
-from ..params import column
 from .record import Control, Request, Values
 from .temperature import product
 
@@ -54,11 +53,7 @@ def top_p(
     >>> top_p(np.log([0.5, 0.3, 0.2]), 0.6)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)
     """
-    reading = Reading(logits, out, dtype)
-    rows, all_ties = reading.checked(), keeps_all_ties(ties)
-    for row, p in zip(rows, column("top_p", top_p, len(rows)), strict=True):
-        truncate(row, p, all_ties)
-    return reading.result()
+    return each_row(truncate, "top_p", top_p, logits, dtype, out, keeps_all_ties(ties))
 
 
 @kernel

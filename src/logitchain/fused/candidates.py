@@ -20,7 +20,7 @@ from ..numeric.blocks import (
 from ..numeric.compile import kernel, spliced
 from ..numeric.functions import F32, F64, I64, Row
 from ..numeric.order import NO_CUT, at_least, largest
-from ..numeric.statistics import DEVIATION, MASS, MOST_SUMS, deviation, least
+from ..numeric.statistics import DEVIATION, MOST_SUMS, Statistics, least, statistics_of, unknown
 from ..sample import EVERY
 from .nucleus import truncate_by_mass
 from .step import apply, clear_bits, named_by, names_the_same
@@ -57,7 +57,7 @@ def change_order(blocks: Blocks, task: Task) -> I64:
         else:
             if next_step == 0 or not names_the_same(task, next_step, next_step - 1):
                 copy_blocks_with(blocks, named_by(task, next_step))
-            apply(task, next_step, blocks.changed, EVERY, np.int64(0), 0.0)
+            apply(task, next_step, blocks.changed, EVERY, unknown())
             is_changed = True
             next_step += 1
     if is_changed:
@@ -121,15 +121,15 @@ def truncate(blocks: Blocks, task: Task, whole: Row, next_step: I64, floor: Floo
         row, left = whole, EVERY
         copy(blocks, whole)
     for s in range(next_step, task.steps.size):
-        flags, mass, deviation = task.table[task.steps[s], FLAGS], np.int64(0), 0.0
+        flags, known = task.table[task.steps[s], FLAGS], unknown()
         are_some = s == floor.measures and n < whole.size  # the others count as well
         if are_some and flags & KEEPS_SHARE:
             truncate_by_mass(blocks, task, s, floor.divisor_before, row)
         else:
             if flags & MEASURES:
                 add = task.table[task.steps[s], ADD:OPTION]
-                mass, deviation = measure(blocks, floor.divisor_before, add, row, are_some)
-            apply(task, s, row, left, mass, deviation)
+                known = measure(blocks, floor.divisor_before, add, row, are_some)
+            apply(task, s, row, left, known)
         if flags & MAY_EMPTY and largest(row) == -np.inf:
             n = 0
             break
@@ -137,8 +137,8 @@ def truncate(blocks: Blocks, task: Task, whole: Row, next_step: I64, floor: Floo
 
 
 @kernel
-def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) -> tuple[I64, F64]:
-    """(mass, deviation) of all tokens that are left, as far as they are asked for.
+def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) -> Statistics:
+    """The statistics of all tokens that are left, as far as they are asked for.
 
     add        the addresses of what adds up each statistic, 0 if it is not asked for
     row        the tokens, or if `are_some` a part of them, after a temperature `divisor`
@@ -162,7 +162,7 @@ def measure(blocks: Blocks, divisor: F64, add: Longs, row: Row, are_some: bool) 
             for i in range(add.size):
                 if add[i] != 0:
                     call_add(add[i], blocks.buffer, best, lowest, sums[i])
-    return sums[MASS, 0], deviation(sums[DEVIATION], best, lowest) if needs_lowest else 0.0
+    return statistics_of(sums, add, best, lowest)
 
 
 @kernel

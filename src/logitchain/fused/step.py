@@ -12,7 +12,8 @@ from ..controls import token_bitmask
 from ..controls.record import ADJUST, MASK, Request, call_idle, call_kernel
 from ..numeric.blocks import Ids
 from ..numeric.compile import at, kernel, spliced
-from ..numeric.functions import F64, I64, U64, Row
+from ..numeric.functions import I64, U64, Row
+from ..numeric.statistics import Statistics, unknown
 from .tables import (
     ADDRESS,
     CAPACITY,
@@ -80,10 +81,10 @@ def choose(
 
 
 @kernel
-def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64, deviation: F64) -> None:
+def apply(task: Task, s: I64, row: Row, ids: Ids, known: Statistics) -> None:
     """A step's own kernel on one row of survivors, in place; with `ids` empty, on a whole row.
 
-    mass, deviation   the row's, if the control reads them
+    known   the statistics of the row that the control reads
     """
     step = task.table[task.steps[s]]
     if step[KIND] == MASK:
@@ -97,20 +98,20 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, mass: I64, deviation: F64) -> 
         marks = task.marks[step[MARKS]][: row.size].copy()
         for i in range(ids.size):
             marks[i] = task.marks[step[MARKS], ids[i]]
-    call_kernel(step[KERNEL], row, ids, request_of(task, s, n, marks, mass, deviation))
+    call_kernel(step[KERNEL], row, ids, request_of(task, s, n, marks, known))
 
 
 @kernel
 def clear_bits(task: Task, s: I64) -> None:
     """Let a mask clear the bits of the tokens that it removes."""
     step = task.table[task.steps[s]]
-    request = request_of(task, s, np.int64(0), task.scratch.is_changed[:0], np.int64(0), 0.0)
+    request = request_of(task, s, np.int64(0), task.scratch.is_changed[:0], unknown())
     call_kernel(step[KERNEL], task.scratch.values[:0], task.scratch.ids[:0], request)
 
 
 @spliced
 def request_of(
-    task: Task, s: I64, found: I64, marks: NDArray[np.bool_], mass: I64, deviation: F64
+    task: Task, s: I64, found: I64, marks: NDArray[np.bool_], known: Statistics
 ) -> Request:
     """What a step's kernel reads."""
     step = task.table[task.steps[s]]
@@ -131,8 +132,10 @@ def request_of(
         marks,
         task.scratch.words,
         at(words, blocks if has_words else 0, np.uint64),
-        mass,
-        deviation,
+        known.mass,
+        known.deviation,
+        known.entropy,
+        known.squares,
     )
 
 

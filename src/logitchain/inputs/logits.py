@@ -1,7 +1,7 @@
 """Logits as callers pass them: any CPU buffer is read as float32 rows, in any of four formats."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +13,7 @@ from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import I64, MAX_VOCAB
 from ..numeric.order import scan
-from ..params import Bias, Phrases, TokenIds
+from ..params import Bias, Phrases, TokenIds, column
 from .values import (
     buffer,
     is_array,
@@ -75,6 +75,26 @@ class Reading:
         if not self.in_place:
             self.target[...] = rows
         return cast(NDArray[np.float32], self.out)
+
+
+def each_row(
+    kernel: Callable[..., None],
+    field: str,
+    value: Any,
+    logits: Any,
+    dtype: str | None,
+    out: Any,
+    *more: Any,
+) -> NDArray[np.float32]:
+    """Call a kernel (row, value, *more) for each row; `value` is one for all rows, or one per row.
+
+    field   the request field whose values these are
+    """
+    reading = Reading(logits, out, dtype)
+    rows = reading.checked()
+    for row, one in zip(rows, column(field, value, len(rows)), strict=True):
+        kernel(row, one, *more)
+    return reading.result()
 
 
 def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:

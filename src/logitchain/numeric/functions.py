@@ -122,7 +122,7 @@ def _power_of_two(n: I32) -> F32:
     return np.int32((n + 127) << 23).view(np.float32)
 
 
-_MASS_FLOOR = np.float32(-44.0)  # e**-44 is below half a unit of mass
+MASS_FLOOR = np.float32(-44.0)  # e**-44 is below half a unit of mass
 HALF = MASS_BITS // 2
 _HALF_EXPONENT = np.int32(HALF << 23)
 _HALF_SCALE = np.float32(2.0**HALF)
@@ -133,12 +133,23 @@ CHUNK = 512  # so many halves of masses sum to less than 2**31
 @inlined
 def mass_halves(x: F32) -> tuple[np.int32, np.int32]:
     """(high, low) of the mass high * 2**21 + low: 32-bit lanes, twice as many as 64-bit ones."""
-    x = max(x, _MASS_FLOOR)
+    return halves(scaled_mass(x))
+
+
+@inlined
+def scaled_mass(x: F32) -> F32:
+    """A mass as a float32, in units of 2**-21: e**x for x <= 0."""
+    x = max(x, MASS_FLOOR)
     shifted = fma(x, _LOG2_E, ROUND)  # its low bits are the exponent
     p = _exp_fraction(x, shifted - ROUND)
     exponent = np.int32(np.float32(shifted).view(np.int32) << _23)
     bits = np.int32(np.int32(np.float32(p).view(np.int32) + exponent) + _HALF_EXPONENT)
-    scaled = bits.view(np.float32)
+    return bits.view(np.float32)
+
+
+@inlined
+def halves(scaled: F32) -> tuple[np.int32, np.int32]:
+    """(high, low) of a number in units of 2**-21, rounded down to high + low * 2**-21."""
     high = np.int32(scaled)
     return high, np.int32((scaled - np.float32(high)) * _HALF_SCALE)
 

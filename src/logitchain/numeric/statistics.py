@@ -4,13 +4,27 @@ A statistic is summed piece by piece: over a row at once, or over its blocks one
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import kernel
-from .functions import F32, F64, REMOVED, Row, total_mass
+from .compile import kernel, spliced
+from .functions import (
+    CHUNK,
+    F32,
+    F64,
+    HALF,
+    MASS_BITS,
+    MASS_FLOOR,
+    REMOVED,
+    Row,
+    halves,
+    join,
+    log,
+    scaled_mass,
+    total_mass,
+)
 
 Sums = NDArray[np.int64]  # (MOST_SUMS,)
 MOST_SUMS = 4
@@ -18,14 +32,65 @@ MOST_SUMS = 4
 #: Distances are scaled so that the largest is in [2**29, 2**30): the biased exponents of the scale
 #: and of the largest distance add up to this.
 _EXPONENTS = np.int64(2 * 1023 + 29)
-#: Squares are summed in two halves of so many bits.
+#: Squares of distances are summed in two halves of so many bits.
 _HALF = np.int64(30)
+_HALF_UNIT = np.float32(2.0**-HALF)
+
+
+class Statistics(NamedTuple):
+    """The statistics of all tokens of a row that are left; 0 for one that is not asked for."""
+
+    mass: Any  # int64: the sum of their masses, in units of 2**-42 of the best one's
+    deviation: Any  # float64: the standard deviation of their logits
+    entropy: Any  # float64: the entropy of their probabilities, in nats
+    squares: Any  # float64: the sum of the squares of their probabilities
+
+
+@spliced
+def unknown() -> Statistics:
+    """The statistics of a row of which none is asked for."""
+    return Statistics(np.int64(0), 0.0, 0.0, 0.0)
 
 
 @kernel
 def add_masses(piece: Row, best: F32, lowest: F32, sums: Sums) -> None:
     """Add the masses of a piece of a row, in units of 2**-42 of the best token's."""
     sums[0] += total_mass(piece, best)
+
+
+@kernel
+def add_surprises(piece: Row, best: F32, lowest: F32, sums: Sums) -> None:
+    """Add the masses of a piece of a row, and each mass times its logit's distance to the best."""
+    for start in range(0, piece.size, CHUNK):
+        part = piece[start : start + CHUNK]
+        highs, lows, more_highs, more_lows = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+        for i in range(part.size):
+            x = max(part[i] - best, MASS_FLOOR)
+            scaled = scaled_mass(x)
+            high, low = halves(scaled)
+            more_high, more_low = halves(-x * scaled)
+            highs, lows = np.int32(highs + high), np.int32(lows + low)
+            more_highs = np.int32(more_highs + more_high)
+            more_lows = np.int32(more_lows + more_low)
+        sums[0] += join(highs, lows)
+        sums[1] += join(more_highs, more_lows)
+
+
+@kernel
+def add_squares(piece: Row, best: F32, lowest: F32, sums: Sums) -> None:
+    """Add the masses of a piece of a row, and their squares."""
+    for start in range(0, piece.size, CHUNK):
+        part = piece[start : start + CHUNK]
+        highs, lows, more_highs, more_lows = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+        for i in range(part.size):
+            scaled = scaled_mass(part[i] - best)
+            high, low = halves(scaled)
+            more_high, more_low = halves(scaled * scaled * _HALF_UNIT)
+            highs, lows = np.int32(highs + high), np.int32(lows + low)
+            more_highs = np.int32(more_highs + more_high)
+            more_lows = np.int32(more_lows + more_low)
+        sums[0] += join(highs, lows)
+        sums[1] += join(more_highs, more_lows)
 
 
 @kernel
@@ -79,7 +144,41 @@ def least(piece: Row, best: F32) -> F32:
     return lowest
 
 
-#: Of each statistic the kernel that adds a piece of a row to its sums. Its name is that of a field
-#: of `Request`, and its number its place in here.
-STATISTICS: dict[str, Callable[..., Any]] = {"mass": add_masses, "deviation": add_distances}
-MASS, DEVIATION = range(2)
+@spliced
+def entropy(sums: Sums) -> F64:
+    """The entropy in nats, from the sums of `add_surprises`."""
+    return log(sums[0] * 2.0**-MASS_BITS) + sums[1] / sums[0]
+
+
+@spliced
+def squares(sums: Sums) -> F64:
+    """The sum of the squared probabilities, from the sums of `add_squares`."""
+    return sums[1] / sums[0] / (sums[0] * 2.0**-MASS_BITS)
+
+
+#: For each statistic the kernel that adds a piece of a row to its sums. The name is a field of
+#: `Request`, and the number of a statistic is its index here. The first sum of `entropy` and of
+#: `squares` is the mass.
+STATISTICS: dict[str, Callable[..., Any]] = {
+    "mass": add_masses,
+    "deviation": add_distances,
+    "entropy": add_surprises,
+    "squares": add_squares,
+}
+MASS, DEVIATION, ENTROPY, SQUARES = range(4)
+
+
+@spliced
+def statistics_of(
+    sums: NDArray[np.int64], asked: NDArray[np.int64], best: F32, lowest: F32
+) -> Statistics:
+    """The statistics by their sums (statistics, MOST_SUMS); of one that is not asked for 0."""
+    mass = max(sums[MASS, 0], sums[ENTROPY, 0], sums[SQUARES, 0])
+    spread, nats, collisions = 0.0, 0.0, 0.0
+    if asked[DEVIATION] != 0:
+        spread = deviation(sums[DEVIATION], best, lowest)
+    if asked[ENTROPY] != 0:
+        nats = entropy(sums[ENTROPY])
+    if asked[SQUARES] != 0:
+        collisions = squares(sums[SQUARES])
+    return Statistics(mass, spread, nats, collisions)
