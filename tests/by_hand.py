@@ -74,6 +74,9 @@ BY_HAND = {
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
     "presence_penalty": penalty(lc.presence_penalty, "output"),
     "temperature": plain("temperature"),
+    "quadratic": lambda x, row: lc.quadratic(
+        x, row["params"].smoothing_factor, row["params"].smoothing_curve
+    ),
     "top_n_sigma": plain("top_n_sigma"),
     "top_k": lambda x, row, **options: lc.top_k(x, row["params"].top_k, **options),
     "top_p": lambda x, row, **options: lc.top_p(x, row["params"].top_p, **options),
@@ -82,6 +85,9 @@ BY_HAND = {
     "top_a": plain("top_a"),
     "epsilon_cutoff": plain("epsilon_cutoff"),
     "eta_cutoff": plain("eta_cutoff"),
+    "tfs": plain("tfs"),
+    "p_less": lambda x, row: lc.p_less(x) if row["params"].p_less else x,
+    "top_h": lambda x, row: lc.top_h(x, row["params"].top_h) if row["params"].top_h else x,
     "xtc": xtc,
 }
 
@@ -97,7 +103,8 @@ ORDERS = {
     ],
     "transformers": [
         *(*MASKS[:5], ("bad_words", {"scope": "all"})),
-        *("logit_bias", "repetition_penalty", "temperature", ("top_k", WHOLE), "top_p", "min_p"),
+        *("logit_bias", "repetition_penalty", "temperature", "top_h", ("top_k", WHOLE)),
+        *("top_p", "min_p"),
         *("typical_p", "epsilon_cutoff", "eta_cutoff"),
     ],
     "vllm": [

@@ -34,7 +34,7 @@ def state(batch):
         "positions": batch.positions.tolist(),
         "histories": [(batch.prompt(row), batch.output(row)) for row in batch.rows],
         "params": [batch.params(row) for row in batch.rows],
-        "columns": {name: batch[name].tolist() for name in NUMERIC},
+        "columns": {name: np.nan_to_num(batch[name], nan=-1).tolist() for name in NUMERIC},
         "counts": [counter(batch.counts(r, scope)) for r in rows for scope in ("all", "output")],
         "biases": biases(batch),
         "status": list(batch.status),

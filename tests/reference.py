@@ -91,6 +91,38 @@ def eta_cutoff(row, eta):
     return keep_probable(row, threshold) if eta else row
 
 
+def tfs(row, tfs):
+    ids = order(row)
+    q = probs(row)[ids]
+    bends = np.abs(np.diff(q, 2))
+    if tfs == 1 or bends.sum() == 0:
+        return row
+    above = np.cumsum(bends) > (tfs + SLACK) * bends.sum()
+    return keep(row, ids[: np.argmax(above) + 1]) if above.any() else row
+
+
+def p_less(row):
+    q = probs(row)
+    return keep_probable(row, (q * q).sum())
+
+
+def top_h(row, top_h):
+    ids = order(row)[:100]
+    q = probs(row)[ids] / probs(row)[ids].sum()
+    parts = -q * np.log(q, where=q > 0, out=np.zeros_like(q))
+    stays = np.cumsum(parts) <= top_h * (1 + SLACK) * parts.sum()
+    return keep(row, ids[stays | (np.arange(ids.size) == 0)])
+
+
+def quadratic(row, smoothing_factor, smoothing_curve):
+    d = row - row.max()
+    k, s = (3 - smoothing_curve) / 2, (smoothing_curve - 1) / 2
+    with np.errstate(invalid="ignore"):
+        bent = row.max() + smoothing_factor * (s * d**3 - k * d**2)
+    bent = np.clip(bent, np.finfo(np.float32).min, np.finfo(np.float32).max)
+    return np.where(row > -np.inf, bent, row) if smoothing_factor else row
+
+
 def xtc(row, xtc_threshold, applied):
     ids = order(row)
     top = ids[probs(row)[ids] >= xtc_threshold * (1 - SLACK)]

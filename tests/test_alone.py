@@ -55,6 +55,10 @@ CASES = [
     *(("top_a", {}, {"top_a": a}, lc.top_a) for a in (0.01, 0.5)),
     *(("epsilon_cutoff", {}, {"epsilon_cutoff": e}, lc.epsilon_cutoff) for e in (3e-4, 0.02)),
     *(("eta_cutoff", {}, {"eta_cutoff": e}, lc.eta_cutoff) for e in (3e-4, 0.02)),
+    *(("tfs", {}, {"tfs": z}, lc.tfs) for z in (0.3, 0.9)),
+    *(("top_h", {}, {"top_h": h}, lc.top_h) for h in (0.3, 0.9)),
+    ("p_less", {}, {"p_less": True}, lambda rows, on: lc.p_less(rows)),
+    *(("quadratic", {}, {"smoothing_factor": f}, lc.quadratic) for f in (0.1, 1.5)),
     *(
         (name, {"scope": scope}, {name: value}, penalty(getattr(lc, name)))
         for name, value in [
@@ -105,6 +109,8 @@ OFF = {
     "top_a": (lc.top_a, 0.0),
     "epsilon_cutoff": (lc.epsilon_cutoff, 0.0),
     "eta_cutoff": (lc.eta_cutoff, 0.0),
+    "tfs": (lc.tfs, 1.0),
+    "quadratic": (lc.quadratic, 0.0),
 }
 
 

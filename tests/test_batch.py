@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 
 import logitchain as lc
 from logitchain.batch import NUMERIC
+from logitchain.controls.record import as_number
 from observed import biases, counter, state
 
 VOCAB = 12
@@ -171,7 +172,7 @@ class BatchMachine(RuleBasedStateMachine):
         seeds = [row["seed"] % 2**64 for row in self.model]
         assert_array_equal(self.batch.seeds, np.array(seeds, np.uint64))
         for name in NUMERIC:
-            expected = [getattr(row["params"], name) for row in self.model]
+            expected = [as_number(getattr(row["params"], name)) for row in self.model]
             assert_array_equal(self.batch[name], expected)
             assert self.batch[name].dtype == (np.int64 if lc.FIELDS[name].integer else np.float64)
 

@@ -22,10 +22,14 @@ FIELDS = {
     "typical_p": 0.7,
     "top_a": 0.2,
     "eta_cutoff": 0.02,
+    "tfs": 0.95,
+    "p_less": True,
+    "top_h": 0.8,
 }
 PURE = {
     **{name: getattr(lc, name) for name in FIELDS},
     "repetition_penalty": lambda rows, penalty: lc.repetition_penalty(rows, penalty, HISTORY),
+    "p_less": lambda rows, on: lc.p_less(rows),
 }
 
 
@@ -42,7 +46,7 @@ ROWS = {
     "ties": lambda rng: rng.integers(-3, 2, VOCAB) * 1.0,
     "removed": lambda rng: np.where(rng.random(VOCAB) < 0.5, -np.inf, rng.normal(0, 2, VOCAB)),
 }
-LENGTHS, EACH = effort(((1, 2), 2), ((1, 2, 3), 1))
+LENGTHS, EACH = effort(((1, 2), 3), ((1, 2, 3), 3))
 ORDERS = [order for length in LENGTHS for order in product(FIELDS, repeat=length)][::EACH]
 
 

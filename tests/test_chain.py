@@ -52,6 +52,7 @@ requests = st.builds(
     **half_off,
     **strategies.masks(VOCAB),
     top_k=st.integers(0, VOCAB),
+    p_less=st.booleans(),
     xtc_probability=st.sampled_from((0.0, 0.5, 1.0)),
     seed=st.one_of(st.integers(-(2**63), 2**64 - 1), st.none()),
     n=st.integers(1, 2),
@@ -118,8 +119,8 @@ def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert (
         *(*MASKS, "logit_bias"),
         *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-        *("temperature", "top_n_sigma", "top_k", "top_p", "min_p", "typical_p", "top_a"),
-        *("epsilon_cutoff", "eta_cutoff", "xtc"),
+        *("temperature", "quadratic", "top_n_sigma", "top_k", "top_p", "min_p", "typical_p"),
+        *("top_a", "epsilon_cutoff", "eta_cutoff", "tfs", "p_less", "top_h", "xtc"),
     ) == DEFAULT_ORDER
     assert set(PRESETS) == set(ORDERS)
     assert [step.name for step in lc.Chain().steps] == list(DEFAULT_ORDER)

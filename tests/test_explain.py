@@ -48,7 +48,7 @@ requests = st.builds(
     top_n_sigma=st.one_of(st.just(0.0), strategies.VALUES["top_n_sigma"]),
     **{
         name: st.one_of(st.just(lc.FIELDS[name].off), strategies.VALUES[name])
-        for name in ("typical_p", "top_a", "epsilon_cutoff", "eta_cutoff")
+        for name in ("typical_p", "top_a", "epsilon_cutoff", "eta_cutoff", "tfs", "top_h")
     },
     xtc_probability=st.sampled_from((0.0, 0.5, 1.0)),
     xtc_threshold=st.sampled_from((0.0, 0.05, 0.2)),
@@ -188,7 +188,7 @@ def test_a_control_of_ones_own_may_have_a_masks_name():
 
 def test_stages_and_fates_of_a_row_that_can_be_followed_by_eye():
     ours = explain(top_k=3, min_p=0.3, logit_bias={3: -np.inf})
-    assert [stage.kept for stage in ours.stages] == [5, 4, 4, 4, 4, 4, 4, 3, 3, *[2] * 6]
+    assert [stage.kept for stage in ours.stages] == [5, *[4] * 7, 3, 3, *[2] * 9]
     fates = [ours.fate(token) for token in range(6)]
     assert sorted(fates[:2]) == ["left, not picked", "picked"]
     assert fates[2:] == [

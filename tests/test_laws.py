@@ -104,6 +104,18 @@ CONTROLS = [
         1.0,
         filters=True,
     ),
+    Control("tfs", plain("tfs"), lambda row, z, _: reference.tfs(row, z), 1.0, 0.0, filters=True),
+    Control(
+        "top_h", plain("top_h"), lambda row, h, _: reference.top_h(row, h), None, 1.0, filters=True
+    ),
+    Control(
+        "smoothing_factor",
+        lambda logits, value, curve, **kwargs: lc.quadratic(logits, value, curve, **kwargs),
+        reference.quadratic,
+        0.0,
+        -0.1,
+        extra=lambda vocab: strategies.VALUES["smoothing_curve"],
+    ),
     Control(
         "xtc_threshold",
         xtc,
@@ -155,9 +167,10 @@ def finite(row):
 
 
 def test_every_control_is_here():
-    here = {control.name.replace("_threshold", "") for control in CONTROLS}
-    elsewhere = {"logit_bias", *MASKS}  # laws of their own below, and in test_masks.py
-    assert here | elsewhere == set(DEFAULT_ORDER)
+    renamed = {"xtc_threshold": "xtc", "smoothing_factor": "quadratic"}
+    here = {renamed.get(control.name, control.name) for control in CONTROLS}
+    # Laws of their own below, in test_masks.py and in test_p_less.py.
+    assert here | {"logit_bias", "p_less", *MASKS} == set(DEFAULT_ORDER)
 
 
 @every_control
@@ -199,6 +212,8 @@ def test_input_is_untouched_and_the_result_is_new_float32_of_the_same_shape(cont
 def test_off_is_the_identity_bit_for_bit(control, data):
     row = data.draw(strategies.rows())
     _, extra = drawn(data, control, row)
+    if control.off is None:  # the request's field is not given
+        return
     if control.name == "xtc_threshold":  # its switch is the probability
         ours = lc.xtc(row, data.draw(control.value), 0.0, seed=1, position=2)
     else:

@@ -29,6 +29,10 @@ REALS = {
     "top_a": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
     "epsilon_cutoff": ("[0, 1)", (0, -0.0, TINY, BELOW_ONE), (-TINY, 1, -INF)),
     "eta_cutoff": ("[0, 1)", (0, -0.0, TINY, BELOW_ONE), (-TINY, 1, -INF)),
+    "tfs": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
+    "top_h": ("(0, 1)", (TINY, 0.5, BELOW_ONE), (0, -0.0, -0.1, 1, INF)),
+    "smoothing_factor": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
+    "smoothing_curve": ("[1, inf)", (1, ABOVE_ONE, 1e300), (BELOW_ONE, 0, INF, -INF)),
     "xtc_probability": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
     "xtc_threshold": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
     "repetition_penalty": ("(0, inf)", (TINY, 1, 1.7e308), (0, -0.0, -1, INF, 10**400)),
@@ -46,7 +50,7 @@ INTEGERS = {
 }
 NUMBERS = REALS | INTEGERS
 TOKENS = ("eos_token", "allowed_tokens", "banned_tokens")
-OTHERS = {"logit_bias", "stop", "logprobs", "bad_words", *TOKENS}
+OTHERS = {"logit_bias", "stop", "logprobs", "p_less", "bad_words", *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -117,7 +121,9 @@ def test_a_float_or_a_list_is_no_integer(name, value):
         lc.Params(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name in lc.FIELDS if name not in ("seed", "max_tokens")])
+@pytest.mark.parametrize(
+    "name", [name for name, field in lc.FIELDS.items() if field.off is not None]
+)
 def test_none_is_off_only_where_off_has_no_other_form(name):
     if name in ("stop", "bad_words", *TOKENS):
         assert getattr(lc.Params(**{name: None}), name) == ()
@@ -129,6 +135,8 @@ def test_none_is_off_only_where_off_has_no_other_form(name):
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
 @pytest.mark.parametrize("name", [*NUMBERS])
 def test_numpy_integers_are_numbers(name, kind):
+    if name == "top_h":  # no integer is in its range
+        return
     number = 0 if name in ("epsilon_cutoff", "eta_cutoff") else 1
     stored = getattr(lc.Params(**{name: kind(number)}), name)
     assert stored == number
@@ -515,8 +523,8 @@ class MyParams(lc.Params):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tailfree(lc.Params):
-    tfs: float = 1.0
+class Dry(lc.Params):
+    dry_multiplier: float = 0.0
 
 
 @pytest.mark.parametrize("passthrough", [(), ("taste",), ("taste", "lora", "tags", "other")])
@@ -527,7 +535,7 @@ def test_a_subclass_gets_its_fields_from_the_body(passthrough):
     assert params.temperature == 0.7
     assert params.made == 1
     # A dialect's rule of this name gives way: there it is a control that is not here.
-    assert Tailfree.from_request({"tfs": 0.5}, dialect="koboldcpp").tfs == 0.5
+    assert Dry.from_request({"dry_multiplier": 0.5}, dialect="koboldcpp").dry_multiplier == 0.5
     assert MyParams.from_request({"taste": None, "user": "u"}) == MyParams()
 
 
@@ -589,6 +597,7 @@ BODY = """
   "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false},
   "temperature": 0.8, "top_n_sigma": 2, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
   "typical_p": 0.9, "top_a": 0.2, "epsilon_cutoff": 0.0003, "eta_cutoff": 0.002,
+  "tfs": 0.95, "p_less": true, "top_h": 0.4, "smoothing_factor": 0.2, "smoothing_curve": 1.5,
   "xtc_probability": 0.5, "xtc_threshold": 0.1,
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
@@ -608,6 +617,11 @@ PARSED = {
     "top_a": 0.2,
     "epsilon_cutoff": 0.0003,
     "eta_cutoff": 0.002,
+    "tfs": 0.95,
+    "p_less": True,
+    "top_h": 0.4,
+    "smoothing_factor": 0.2,
+    "smoothing_curve": 1.5,
     "xtc_probability": 0.5,
     "xtc_threshold": 0.1,
     "repetition_penalty": 1.1,
@@ -689,7 +703,7 @@ def test_an_unknown_field_is_an_error_with_a_suggestion(unknown, suggested):
 
 @pytest.mark.parametrize(
     "unknown",
-    ["zzzzzzz", "input", "text", "length", "tfs", "top_h", "", 5, None, ("a", 1)],
+    ["zzzzzzz", "input", "text", "length", "mirostat", "dry", "", 5, None, ("a", 1)],
 )
 def test_an_unknown_field_like_no_other_is_an_error_too(unknown):
     with pytest.raises(ValueError, match="unknown field") as error:

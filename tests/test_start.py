@@ -130,7 +130,8 @@ event.register("numba:compile", Compiled())
 bias, words = {"logit_bias": {1: 2.0}}, {"bad_words": [[3, 4]], "banned_tokens": [5]}
 penalties = {"repetition_penalty": 1.1, "frequency_penalty": 0.1, "presence_penalty": 0.1}
 cuts = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.01, "top_n_sigma": 3.0}
-rest = {"typical_p": 0.9, "top_a": 0.01, "epsilon_cutoff": 1e-4, "eta_cutoff": 1e-4}
+rest = {"typical_p": 0.9, "top_a": 0.01, "epsilon_cutoff": 1e-4, "eta_cutoff": 1e-4, "tfs": 0.9}
+rest |= {"p_less": True, "top_h": 0.9, "smoothing_factor": 0.1}
 xtc = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
 ends = {"min_tokens": 9, "eos_token": [7], "allowed_tokens": range(80), "no_repeat_ngram": 2}
 batch = lc.Batch(100)

@@ -12,13 +12,17 @@ from .controls.logit_bias import logit_bias as logit_bias
 from .controls.min_p import min_p as min_p
 from .controls.min_tokens import min_tokens as min_tokens
 from .controls.no_repeat_ngram import no_repeat_ngram as no_repeat_ngram
+from .controls.p_less import p_less as p_less
 from .controls.presence_penalty import presence_penalty as presence_penalty
+from .controls.quadratic import quadratic as quadratic
 from .controls.record import Control as Control
 from .controls.record import Request as Request
 from .controls.repetition_penalty import repetition_penalty as repetition_penalty
 from .controls.temperature import temperature as temperature
+from .controls.tfs import tfs as tfs
 from .controls.token_bitmask import token_bitmask as token_bitmask
 from .controls.top_a import top_a as top_a
+from .controls.top_h import top_h as top_h
 from .controls.top_k import top_k as top_k
 from .controls.top_n_sigma import top_n_sigma as top_n_sigma
 from .controls.top_p import top_p as top_p

@@ -1,7 +1,7 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -14,7 +14,7 @@ from . import rng
 from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
-from .controls.record import LISTS
+from .controls.record import LISTS, as_number
 from .controls.token_bitmask import ALL, TAILS, Words, packed
 from .fused.tables import (
     ADDRESS,
@@ -41,11 +41,8 @@ from .numeric.blocks import block_count
 from .numeric.functions import MAX_VOCAB
 from .params import FIELDS, Params, fields_of, whole_number
 
-#: More tokens than any row has, and still an int64.
-_MOST = 2**62
-
 #: The fields of which a batch has a column.
-NUMERIC = tuple(x for x in VALUES if x in FIELDS and isinstance(FIELDS[x].off, (int, float)))
+NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized))
 
 _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram")
 
@@ -524,7 +521,7 @@ def _further_fields(rows: Sequence[_Row], names: tuple[str, ...]) -> list[str]:
 
 def _fill(line: NDArray[np.int64], row: _Row, further: Sequence[str]) -> None:
     """Write a new row's line of the table: its request's values, its seed and its addresses."""
-    values = [_number(getattr(row.params, name, 0)) for name in VALUES]
+    values = [as_number(getattr(row.params, name, 0)) for name in VALUES]
     values[_NGRAM] *= values[_NGRAM] > 1.0  # 1 is off too: where that API has it, it is the default
     line[:] = 0
     line[: len(VALUES)] = np.array(values).view(np.int64)
@@ -570,9 +567,3 @@ def _words(params: Params, vocab: int) -> Words | None:
     words = np.full((2, block_count(vocab)), ALL)
     allow(words[1], ids)
     return words
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, (tuple, Mapping)):
-        return float(len(value))
-    return float(min(value, _MOST) if isinstance(value, int) else value)

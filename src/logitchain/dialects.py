@@ -438,14 +438,12 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "mirostat_mode": _OFF_AT_0,
         "rep_pen_range": _window(320),
         "rep_pen_slope": _window(1),
-        "smoothing_factor": _OFF_AT_0,
-        "tfs": _OFF_AT_1,
         **_engine(
             """
             adapter adaptive_decay dry_allowed_length dry_base dry_penalty_last_n
             dry_sequence_breakers dynatemp_exponent genkey grammar grammar_retain_state image images
             max_context_length memory mirostat_eta mirostat_tau negative_prompt quiet
-            render_special replace_instruct_placeholders sampler_order smoothing_curve trim_stop
+            render_special replace_instruct_placeholders sampler_order trim_stop
             using_openai_tools
             """
         ),
@@ -474,9 +472,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "penalty_alpha": _OFF_AT_0,
         "preset": _OFF_IF_NULL,
         "repetition_penalty_range": _window(1024, 0),
-        "smoothing_factor": _OFF_AT_0,
         "temperature_last": _OFF_IF_FALSE,
-        "tfs": _OFF_AT_1,
         **_engine(
             """
             adaptive_decay add_bos_token bot_name character chat_instruct_command chat_template_str
@@ -484,7 +480,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
             dynatemp_high dynatemp_low enable_thinking grammar_string greeting instruction_template
             instruction_template_str max_tokens_second mirostat_eta mirostat_tau mode name1 name2
             negative_prompt preserve_thinking prompt_lookup_num_tokens sampler_priority
-            skip_special_tokens smoothing_curve static_cache truncation_length user_bio user_name
+            skip_special_tokens static_cache truncation_length user_bio user_name
             """
         ),
     },

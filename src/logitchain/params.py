@@ -150,6 +150,10 @@ def _optional(interval: str) -> Check:
     return check
 
 
+def _optional_share(name: str, value: Any) -> float | None:
+    return None if value is None else real_number(name, value, "(0, 1)")
+
+
 def _flag(name: str, value: Any) -> bool:
     flag = plain(name, value)
     if not isinstance(flag, bool):
@@ -363,6 +367,8 @@ class Params:
     """
 
     temperature: float = field(1.0, "[0, inf)")
+    smoothing_factor: float = field(0.0, "[0, inf)")
+    smoothing_curve: float = field(1.0, "[1, inf)")
     top_n_sigma: float = field(0.0, "[0, inf)")
     top_k: int = field(0, "[0, vocab_size]", integer=True)
     top_p: float = field(1.0, "(0, 1]")
@@ -371,6 +377,9 @@ class Params:
     top_a: float = field(0.0, "[0, 1]")
     epsilon_cutoff: float = field(0.0, "[0, 1)")
     eta_cutoff: float = field(0.0, "[0, 1)")
+    tfs: float = field(1.0, "(0, 1]")
+    p_less: bool = _row(False, _flag)
+    top_h: float | None = _row(None, _optional_share, "(0, 1)")
     xtc_probability: float = field(0.0, "[0, 1]")
     xtc_threshold: float = field(0.0, "[0, 1]")
     repetition_penalty: float = field(1.0, "(0, inf)")

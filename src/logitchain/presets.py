@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .controls import CONTROLS, xtc
-from .controls.record import ADJUST, CHOICES, KINDS, LISTS, MOST_FIELDS, WORDS, Control
+from .controls.record import (
+    ADJUST,
+    CHOICES,
+    KINDS,
+    LISTS,
+    MOST_FIELDS,
+    WORDS,
+    Control,
+    as_number,
+)
 from .fused.row import STAGES
 from .fused.tables import (
     DIVIDES,
@@ -53,7 +62,7 @@ PRESETS: dict[str, Sequence[Any]] = {
     "transformers": [
         *MASKS[:5],
         *_with("bad_words", scope="all"),
-        *("logit_bias", "repetition_penalty", "temperature"),
+        *("logit_bias", "repetition_penalty", "temperature", "top_h"),
         *_with("top_k", ties="all"),
         *("top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
     ],
@@ -216,7 +225,7 @@ def _line(
     for j, field in enumerate(control.fields):
         flags += (SWITCH << j) * (field.name in control.switched_by)
         where[j] = columns.index(field.name) if field.name in columns else -1
-        off[j] = field.off if isinstance(field.off, (int, float)) else len(field.off)
+        off[j] = as_number(field.off)
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
         *(KINDS.index(control.kind), flags, *NOT_COMPILED),

@@ -133,6 +133,8 @@ def _value(field: Field, given: Sequence[Any] | None, generator: Generator, voca
     """A value of a field that does not switch it off, if there is one."""
     if given is not None:
         return given[int(generator.integers(len(given)))]
+    if isinstance(field.off, bool):
+        return not field.off
     if isinstance(field.off, TokenIds):
         return _ids(generator, vocab)
     if isinstance(field.off, Phrases):

@@ -156,6 +156,22 @@ def test_eta_cutoff(guarded):
     assert max(left(guarded, eta_cutoff=0.9)) < 20
 
 
+def test_tfs(client):
+    assert say(client, tfs=0.01, seed=1) == ANSWER
+
+
+def test_p_less(guarded):
+    assert max(left(guarded, p_less=True)) < 20
+
+
+def test_top_h(client):
+    assert say(client, top_h=0.01, seed=1) == ANSWER
+
+
+def test_smoothing_factor(client):
+    assert say(client, smoothing_factor=9, seed=1) == ANSWER
+
+
 def test_top_k(client, guarded):
     assert say(client, top_k=1, seed=1) == ANSWER
     assert left(guarded) == [20] * 4

@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "typical_p": (0.2, 0.5, 0.9, 0.99),
     "epsilon_cutoff": (3e-4, 0.01, 0.1),
     "eta_cutoff": (3e-4, 0.01, 0.1),
+    "top_h": (0.1, 0.4, 0.8),
     "xtc": (0.01, 0.05, 0.1, 0.4),
 }
 

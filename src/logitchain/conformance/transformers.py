@@ -31,7 +31,7 @@ def _but_the_end(case: Case) -> list[Any]:
 CONTROLS = (
     *("allowed_tokens", "banned_tokens", "min_tokens", "no_repeat_ngram", "bad_words"),
     *("logit_bias", "repetition_penalty", "temperature", "top_k", "top_p", "min_p"),
-    *("typical_p", "epsilon_cutoff", "eta_cutoff"),
+    *("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h"),
 )
 
 KNOWN = (
@@ -126,6 +126,7 @@ def _config(case: Case) -> dict[str, Any]:
         "typical_p": case.fields.get("typical_p"),
         "epsilon_cutoff": case.fields.get("epsilon_cutoff"),
         "eta_cutoff": case.fields.get("eta_cutoff"),
+        "top_h": case.fields.get("top_h"),
         "min_new_tokens": case.fields.get("min_tokens"),
     }
     bias, bad, banned = case.get("logit_bias"), case.get("bad_words"), case.get("banned_tokens")

@@ -3,7 +3,7 @@
 The fused path, the batch, the chain and `explain` read everything they need from this record.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -31,6 +31,9 @@ WORDS = ("token_bitmask", "allowed_tokens")
 
 #: The most numeric fields that a control may have.
 MOST_FIELDS = 6
+
+#: Larger integers are as good as this one: it is beyond any vocabulary and any history.
+_MOST = 2**62
 
 #: The options that a chain's author can set, where a control has them, and their values; a
 #: `window` is a number of tokens or None, `protected_ids` are token ids.
@@ -107,8 +110,9 @@ class Control:
                 a `Request`. A mask clears bits of `request.words` and leaves the row alone
     floor       of a cut or a scale: (best, temperature, peaks, values, vocab_size) -> a logit below
                 which no token survives, as the logits are before division by the temperature;
-                `best` is the row's largest logit, and `peaks` has the largest of each 64. Without a
-                floor, the kernel runs on the whole row
+                `best` is the row's largest logit, and `peaks` has the largest of each 64. The
+                kernel may then depend on the tokens that stay and on `statistics` alone, since the
+                floors of later controls leave out others. Without a floor it gets all of them
     idle        (values, seed, position) -> whether the control does nothing at this position
     switches    the fields that each switch the control off by their off value; by default the first
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
@@ -197,11 +201,21 @@ class Control:
         )
 
 
+def as_number(value: Any) -> float:
+    """The value of a field as kernels read it: the length of a list, NaN for None, which is off."""
+    if isinstance(value, Sized):
+        return float(len(value))
+    if value is None:
+        return np.nan
+    return float(min(value, _MOST) if isinstance(value, int) else value)
+
+
 def _field(field: Any) -> Field:
     if isinstance(field, str):
         return FIELDS[one_of("fields", field, FIELDS)]
     if not isinstance(field, Field):
         raise TypeError(f"fields must be Field records or names of Params, not {show(field)}")
-    if isinstance(field.off, bool) or not isinstance(field.off, (int, float)):
-        raise TypeError(f"the off value of {field.name} must be a number, not {show(field.off)}")
+    if field.off is not None and not isinstance(field.off, (int, float)):
+        kinds = "a number, a bool or None"
+        raise TypeError(f"the off value of {field.name} must be {kinds}, not {show(field.off)}")
     return field
