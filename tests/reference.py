@@ -95,7 +95,7 @@ def tfs(row, tfs):
     ids = order(row)
     q = probs(row)[ids]
     bends = np.abs(np.diff(q, 2))
-    if tfs == 1 or bends.sum() == 0:
+    if tfs == 1 or bends.sum() <= SLACK:
         return row
     above = np.cumsum(bends) > (tfs + SLACK) * bends.sum()
     return keep(row, ids[: np.argmax(above) + 1]) if above.any() else row

@@ -39,6 +39,13 @@ DIFFERENT = {
         [[0, 1, 2], [0, 1, 2]],
         "transformers keeps all that are as typical as the last one",
     ),
+    **dict.fromkeys(
+        ("llmsamplers/tfs/0", "llmsamplers/tfs/1", "llmsamplers/tfs/2"),
+        (
+            [[0, 1, 2, 3, 4]],
+            "the probabilities are a straight line: rounding alone would say where",
+        ),
+    ),
     "jl/top_n_sigma/0.0": ([4], "LogitSamplers.jl keeps the best alone; 0 is off here"),
     "mlx/xtc/special": ([[0, 3]], "of the tied least, mlx-lm keeps both and we the last"),
     "observed/nonfinite/all_neginf": ("no finite logit is left", "engines return it unchanged"),
@@ -286,6 +293,14 @@ def test_without_a_minimum_to_keep(name):
 # ---- cases that state a property: by hand
 
 
+def test_mlxvlm_p_less_temps():
+    case = BY_ID["mlxvlm/p_less/temps"]
+    rows = [lc.temperature(logits_of(case)[0], t) for t in case["params"]["temperature"]]
+    counts = [len(ids) for ids in kept(lc.p_less(np.stack(rows)))]
+    assert counts == sorted(counts)
+    assert (lc.p_less(np.stack(rows)).argmax(axis=1) == rows[0].argmax()).all()
+
+
 def test_hf_temperature_peak():
     rows = logits_of(BY_ID["hf/temperature/peak"])
     q = softmax(rows)[-1]
@@ -353,6 +368,6 @@ def test_openvino_min_p_then_top_p():
 
 def test_no_case_is_lost():
     by_hand = {case["id"] for case in CASES if case["expected"]["kind"] == "property"}
-    assert len(by_hand - DIFFERENT.keys()) == 11
-    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 11 == 172
+    assert len(by_hand - DIFFERENT.keys()) == 12
+    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 12 == 179
     assert {case["id"] for case in CASES if case["divergent"]} <= DIFFERENT.keys()

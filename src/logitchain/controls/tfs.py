@@ -23,9 +23,9 @@ def tfs(logits: Any, tfs: Any, *, dtype: str | None = None, out: Any = None) -> 
 
     The absolute second differences of the sorted probabilities are divided by their sum. The first
     i + 1 tokens stay, i being the first index at which the cumulative sum exceeds `tfs`. A row of
-    fewer than three tokens, or of equal second differences of 0, stays as it is. Returns a new
-    float32 array of the same shape, or `out`. Raises ValueError if `tfs` is out of range or a row
-    is invalid.
+    fewer than three tokens, or whose second differences add up to 2**-20 or less, stays as it is.
+    Returns a new float32 array of the same shape, or `out`. Raises ValueError if `tfs` is out of
+    range or a row is invalid.
 
     >>> tfs(np.log([0.5, 0.3, 0.1, 0.06, 0.04]), 0.7)
     array([-0.6931472, -1.2039728,       -inf,       -inf,       -inf],
@@ -66,12 +66,14 @@ def _before_tail(ascending: Row, finite: I64, z: F64) -> I64:
     bends = np.zeros(max(min(n, finite - 2), 0), np.int64)
     for i in range(bends.size):
         bends[i] = abs(masses[i] - 2 * masses[i + 1] + masses[i + 2])
-    enough, total = (z + SLACK) * np.float64(bends.sum()), np.int64(0)
-    for i in range(bends.size):
-        total += bends[i]
-        if np.float64(total) > enough:
-            return np.int64(i + 1)
-    return finite
+    kept, total, all_bends = finite, np.int64(0), np.float64(bends.sum())
+    if all_bends > SLACK * np.float64(masses.sum()):  # or else rounding alone would say where
+        for i in range(bends.size):
+            total += bends[i]
+            if np.float64(total) > (z + SLACK) * all_bends:
+                kept = np.int64(i + 1)
+                break
+    return kept
 
 
 @kernel
