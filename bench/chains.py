@@ -69,6 +69,10 @@ def llama_cpp(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> 
         samplers.append(peer.penalties(vocab, said, 1.1, 0.2, 0.1, last=len(said)))
     if "top_k" in request:
         samplers.append(peer.top_k(request["top_k"]))
+    if "top_n_sigma" in request:
+        samplers.append(peer.top_n_sigma(request["top_n_sigma"]))
+    if "typical_p" in request:
+        samplers.append(peer.typical_p(request["typical_p"]))
     if "top_p" in request:
         samplers.append(peer.top_p(request["top_p"]))
     if "min_p" in request:
@@ -106,6 +110,14 @@ def transformers(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) 
         processors.append(peer.TopPLogitsWarper(request["top_p"]))
     if "min_p" in request:
         processors.append(peer.MinPLogitsWarper(request["min_p"]))
+    if "typical_p" in request:
+        processors.append(peer.TypicalLogitsWarper(request["typical_p"]))
+    if "epsilon_cutoff" in request:
+        processors.append(peer.EpsilonLogitsWarper(request["epsilon_cutoff"]))
+    if "eta_cutoff" in request:
+        processors.append(peer.EtaLogitsWarper(request["eta_cutoff"]))
+    if "top_h" in request:
+        processors.append(peer.TopHLogitsWarper(request["top_h"]))
     ids = torch.tensor([list(said) or [0]])
 
     def call(row: Row) -> int:

@@ -18,6 +18,7 @@ Row = NDArray[np.float32]
 _of = library()
 _apply, _accept, _free = _of["apply"], _of["accept"], _of["free"]
 top_k, temperature, dist = _of["init_top_k"], _of["init_temp"], _of["init_dist"]
+top_n_sigma = _of["init_top_n_sigma"]
 _top_p, _min_p, _xtc = _of["init_top_p"], _of["init_min_p"], _of["init_xtc"]
 _penalties, _logit_bias = _of["init_penalties"], _of["init_logit_bias"]
 
@@ -25,6 +26,11 @@ _penalties, _logit_bias = _of["init_penalties"], _of["init_logit_bias"]
 def top_p(p: float) -> int:
     """A nucleus sampler."""
     return int(_top_p(p, 0))
+
+
+def typical_p(p: float) -> int:
+    """llama.cpp's locally typical sampling, with no minimum of tokens to keep."""
+    return int(_of["init_typical"](p, 0))
 
 
 def min_p(p: float) -> int:
