@@ -2,8 +2,8 @@
 
 One row in the cache, a draw included: the temperature and the control; the same with `top_k` 50
 before it; and beside them llama.cpp's sampler and transformers' processor of that name, where they
-are installed (`make .venv-peers/.bench`). Medians of many calls, which take turns, as multiples of
-`np.max` of the row.
+are installed (`make .venv-peers/.bench`). Medians of many calls, as multiples of `np.max` of the
+row. Ours take turns with it; the engines, which need more of the cache, with each other.
 """
 
 import contextlib
@@ -61,8 +61,8 @@ def main():
         for name, fields in REQUESTS.items():
             order, others = ["temperature", name], peers(row, name, fields)
             calls = [row.max, call(row, fields, order), call(row, fields, ["top_k", *order])]
-            best, alone, after, *rest = medians([*calls, *others.values()], repeat=51)
-            theirs = dict(zip(others, rest, strict=True))
+            best, alone, after = medians(calls, repeat=101)
+            theirs = dict(zip(others, medians(others.values(), repeat=21), strict=True))
             cells = [
                 f"{theirs[peer.__name__] / best:.0f}" if peer.__name__ in theirs else "-"
                 for peer in PEERS

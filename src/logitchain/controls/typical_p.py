@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..inputs.logits import each_row
 from ..numeric.blocks import Ids
-from ..numeric.compile import inlined, kernel
+from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F32, F64, I64, REMOVED, Row, mass
 from ..numeric.order import largest
@@ -18,7 +18,7 @@ from .top_p import target
 
 #: Deviations from the entropy are compared in units of 2**-20, and no mass lies beyond 64.
 _UNIT, _FARTHEST = 2.0**20, 64.0
-#: The search for the last deviation has two steps of so many bits each.
+#: The search for the last deviation has two steps: its upper bits, and then its lower ones.
 _BITS = np.int64(13)
 _BUCKETS = 2**13 + 1
 
@@ -52,52 +52,58 @@ def truncate(row: Row, p: F64) -> None:
         return
     best, sums = largest(row), np.zeros(MOST_SUMS, np.int64)
     add_surprises(row, best, best, sums)
-    goal, typical = target(sums[0], p), sums[1] / sums[0]
-    first, before = _bucket_at(row, best, typical, np.int64(0), _BITS, goal)
-    last, more = _bucket_at(row, best, typical, first << _BITS, np.int64(0), goal - before)
+    goal, deviations = target(sums[0], p), np.empty(row.size, np.int32)
+    _deviate(row, best, sums[1] / sums[0], deviations)
+    upper, before = _bucket_at(row, best, deviations, np.int64(-1), goal)
+    last, more = _bucket_at(row, best, deviations, upper, goal - before)
     # Tokens of the last deviation: those with the largest logits stay.
     ends, left = np.full(row.size, REMOVED, np.float32), np.int64(0)
     for i in range(row.size):
-        if _deviation(row[i], best, typical) == last:
+        if deviations[i] == last:
             ends[i] = row[i]
             left += mass(row[i] - best)
     value, equals, _ = prefix_end(ends, best, left, goal - before - more)
     for i in range(row.size):
-        deviation = _deviation(row[i], best, typical)
-        is_equal = ends[i] == value
-        equals -= is_equal
-        stays = deviation < last or ends[i] > value or (is_equal and equals >= 0)
+        stays = deviations[i] < last
+        if deviations[i] == last:
+            is_equal = row[i] == value
+            equals -= is_equal
+            stays = row[i] > value or (is_equal and equals >= 0)
         row[i] = row[i] if stays else REMOVED
 
 
-@inlined
-def _deviation(logit: F32, best: F32, typical: F64) -> I64:
-    """How far a token's information is from the entropy, in units of 2**-20.
+@kernel
+def _deviate(row: Row, best: F32, typical: F64, deviations: NDArray[np.int32]) -> None:
+    """How far each token's information is from the entropy, in units of 2**-20.
 
     typical   the distance to the best logit of a token whose information is the entropy
     """
-    distance = abs((np.float64(best) - np.float64(logit)) - typical)
-    return np.int64(min(distance, _FARTHEST) * _UNIT + 0.5)
+    for i in range(row.size):
+        distance = abs((np.float64(best) - np.float64(row[i])) - typical)
+        deviations[i] = np.int32(min(distance, _FARTHEST) * _UNIT + 0.5)
 
 
 @kernel
 def _bucket_at(
-    row: Row, best: F32, typical: F64, first: I64, bits: I64, goal: I64
+    row: Row, best: F32, deviations: NDArray[np.int32], upper: I64, goal: I64
 ) -> tuple[I64, I64]:
     """(the bucket of deviations in which the mass reaches a goal, the mass of those before it).
 
-    A bucket holds 2**bits deviations; the first of all that are looked at is `first`.
+    upper   -1: a bucket is all deviations with the same upper bits; or else the upper bits of the
+            deviations that count, each of which is a bucket
     """
     masses = np.zeros(_BUCKETS, np.int64)
     for i in range(row.size):
-        bucket = (_deviation(row[i], best, typical) - first) >> bits
-        if 0 <= bucket < _BUCKETS:
-            masses[bucket] += mass(row[i] - best)
+        bits = deviations[i] >> _BITS
+        if upper < 0:
+            masses[bits] += mass(row[i] - best)
+        elif bits == upper:
+            masses[deviations[i] - (upper << _BITS)] += mass(row[i] - best)
     before, bucket = np.int64(0), np.int64(0)
     while bucket < _BUCKETS - 1 and before + masses[bucket] < goal:
         before += masses[bucket]
         bucket += 1
-    return (first >> bits) + bucket, before
+    return bucket if upper < 0 else (upper << _BITS) + bucket, before
 
 
 @kernel
