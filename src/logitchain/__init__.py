@@ -29,6 +29,9 @@ from .controls.top_p import top_p as top_p
 from .controls.typical_p import typical_p as typical_p
 from .controls.xtc import xtc as xtc
 from .explain import Explanation as Explanation
+from .guidance import contrast as contrast
+from .guidance import guide as guide
+from .healing import prefix_mask as prefix_mask
 from .logprobs import logprobs as logprobs
 from .logprobs import token_logprobs as token_logprobs
 from .logprobs import top_logprobs as top_logprobs

@@ -1,0 +1,71 @@
+"""The mask of a prefix: which tokens may come next, and a loop that heals a prompt."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import logitchain as lc
+
+texts = st.lists(st.sampled_from((b"a", b"b", b"\xc3")), max_size=5).map(b"".join)
+
+
+def allowed(words, count):
+    return [i for i in range(count) if int(words[i // 32]) >> i % 32 & 1]
+
+
+@given(st.lists(texts, max_size=70), texts)
+def test_it_is_the_definition(tokens, prefix):
+    words = lc.prefix_mask(tokens, prefix)
+    assert words.dtype == np.int32
+    assert words.shape == (-(-len(tokens) // 32),)
+    expected = []
+    for i, token in enumerate(tokens):
+        shared = min(len(token), len(prefix))
+        if token[:shared] == prefix[:shared] and (token or not prefix):
+            expected.append(i)
+    assert allowed(words, 32 * len(words)) == expected
+
+
+def test_a_prompt_is_healed():
+    """The prompt ended with "http"; the model would say "://" next, but "https" is one token."""
+    vocabulary = [b"<end>", b"http", b"https", b"://", b"ht", b"tp", b"s", b" "]
+    logits = np.array([0, 1, 3, 9, 0.5, 2, 0, 4], np.float32)
+    batch, prefix, said = lc.Batch(len(vocabulary)), b"http", b""
+    (row,) = batch.add(lc.Params(temperature=0), [7])
+    while prefix:
+        batch.set_mask(row, lc.prefix_mask(vocabulary, prefix))
+        (token,) = lc.Chain().sample(logits, batch)
+        batch.append([token])
+        said, prefix = said + vocabulary[token], prefix[len(vocabulary[token]) :]
+        batch.set_mask(row, None)
+    assert said == b"https"
+    logits[2] = -9.0  # or in two steps
+    logits[4] = 5.0
+    batch.set_mask(row, lc.prefix_mask(vocabulary, b"http"))
+    assert lc.Chain().sample(logits, batch) == 4
+    batch.set_mask(row, lc.prefix_mask(vocabulary, b"tp"))
+    assert lc.Chain().sample(logits, batch) == 5
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prefix", "name"),
+    [
+        ([b"a", "b"], b"a", "token 1"),
+        ([b"a"], "a", "prefix"),
+        (b"ab", b"a", "vocabulary_bytes"),
+        ({b"a": 0}, b"a", "vocabulary_bytes"),
+        ({b"a"}, b"a", "vocabulary_bytes"),
+        (5, b"a", "vocabulary_bytes"),
+        ([None], b"a", "token 0"),
+    ],
+)
+def test_what_is_not_bytes_is_refused(tokens, prefix, name):
+    with pytest.raises(TypeError, match=f"^{name} must be "):
+        lc.prefix_mask(tokens, prefix)
+
+
+def test_where_no_token_fits_the_mask_is_empty():
+    assert lc.prefix_mask([b"a", b""], b"b").tolist() == [0]
+    assert lc.prefix_mask([], b"b").tolist() == []
+    assert allowed(lc.prefix_mask([b"a", b""], b""), 2) == [0, 1]
