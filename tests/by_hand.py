@@ -22,9 +22,10 @@ def history_of(row, scope, window):
 
 def penalty(function, scope):
     def apply(x, row, scope=scope, window=None):
-        return function(
-            x, getattr(row["params"], function.__name__), history_of(row, scope, window)
-        )
+        params = row["params"]
+        window = window if params.penalty_window is None else params.penalty_window
+        tokens = [t for t in history_of(row, scope, window) if t not in params.penalty_exempt]
+        return function(x, getattr(params, function.__name__), tokens)
 
     return apply
 
@@ -51,8 +52,14 @@ def min_tokens(x, row):
 
 
 def no_repeat_ngram(x, row, scope="all"):
-    n = row["params"].no_repeat_ngram
-    return lc.no_repeat_ngram(x, n if n > 1 else 0, history_of(row, scope, None))
+    params, tokens = row["params"], history_of(row, scope, row["params"].ngram_window)
+    n = params.no_repeat_ngram
+    if not (params.ngram_exempt or params.penalty_exempt):
+        return lc.no_repeat_ngram(x, n if n > 1 else 0, tokens)
+    starts = range(len(tokens) - n + 1) if n > 1 else ()
+    pattern = tokens[len(tokens) - n + 1 :]
+    banned = {tokens[i + n - 1] for i in starts if tokens[i : i + n - 1] == pattern}
+    return lc.banned_tokens(x, sorted(banned - {*params.ngram_exempt, *params.penalty_exempt}))
 
 
 def plain(name):

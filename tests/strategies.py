@@ -125,4 +125,8 @@ def masks(vocab):
         "eos_token": few,
         "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
         "bad_words": st.one_of(st.just(()), phrases(vocab)),
+        "penalty_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
+        "penalty_exempt": st.one_of(st.just(()), few),
+        "ngram_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
+        "ngram_exempt": st.one_of(st.just(()), few),
     }

@@ -30,7 +30,6 @@ OTHERS = [
     "echo",
     "suffix",
     "best_of",
-    "tfs",
     "mirostat",
     "dry_base",
     "grammar",

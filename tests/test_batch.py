@@ -174,7 +174,8 @@ class BatchMachine(RuleBasedStateMachine):
         for name in NUMERIC:
             expected = [as_number(getattr(row["params"], name)) for row in self.model]
             assert_array_equal(self.batch[name], expected)
-            assert self.batch[name].dtype == (np.int64 if lc.FIELDS[name].integer else np.float64)
+            is_integer = lc.FIELDS[name].integer and lc.FIELDS[name].off is not None
+            assert self.batch[name].dtype == (np.int64 if is_integer else np.float64)
 
     @invariant()
     def counts_are_those_of_a_counter(self):

@@ -81,6 +81,9 @@ SPELLINGS = [
         for dialect, spelling in (("llama_cpp", "typical_p"), ("koboldcpp", "typical"))
         for case in ((0.9, "typical_p", 0.9), (1, "typical_p", 1.0), (1.5, "typical_p", 1.0))
     ),
+    ("llama_cpp", "repeat_last_n", 64, "penalty_window", 64),
+    ("llama_cpp", "repeat_last_n", 0, "penalty_window", 0),
+    ("llama_cpp", "repeat_last_n", -1, "penalty_window", 2**31 - 1),
     ("text_generation_webui", "epsilon_cutoff", 3, "epsilon_cutoff", 3 * 1e-4),
     ("text_generation_webui", "eta_cutoff", 2.5, "eta_cutoff", 2.5 * 1e-4),
 ]
@@ -180,7 +183,7 @@ BODIES = {
         | {"timings_per_token": False, "return_progress": False, "sse_ping_interval": 30}
         | {"post_sampling_probs": False, "response_fields": [], "lora": []},
         {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
-        | {"repetition_penalty": 1.1, "xtc_threshold": 0.1},
+        | {"repetition_penalty": 1.1, "penalty_window": 64, "xtc_threshold": 0.1},
     ),
     "koboldcpp": (
         {"prompt": "Once", "memory": "", "images": [], "max_context_length": 4096}
@@ -249,7 +252,6 @@ LACKING = [
     *[("llama_cpp", "adaptive_target", (-1.0, -0.5), (0, 0.5))],
     *[("llama_cpp", "dynatemp_range", (0, -1), (0.5,)), ("llama_cpp", "min_keep", (0,), (1,))],
     *[("llama_cpp", "dry_multiplier", (0, 0.0), (0.8, nan))],
-    *[("llama_cpp", "repeat_last_n", (64, -1, 0, 256), ())],
     *[("koboldcpp", "mirostat", (0,), (2,)), ("koboldcpp", "rep_pen_range", (64,), ())],
     *[("koboldcpp", "banned_strings", ([],), (["a"], "a"))],
     *[("text_generation_webui", "temperature_last", (False,), (True, 1))],
@@ -289,13 +291,14 @@ def test_the_error_says_which_value_is_off():
 
 
 def test_a_window_of_the_penalties_needs_them_off_or_the_value_of_the_chain():
-    on = {"repeat_penalty": 1.1}
-    for window in (64, -1):
-        params = lc.Params.from_request(on | {"repeat_last_n": window}, dialect="llama_cpp")
+    on = {"repetition_penalty": 1.1}
+    for window in (1024, 0):
+        body = on | {"repetition_penalty_range": window}
+        params = lc.Params.from_request(body, dialect="text_generation_webui")
         assert params.repetition_penalty == 1.1
-    for body in (on | {"repeat_last_n": 256}, {"repeat_last_n": 0} | on):
-        with pytest.raises(ValueError, match="repeat_last_n is not supported: it must be 64 or -1"):
-            lc.Params.from_request(body, dialect="llama_cpp")
+    for body in (on | {"repetition_penalty_range": 9}, {"repetition_penalty_range": 9} | on):
+        with pytest.raises(ValueError, match="range is not supported: it must be 1024 or 0"):
+            lc.Params.from_request(body, dialect="text_generation_webui")
 
 
 def test_passthrough_leaves_such_a_control_to_the_caller():

@@ -43,13 +43,15 @@ INTEGERS = {
     "top_k": ("[0, vocab_size]", (0, 1, 2**40), (-1, -(10**400))),
     "n": ("[1, 1048576]", (1, 2, 2**20), (0, -1, 2**20 + 1)),
     "max_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
+    "penalty_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "ngram_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
     "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
 }
 NUMBERS = REALS | INTEGERS
-TOKENS = ("eos_token", "allowed_tokens", "banned_tokens")
+TOKENS = ("eos_token", "allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
 OTHERS = {"logit_bias", "stop", "logprobs", "p_less", "bad_words", *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
@@ -79,7 +81,7 @@ def test_off_is_the_default(name):
 def test_the_table_says_the_range(name):
     field = lc.FIELDS[name]
     assert field.range == NUMBERS[name][0]
-    assert field.integer == (name in INTEGERS and field.off is not None)
+    assert field.integer == (name in INTEGERS and name not in ("max_tokens", "seed"))
 
 
 # ---- numbers
@@ -603,7 +605,8 @@ BODY = """
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
   "max_tokens": 256, "min_tokens": 4, "stop": ["\\n\\n", "END"], "eos_token": 2,
   "allowed_tokens": [7, 8, 9], "banned_tokens": [8], "no_repeat_ngram": 3,
-  "bad_words": [[7, 9], [9]],
+  "bad_words": [[7, 9], [9]], "penalty_window": 64, "penalty_exempt": [3, 4],
+  "ngram_window": 500, "ngram_exempt": 3,
   "logprobs": true, "top_logprobs": 5
 }
 """
@@ -638,6 +641,10 @@ PARSED = {
     "banned_tokens": (8,),
     "no_repeat_ngram": 3,
     "bad_words": ((7, 9), (9,)),
+    "penalty_window": 64,
+    "penalty_exempt": (3, 4),
+    "ngram_window": 500,
+    "ngram_exempt": (3,),
     "logprobs": True,
     "top_logprobs": 5,
 }

@@ -50,9 +50,7 @@ _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram
 _BASE = (*VALUES, *[""] * (WIDTH - len(VALUES)))
 
 #: The fields of the controls that read how often each token of the history occurs.
-_PENALTIES = [
-    field for control in CONTROLS if control.tokens == "history" for field in control.fields
-]
+_PENALTIES = [control.fields[0] for control in CONTROLS if control.tokens == "history"]
 
 
 class Batch:
@@ -102,13 +100,15 @@ class Batch:
     def __getitem__(self, field: str) -> NDArray[Any]:
         """The column of a numeric field: one value per row, in order.
 
-        A field of a subclass of `Params` is NaN in the rows of requests that lack it.
+        A field that is None is NaN, and so is one of a subclass of `Params` in the rows of requests
+        that lack it.
         """
         state = self._state
         names = (*NUMERIC, *state.names[len(_BASE) :])
         place = state.names.index(one_of("field", field, names))
         column = self.requests.table[:, place].view(np.float64)
-        return column.astype(np.int64) if field in FIELDS and FIELDS[field].integer else column
+        is_integer = field in FIELDS and FIELDS[field].integer and FIELDS[field].off is not None
+        return column.astype(np.int64) if is_integer else column
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -543,6 +543,9 @@ def _lists(params: Params, vocab: int) -> dict[int, Table]:
         "eos_token": (ends, ends),
         "bad_words": (bad, sizes),
     }
+    exempt = np.unique(token_ids("penalty_exempt", params.penalty_exempt, vocab))
+    never_banned = np.union1d(exempt, token_ids("ngram_exempt", params.ngram_exempt, vocab))
+    pairs |= {"penalty_exempt": (exempt, exempt), "ngram_exempt": (never_banned, never_banned)}
     return {
         LISTS.index(name): np.stack([tokens, numbers, np.zeros_like(tokens)])
         for name, (tokens, numbers) in pairs.items()

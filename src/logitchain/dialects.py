@@ -383,6 +383,7 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "n_cmpl": Spelling("n"),
         "n_predict": Spelling("max_tokens", _NO_LIMIT),
         "n_probs": Spelling("top_logprobs"),
+        "repeat_last_n": Spelling("penalty_window", {-1: 2**31 - 1}),  # -1 is the whole context
         "repeat_penalty": Spelling("repetition_penalty"),
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
@@ -395,7 +396,6 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "min_keep": _OFF_AT_0,
         "mirostat": _OFF_AT_0,
         "penalize_nl": _OFF_IF_FALSE,
-        "repeat_last_n": _window(64, -1),
         "tfs_z": _OFF_AT_1,
         **_engine(
             """

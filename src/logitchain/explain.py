@@ -248,12 +248,15 @@ def _setting(control: Control | None, batch: Batch, index: int) -> str:
     if control.tokens == "token_bitmask":
         return "set" if batch.has_mask(batch.rows[index]) else "off"
     values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
-    if all(values[field.name] == field.off for field in control.fields):
-        return "off" if values else ""
-    return ", ".join(_shown(name, value) for name, value in values.items())
+    switches = [field for field in control.fields if field.name in control.switched_by]
+    if any(values[field.name] == field.off for field in switches):
+        return "off"
+    return ", ".join(_shown(name, value) for name, value in values.items() if value is not None)
 
 
 def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on"
     if isinstance(value, (int, float)):
         return f"{value:g}"
     noun = "phrase" if name == "bad_words" else "token"

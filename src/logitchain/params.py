@@ -385,9 +385,13 @@ class Params:
     repetition_penalty: float = field(1.0, "(0, inf)")
     frequency_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
     presence_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
+    penalty_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
+    penalty_exempt: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     allowed_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     banned_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     no_repeat_ngram: int = field(0, "[0, inf)", integer=True)
+    ngram_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
+    ngram_exempt: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     bad_words: tuple[tuple[int, ...], ...] = _row(Phrases(), Phrases.checked, ID_INTERVAL)
     logit_bias: Mapping[int, float] = dataclasses.field(
         default_factory=Bias, metadata={"check": Bias.checked, "range": BIAS_INTERVAL}

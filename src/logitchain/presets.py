@@ -229,7 +229,8 @@ def _line(
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
         *(KINDS.index(control.kind), flags, *NOT_COMPILED),
-        *(*options, mark, *sources, len(control.fields)),
+        *(*options, mark, *sources, _place(control.exempt, LISTS)),
+        *(_place(control.window, [field.name for field in control.fields]), len(control.fields)),
         *(*where, *off.view(np.int64).tolist()),
     ]
 

@@ -100,8 +100,10 @@ def _apply(row: Row, ids: Ids, request: Request) -> None:
 
 CONTROL = Control(
     name="no_repeat_ngram",
-    fields=("no_repeat_ngram",),
+    fields=("no_repeat_ngram", "ngram_window"),
     kind="mask",
     kernel=_apply,
+    window="ngram_window",
+    exempt="ngram_exempt",
     options={"scope": "all"},
 )

@@ -17,10 +17,12 @@ def penalty(name: str, kernel: Callable[..., Any], scope: str) -> Control:
     """The record of a penalty, whose field has its name; `scope` is its default scope."""
     return Control(
         name=name,
-        fields=(name,),
+        fields=(name, "penalty_window"),
         kind="adjust",
         kernel=kernel,
         tokens="history",
+        window="penalty_window",
+        exempt="penalty_exempt",
         options={"scope": scope, "window": None},
         keeps_one=True,
     )
@@ -36,7 +38,7 @@ def penalise(
     out: Any,
 ) -> NDArray[np.float32]:
     """The pure function of a penalty; `kernel` gets a row, tokens, counts and the value."""
-    (field,) = control.fields
+    field = control.fields[0]
     reading = Reading(logits, out, dtype)
     rows = reading.checked()
     penalties = column(field.name, value, len(rows))

@@ -25,7 +25,10 @@ KINDS = get_args(Kind)
 MASK, ADJUST, SCALE, CUT, FREE = range(5)
 
 #: What a mask or an adjustment can name its tokens by: lists of a row, ...
-LISTS = ("logit_bias", "history", "banned_tokens", "eos_token", "bad_words")
+LISTS = (
+    *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
+    *("penalty_exempt", "ngram_exempt"),
+)
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
 
@@ -117,6 +120,10 @@ class Control:
     switches    the fields that each switch the control off by their off value; by default the first
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
                 that has them, one of `LISTS` or `WORDS`
+    window      of a control that reads the history: which of `fields` says how many of the last
+                tokens count; where it is None, the option `window` says so
+    exempt      of a mask or an adjustment: the list field of `Params`, one of `LISTS`, that has the
+                tokens which the control leaves alone
     statistics  what the kernel needs to know of all tokens that are left: "mass", "deviation",
                 "entropy", "squares"
     options     the options of `OPTIONS` that a chain's author can set, with their defaults
@@ -149,6 +156,8 @@ class Control:
     idle: Callable[..., Any] | None = None
     switches: tuple[str, ...] = ()
     tokens: str = ""
+    window: str = ""
+    exempt: str = ""
     statistics: tuple[str, ...] = ()
     options: Mapping[str, Any] | None = None
     divides: bool = False
@@ -168,6 +177,10 @@ class Control:
             one_of("switches", switch, names)
         if self.tokens:
             one_of("tokens", self.tokens, (*LISTS, *WORDS))
+        if self.window:
+            one_of("window", self.window, names)
+        if self.exempt:
+            one_of("exempt", self.exempt, LISTS)
         for statistic in self.statistics:
             one_of("statistics", statistic, STATISTICS)
         for option in self.options or {}:

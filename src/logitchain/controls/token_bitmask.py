@@ -145,6 +145,12 @@ def is_allowed(words: Words, token: I64) -> bool:
 
 
 @kernel
+def set_bit(words: Words, token: I64) -> None:
+    """Let a token stay."""
+    words[token // LANES] |= _ONE << np.uint64(token % LANES)
+
+
+@kernel
 def apply_allowed(row: Row, ids: Ids, request: Request) -> None:
     """Clear the bits of the tokens that the row's own mask does not have."""
     words, allowed = request.words, request.allowed

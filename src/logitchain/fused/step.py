@@ -19,6 +19,7 @@ from .tables import (
     CAPACITY,
     COLUMNS,
     DISTINCT,
+    EXEMPT,
     FIELD_COUNT,
     FLAGS,
     HISTORY,
@@ -39,6 +40,7 @@ from .tables import (
     SIZE,
     SWITCH,
     WINDOW,
+    WINDOW_FIELD,
     WORD,
     WORDS_OF,
     Task,
@@ -104,9 +106,15 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, known: Statistics) -> None:
 @kernel
 def clear_bits(task: Task, s: I64) -> None:
     """Let a mask clear the bits of the tokens that it removes."""
-    step = task.table[task.steps[s]]
+    step, words = task.table[task.steps[s]], task.scratch.words
+    exempt = listed(task, step[EXEMPT], 0)
+    for j in range(exempt.size):
+        task.scratch.counts[j] = token_bitmask.is_allowed(words, exempt[j])
     request = request_of(task, s, np.int64(0), task.scratch.is_changed[:0], unknown())
     call_kernel(step[KERNEL], task.scratch.values[:0], task.scratch.ids[:0], request)
+    for j in range(exempt.size):
+        if task.scratch.counts[j] != 0:
+            token_bitmask.set_bit(words, exempt[j])
 
 
 @spliced
@@ -118,13 +126,12 @@ def request_of(
     source, blocks = step[LIST_OF], task.scratch.words.size
     has_words = step[WORDS_OF] >= 0
     words = task.line[WORD] + 8 * blocks * step[WORDS_OF] if has_words else np.int64(0)
-    window = step[WINDOW] if step[WINDOW] >= 0 else np.int64(2**62)
     return Request(
         task.values[s],
         step[OPTION],
         task.seed,
         task.position,
-        latest_tokens(task, step[OPTION], window),
+        latest_tokens(task, step[OPTION], reach_of(task, s)),
         listed(task, source, 0),
         listed(task, source, 1),
         task.scratch.places[:found],
@@ -137,6 +144,23 @@ def request_of(
         known.entropy,
         known.squares,
     )
+
+
+@spliced
+def window_of(task: Task, s: I64) -> I64:
+    """How many of the last tokens count: as the request says, or else the chain; -1 for all."""
+    step = task.table[task.steps[s]]
+    window = step[WINDOW]
+    if step[WINDOW_FIELD] >= 0 and not np.isnan(task.values[s, step[WINDOW_FIELD]]):
+        window = np.int64(task.values[s, step[WINDOW_FIELD]])
+    return window
+
+
+@spliced
+def reach_of(task: Task, s: I64) -> I64:
+    """The same as a number of tokens."""
+    window = window_of(task, s)
+    return window if window >= 0 else np.int64(2**62)
 
 
 @spliced
@@ -171,9 +195,8 @@ def named_by(task: Task, s: I64) -> Any:
     """The tokens whose logits an adjustment may change."""
     step = task.table[task.steps[s]]
     tokens = listed(task, step[LIST_OF], 0)
-    if step[WINDOW] >= 0 or not is_counted(task, step):
-        window = step[WINDOW] if step[WINDOW] >= 0 else np.int64(2**62)
-        tokens = latest_tokens(task, step[OPTION], window)
+    if window_of(task, s) >= 0 or not is_counted(task, step):
+        tokens = latest_tokens(task, step[OPTION], reach_of(task, s))
     return tokens
 
 
@@ -187,8 +210,9 @@ def is_counted(task: Task, step: Longs) -> bool:
 def names_the_same(task: Task, s: I64, other: I64) -> bool:
     """Whether every token that a step adjusts is also adjusted by step `other`."""
     a, b = task.table[task.steps[s]], task.table[task.steps[other]]
-    is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and a[WINDOW] == b[WINDOW]
-    names_all = a[WINDOW] < 0 and is_counted(task, a)  # the tokens of every scope
+    window = window_of(task, s)
+    is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and window == window_of(task, other)
+    names_all = window < 0 and is_counted(task, a)  # the tokens of every scope
     return bool(is_same and (names_all or a[OPTION] == b[OPTION]))
 
 
@@ -199,7 +223,7 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     Returns how many they are. Tokens that are not in the vocabulary or in the row are skipped.
     """
     step = task.table[task.steps[s]]
-    scope, window = step[OPTION], step[WINDOW]
+    scope, window = step[OPTION], window_of(task, s)
     if window < 0 and not is_counted(task, step):
         window = np.int64(2**62)
     places, counts, vocab = task.scratch.places, task.scratch.counts, task.scratch.values.size
@@ -217,6 +241,8 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
                     continue
             places[n], counts[n] = tokens[j], number
             n += 1
+    if step[EXEMPT] >= 0:
+        n = drop(listed(task, step[EXEMPT], 0), places, counts, n)
     if not ids.size:
         return n
     left = 0
@@ -229,7 +255,19 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
 
 
 @kernel
-def place_of(token: I64, ids: Ids) -> I64:
+def drop(exempt: Longs, places: Longs, counts: Longs, n: I64) -> I64:
+    """Leave out the tokens that are among some, ascending, from the first n; how many stay."""
+    left = np.int64(0)
+    for j in range(n):
+        place = place_of(places[j], exempt)
+        if place == exempt.size or exempt[place] != places[j]:
+            places[left], counts[left] = places[j], counts[j]
+            left += 1
+    return left
+
+
+@kernel
+def place_of(token: I64, ids: Any) -> I64:
     """The place of the first id that is not below a token."""
     low, high = 0, ids.size
     while low < high:

@@ -14,7 +14,7 @@ from ..numeric.simd import LANES
 from ..numeric.statistics import STATISTICS
 
 #: The numeric columns of the batch's table: the controls' fields, of lists the length.
-VALUES = (*(field.name for control in CONTROLS for field in control.fields), "n")
+VALUES = (*dict.fromkeys(field.name for control in CONTROLS for field in control.fields), "n")
 
 #: The place of the history in `LISTS`: the list of its distinct tokens and their counts.
 HISTORY_LIST = LISTS.index("history")
@@ -26,11 +26,12 @@ PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
 #: The columns of a step: its control's kind and flags, the addresses of its functions, ...
 KIND, FLAGS, KERNEL, FLOOR, IDLE, ADD = range(6)
 NOT_COMPILED = (0, 0, 0, *(0 for _ in STATISTICS))
-#: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, ...
+#: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, the list of tokens
+#: that it leaves alone, which of its fields is its window, ...
 OPTION = ADD + len(STATISTICS)
-WINDOW, MARKS, WORDS_OF, LIST_OF = range(OPTION + 1, OPTION + 5)
+WINDOW, MARKS, WORDS_OF, LIST_OF, EXEMPT, WINDOW_FIELD = range(OPTION + 1, OPTION + 7)
 #: ... and of its fields: how many, where in the batch's table they are, their off values.
-FIELD_COUNT, COLUMNS = OPTION + 5, OPTION + 6
+FIELD_COUNT, COLUMNS = OPTION + 7, OPTION + 8
 OFF = COLUMNS + MOST_FIELDS
 STEP_WIDTH = OFF + MOST_FIELDS
 
