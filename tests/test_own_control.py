@@ -218,5 +218,5 @@ def test_the_example_runs(capsys):
     example = Path(__file__).parents[1] / "docs/examples/own_control.py"
     runpy.run_path(str(example), run_name="__main__")
     printed = capsys.readouterr().out
-    assert "top_a obeys the laws of a cut" in printed
-    assert "2.90%" in printed  # what top_a removes of the row
+    assert "top_cube obeys the laws of a cut" in printed
+    assert "10.66%" in printed  # what top_cube removes of the row

@@ -57,5 +57,5 @@ def test_the_wheel_is_whole_and_another_package_brings_a_control(tmp_path):
     source = "import logitchain; print(logitchain.__file__)"
     assert command("-c", source, cwd=tmp_path, **where).startswith(str(installed))
     printed = command("-m", "other.control", cwd=tmp_path, **where)
-    assert printed.startswith("top_a obeys the laws of a cut\ntokens: ")
-    assert "\n top_a         0.2       4      2.90%" in printed
+    assert printed.startswith("top_cube obeys the laws of a cut\ntokens: ")
+    assert "\n top_cube      0.4       3      10.66%" in printed

@@ -59,7 +59,7 @@ class Field:
     integer   whether its values are integers
     check     (name, value) -> the value to store; by default the value must be in `range`
 
-    >>> Field("top_a", off=0.0, range="[0, 1]").check("top_a", 0.25)
+    >>> Field("top_cube", off=0.0, range="[0, 1]").check("top_cube", 0.25)
     0.25
     """
 
@@ -91,8 +91,8 @@ def field(off: Any, range: str, *, domain: str = "", integer: bool = False) -> A
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class MyParams(Params):
-    ...     top_a: float = field(0.0, "[0, 1]")
-    >>> MyParams.from_request({"top_a": 0.25}).top_a
+    ...     top_cube: float = field(0.0, "[0, 1]")
+    >>> MyParams.from_request({"top_cube": 0.25}).top_cube
     0.25
     """
     return _row(off, _check_of(range, integer), range, domain, integer)
