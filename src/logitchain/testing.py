@@ -35,7 +35,7 @@ def check_control(
     """Check that a control does what its record says, and does it the same way everywhere.
 
     control   the record
-    values    values to try for its fields, such as {"top_cube": [0.1, 0.5]}; by default some of each
+    values    values to try for its fields, as in {"top_cube": [0.1, 0.5]}; by default some of each
               field's range
     rounds    how often each law is tried, on other rows and requests
     seed      of these rows and requests

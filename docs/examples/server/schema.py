@@ -1,6 +1,6 @@
 """What a body may hold, as JSON Schema, and the check of what in it is not sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from math import inf
 from typing import Any
 
@@ -9,7 +9,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
 from logitchain.inputs.values import show
-from logitchain.params import FIELDS, Interval
+from logitchain.params import FIELDS, Interval, TokenIds
 
 from .errors import invalid
 from .tools import BUILT_IN
@@ -52,7 +52,8 @@ def number(name: str) -> Schema:
     high = min(high, {"top_k": VOCABULARY, "n": MOST_ROWS}.get(name, inf))
     kind = INTEGER if field.integer or name == "max_tokens" else {"type": "number"}
     least = "exclusiveMinimum" if field.range[0] == "(" else "minimum"
-    limits = {least: low} | ({} if high == inf else {"maximum": high})
+    most = "exclusiveMaximum" if field.range[-1] == ")" else "maximum"
+    limits = {least: low} | ({} if high == inf else {most: high})
     return also({**kind, "default": field.off, **limits}, "null")
 
 
@@ -67,15 +68,17 @@ BIAS = {
 }
 
 SAMPLING = {
-    **{name: number(name) for name, field in FIELDS.items() if type(field.off) in (int, float)},
-    "max_tokens": number("max_tokens"),
+    **{
+        name: number(name)
+        for name, field in FIELDS.items()
+        if field.range and not isinstance(field.off, Sized) and name != "seed"
+    },
+    **{name: TOKENS for name, field in FIELDS.items() if isinstance(field.off, TokenIds)},
     "max_completion_tokens": number("max_tokens"),
     "logprobs": also(BOOLEAN, "null"),
+    "p_less": also(BOOLEAN, "null"),
     "seed": also({**SEED, "items": SEED, "minItems": 1}, "array", "null"),
     "stop": also({**SOME, "items": SOME}, "array", "null"),
-    "eos_token": TOKENS,
-    "allowed_tokens": TOKENS,
-    "banned_tokens": TOKENS,
     "bad_words": also(array(array(TOKEN, least=1)), "null"),
     "logit_bias": also(BIAS, "null"),
 }
