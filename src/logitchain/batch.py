@@ -543,9 +543,10 @@ def _lists(params: Params, vocab: int) -> dict[int, Table]:
         "eos_token": (ends, ends),
         "bad_words": (bad, sizes),
     }
-    exempt = np.unique(token_ids("penalty_exempt", params.penalty_exempt, vocab))
-    never_banned = np.union1d(exempt, token_ids("ngram_exempt", params.ngram_exempt, vocab))
-    pairs |= {"penalty_exempt": (exempt, exempt), "ngram_exempt": (never_banned, never_banned)}
+    if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
+        exempt = np.unique(token_ids("penalty_exempt", params.penalty_exempt, vocab))
+        never_banned = np.union1d(exempt, token_ids("ngram_exempt", params.ngram_exempt, vocab))
+        pairs |= {"penalty_exempt": (exempt, exempt), "ngram_exempt": (never_banned, never_banned)}
     return {
         LISTS.index(name): np.stack([tokens, numbers, np.zeros_like(tokens)])
         for name, (tokens, numbers) in pairs.items()
