@@ -41,7 +41,7 @@ def test_the_digest_covers_tokens_logits_and_drafts(expected):
     assert all(len(line.split()) == 5 for line in lines)
     assert len({line.split()[1] for line in lines}) == len(lines)
     followed = [place for line in lines for place in line.split()[4].split(",")[1::2]]
-    assert 10 < followed.count("-1") < len(followed) - 10  # drafts are dropped, and kept
+    assert 5 < followed.count("-1") < len(followed) - 5  # drafts are dropped, and kept
 
 
 @pytest.mark.parametrize("cpu", RUNNABLE)
