@@ -41,6 +41,13 @@ def test_of_distances_that_round_alike_the_larger_logit_comes_first():
     assert kept(row, p) == [0, *range(2, 102)]
 
 
+@pytest.mark.parametrize("gap", np.linspace(1e-6, 1.8e-6, 9).tolist())
+def test_distances_that_differ_by_a_unit_are_told_apart(gap):
+    row = np.array([0.0, -gap, *[-1.0] * 100], np.float32)
+    hundred = 100 * np.exp(-1)
+    assert kept(row, (hundred + 0.5) / (hundred + 2)) == [*range(1, 102)]
+
+
 @pytest.mark.parametrize("scale", [1e-44, 1e-20, 1.0, 1e20, 1e38])
 @pytest.mark.parametrize("p", [1e-9, 0.3, 0.9, 1 - 2.0**-19])
 def test_any_magnitude(scale, p):

@@ -1,0 +1,76 @@
+"""Dynamic temperature, as a function: as yet no chain applies it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .controls.temperature import scale
+from .inputs.logits import Reading
+from .numeric.compile import kernel
+from .numeric.float_mode import in_standard_mode
+from .numeric.functions import F64, REMOVED, Row, exp, log
+from .numeric.order import largest
+from .numeric.statistics import MOST_SUMS, add_surprises, entropy
+from .params import column, real_number
+
+
+@in_standard_mode
+def dynamic_temperature(
+    logits: Any,
+    temperature: Any,
+    dynatemp_range: float,
+    dynatemp_exponent: float = 1.0,
+    *,
+    dtype: str | None = None,
+    out: Any = None,
+) -> NDArray[np.float32]:
+    """Divide every logit by a temperature that grows with the entropy of the row.
+
+    logits              (vocab,) or (rows, vocab); -inf is removed
+    temperature         scalar or (rows,), in [0, inf), the middle of the range
+    dynatemp_range      in [0, inf), how far the temperature may be from that; 0 is `temperature`
+    dynatemp_exponent   in [0, inf), the curve: 1 is a straight line
+
+    The temperature goes from `max(0, temperature - dynatemp_range)` for a row that is certain to
+    `temperature + dynatemp_range` for a uniform one, by `(H / log n) ** dynatemp_exponent`, with H
+    the entropy and n the number of the finite logits. A row of one token stays as it is, unless the
+    range is 0. Returns a new float32 array of the same shape, or `out`. Raises ValueError if a
+    parameter is out of range or a row is invalid. Source: kalomaze, koboldcpp (2023).
+
+    >>> dynamic_temperature([1.0, 1.0], 1.0, 0.5)
+    array([0.6666667, 0.6666667], dtype=float32)
+    """
+    reach = real_number("dynatemp_range", dynatemp_range, "[0, inf)")
+    exponent = real_number("dynatemp_exponent", dynatemp_exponent, "[0, inf)")
+    reading = Reading(logits, out, dtype)
+    rows = reading.checked()
+    for row, t in zip(rows, column("temperature", temperature, len(rows)), strict=True):
+        if reach == 0.0:
+            scale(row, t)
+        else:
+            scale_by_entropy(row, t, reach, exponent)
+    return reading.result()
+
+
+@kernel
+def scale_by_entropy(row: Row, t: F64, reach: F64, exponent: F64) -> None:
+    """The kernel, in place, for a range above 0."""
+    best, sums, finite = largest(row), np.zeros(MOST_SUMS, np.int64), np.int64(0)
+    for i in range(row.size):
+        finite += row[i] > REMOVED
+    if finite > 1:
+        add_surprises(row, best, best, sums)
+        share = min(max(entropy(sums) / log(np.float64(finite)), 0.0), 1.0)
+        lowest = max(0.0, t - reach)
+        scale(row, lowest + (t + reach - lowest) * _power(share, exponent))
+
+
+@kernel
+def _power(share: F64, exponent: F64) -> F64:
+    """A power of a number in [0, 1], the same on every CPU; 0 to the power of 0 is 1."""
+    if exponent == 0.0 or share == 1.0:
+        return 1.0
+    if exponent == 1.0 or share == 0.0:
+        return share
+    return np.float64(exp(np.float32(max(exponent * log(share), -200.0))))
