@@ -28,6 +28,7 @@ from .controls.top_n_sigma import top_n_sigma as top_n_sigma
 from .controls.top_p import top_p as top_p
 from .controls.typical_p import typical_p as typical_p
 from .controls.xtc import xtc as xtc
+from .dry import dry as dry
 from .dynamic_temperature import dynamic_temperature as dynamic_temperature
 from .explain import Explanation as Explanation
 from .guidance import contrast as contrast

@@ -58,6 +58,16 @@ def penalties(
     return int(sampler)
 
 
+def dry(
+    tokens: Sequence[int], multiplier: float, base: float, allowed_length: int, last: int
+) -> int:
+    """DRY over a history, without sequence breakers: these would take a model's vocabulary."""
+    sampler = _of["init_dry"](None, multiplier, base, allowed_length, last, None, 0)
+    for token in tokens:
+        _accept(sampler, token)
+    return int(sampler)
+
+
 def logit_bias(vocab: int, bias: Mapping[int, float]) -> int:
     """A logit bias."""
     entries = (LogitBias * len(bias))(*[LogitBias(t, b) for t, b in bias.items()])

@@ -78,6 +78,34 @@ def test_penalties(name, value):
         np.testing.assert_allclose(ours, theirs, rtol=ULPS, atol=1e-6)
 
 
+def test_dry():
+    """Over few distinct tokens, so that long repetitions are frequent."""
+    rng = np.random.default_rng(4)
+    penalised = 0
+    for row in ROWS:
+        tokens = rng.integers(min(row.size, 3), size=rng.integers(1, 200)).tolist()
+        base, allowed = float(rng.choice([1.0, 1.1, 1.75, 3.0])), int(rng.integers(0, 5))
+        last = int(rng.integers(250))
+        theirs = peer.apply(row, peer.dry(tokens, 0.8, base, allowed, last))
+        ours = lc.dry(row, tokens, 0.8, base, allowed, last)
+        theirs = np.maximum(theirs, np.where(row > -np.inf, np.finfo(np.float32).min, -np.inf))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        penalised += bool((ours != row).any())
+    assert penalised > 150
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_typical_p(p):
+    """The mass of what is kept reaches p with both; few rows differ in more than the last token."""
+    different = 0
+    for row in ROWS:
+        if not np.isfinite(row).all():
+            continue  # with a removed token llama.cpp's entropy is NaN
+        kept = [np.isfinite(x) for x in (lc.typical_p(row, p), peer.apply(row, peer.typical_p(p)))]
+        different += (kept[0] != kept[1]).sum() > 1
+    assert different < len(ROWS) / 50
+
+
 def test_the_whole_chain_in_its_order():
     """Every control of the preset `llama_cpp`, with a history longer than its window of 64."""
     chain = lc.Chain.preset("llama_cpp")

@@ -150,6 +150,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "init_min_p": (c_void_p, c_float, c_size_t),
     "init_top_n_sigma": (c_void_p, c_float),
     "init_typical": (c_void_p, c_float, c_size_t),
+    "init_dry": (c_void_p, c_void_p, c_float, c_float, c_int32, c_int32, c_void_p, c_size_t),
     "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
     "init_temp": (c_void_p, c_float),
     "init_dist": (c_void_p, c_uint32),

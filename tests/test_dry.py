@@ -1,0 +1,129 @@
+"""DRY: against its definition, and the cases of llama.cpp and of vLLM's example."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import logitchain as lc
+from logitchain.dry import largest_exponent
+
+INF = float("inf")
+
+
+def defined(vocab, tokens, multiplier, base, allowed, window, breakers):
+    """The penalty of each token, by looking at all pairs of places."""
+    tokens = tokens if window is None else tokens[max(0, len(tokens) - window) :]
+    penalties = np.zeros(vocab)
+    limit = len(tokens)
+    for end in range(len(tokens), 0, -1):  # where the last breaker begins
+        found = [b for b in breakers if tokens[end - 1 : end - 1 + len(b)] == b]
+        if found:
+            limit = len(tokens) - (end - 1) - max(map(len, found))
+            break
+    if multiplier == 0 or len(tokens) <= allowed or limit < allowed:
+        return penalties
+    longest = {}
+    for place in range(1, len(tokens)):  # the token here followed on what came before
+        n = 0
+        while n < place and tokens[place - 1 - n] == tokens[-1 - n]:
+            n += 1
+        n = min(n, limit)
+        if n >= allowed and tokens[place] < vocab:
+            longest[tokens[place]] = max(n, longest.get(tokens[place], 0))
+    for token, n in longest.items():
+        if [token] not in breakers:
+            exponent = n - allowed
+            if base > 1.000001:
+                exponent = min(exponent, int(88.7228391 / math.log(base)))
+            penalties[token] = multiplier * base**exponent
+    return penalties
+
+
+few = st.integers(0, 3)
+breakers = st.lists(st.lists(few, min_size=1, max_size=3), max_size=2)
+
+
+@given(
+    st.lists(few, max_size=40),
+    st.floats(0, 3),
+    st.sampled_from((1.0, 1.1, 1.75, 2.0)),
+    st.integers(0, 5),
+    st.one_of(st.none(), st.integers(0, 45)),
+    breakers,
+)
+def test_it_is_the_definition(tokens, multiplier, base, allowed, window, breakers):
+    row = np.random.default_rng(len(tokens)).normal(0, 2, 5).astype(np.float32)
+    ours = lc.dry(row, tokens, multiplier, base, allowed, window, breakers)
+    expected = row - defined(5, tokens, multiplier, base, allowed, window, breakers)
+    assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parameters", "penalties"),
+    [
+        # llama.cpp, tests/test-sampling.cpp: multiplier, base, allowed length, window, breakers
+        ([0, 1], (1.0, 1.1, 2, 4, []), {}),
+        ([0, 1, 2, 0, 1], (1.0, 1.1, 2, 5, []), {2: 1.0}),
+        ([0, 1, 3, 4, 0, 1], (1.0, 1.1, 2, 6, [[3]]), {}),
+        ([0, 1, 2, 0, 1], (2.0, 1.1, 2, 5, []), {2: 2.0}),
+        ([0, 1, 2, 3, 4, 0, 1], (1.0, 1.1, 4, 7, []), {}),
+        # a port of it to vLLM
+        ([0, 0, 0, 1, 0, 0], (1.0, 2.0, 2, None, []), {0: 1.0, 1: 1.0}),
+        ([1, 2, 3, 1, 2], (1.0, 2.0, 2, None, []), {3: 1.0}),
+        ([7] * 6, (1.0, 2.0, 2, None, []), {7: 8.0}),
+        ([7] * 6, (1.0, 2.0, 2, None, [[7]]), {}),
+        ([], (1.0, 2.0, 1, None, []), {}),
+        # a breaker of two tokens ends the search, and only breakers of one token are exempt
+        ([4, 5, 6, 4, 5], (1.0, 2.0, 2, None, [[5, 4]]), {6: 1.0}),
+        ([5, 6, 9, 4, 5, 6], (1.0, 2.0, 2, None, [[9, 4]]), {9: 1.0}),
+        ([5, 6, 9, 4, 5, 6], (1.0, 2.0, 2, None, [[4, 5]]), {}),
+    ],
+)
+def test_cases(tokens, parameters, penalties):
+    expected = np.zeros(16)
+    for token, penalty in penalties.items():
+        expected[token] = -penalty
+    assert_allclose(lc.dry(np.zeros(16), tokens, *parameters), expected, rtol=1e-6)
+
+
+def test_the_cap_of_the_exponent():
+    caps = [largest_exponent(base) for base in (2.0, 1.75, 1.0, 1.0000005)]
+    assert caps == [128, 158, 0, 0]
+    ours = lc.dry(np.zeros(2), [1] * 500, 1.0, 2.0)
+    assert ours[1] == -np.finfo(np.float32).max  # 2**128 is beyond float32
+    assert lc.dry(np.zeros(2), [1] * 500, 1e-9, 1.75)[1] == pytest.approx(-1e-9 * 1.75**158)
+
+
+def test_ids_outside_the_vocabulary_equal_only_themselves():
+    history = [-1, 2**40, 3, -1, 2**40]
+    assert lc.dry(np.zeros(5), history, 1.0).tolist() == [0, 0, 0, -1, 0]
+    assert lc.dry(np.zeros(3), history, 1.0).tolist() == [0, 0, 0]
+
+
+def test_a_long_history_takes_linear_time():
+    tokens = np.tile([1, 2], 200_000)
+    assert lc.dry(np.zeros(3), tokens, 1.0, 1.0)[1] == -1.0
+
+
+def test_rows_and_what_is_refused():
+    rows = np.float32([[0, 1, -INF], [2, 1, 0]])
+    histories = [[0, 1, 2, 0, 1], [1, 0, 1]]
+    both = lc.dry(rows, histories, 1.0, dry_allowed_length=1)
+    each = [lc.dry(*pair, 1.0, dry_allowed_length=1) for pair in zip(rows, histories, strict=True)]
+    assert_array_equal(both, each)
+    assert both[0, 2] == -INF
+    assert_array_equal(lc.dry(rows, histories, 0), rows)
+    refused = {
+        "dry_multiplier": {"dry_multiplier": -1},
+        "dry_base": {"dry_multiplier": 1, "dry_base": 0.9},
+        "dry_allowed_length": {"dry_multiplier": 1, "dry_allowed_length": -1},
+        "dry_window": {"dry_multiplier": 1, "dry_window": -1},
+        "dry_sequence_breakers": {"dry_multiplier": 1, "dry_sequence_breakers": [[3]]},
+    }
+    for name, parameters in refused.items():
+        with pytest.raises(ValueError, match=f"{name} must be in"):
+            lc.dry(rows, histories, **parameters)
