@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import logitchain as lc
+from effort import effort
 
 INF = float("inf")
 
@@ -32,7 +33,7 @@ def test_cases_of_other_engines(row, a, expected):
     assert kept(row, a) == expected
 
 
-@pytest.mark.parametrize("vocab", [2, 65, 40_000])
+@pytest.mark.parametrize("vocab", [2, 65, effort(300, 40_000)])
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 20.0])
 def test_the_best_token_stays_and_the_candidates_are_those_of_the_whole_row(vocab, temperature):
     row = np.random.default_rng(vocab).normal(0, 3, vocab).astype(np.float32)
