@@ -41,7 +41,7 @@ class MyParams(lc.Params):
     shrink: float = lc.field(1.0, "(0, 1]")
 
 
-@pytest.mark.parametrize("control", CONTROLS[:: effort(4, 1)], ids=lambda control: control.name)
+@pytest.mark.parametrize("control", CONTROLS[:: effort(6, 1)], ids=lambda control: control.name)
 def test_every_built_in_control_obeys_the_laws(control):
     check_control(control, rounds=effort(1, 3))
 
