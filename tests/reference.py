@@ -111,6 +111,7 @@ def top_h(row, top_h):
     q = probs(row)[ids] / probs(row)[ids].sum()
     parts = -q * np.log(q, where=q > 0, out=np.zeros_like(q))
     stays = np.cumsum(parts) <= top_h * (1 + SLACK) * parts.sum()
+    stays &= parts.sum() > 0
     return keep(row, ids[stays | (np.arange(ids.size) == 0)])
 
 

@@ -35,6 +35,11 @@ def test_at_most_the_first_hundred_count(vocab):
     assert kept(np.zeros(vocab), 0.5) == list(range(count // 2))
 
 
+def test_tokens_without_mass_go():
+    assert kept([0.0, -90.0, -1e9], 0.9) == [0]
+    assert kept([0.0, -40.0, -1e9], 0.9) == [0]
+
+
 def test_without_the_field_the_control_is_off():
     batch = lc.Batch(3)
     batch.add(lc.Params(top_h=0.1))

@@ -74,7 +74,7 @@ def _last(ascending: Row, share: F64) -> tuple[F32, I64]:
     most, sum_so_far, last, equals = share * (1.0 + SLACK) * entropy, 0.0, best, np.int64(0)
     for i in range(n):
         sum_so_far += parts[i]
-        if i > 0 and sum_so_far > most:
+        if i > 0 and (sum_so_far > most or entropy == 0.0):  # 0: all others have no mass
             break
         equals = equals + 1 if ascending[n - 1 - i] == last else np.int64(1)
         last = ascending[n - 1 - i]
