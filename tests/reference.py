@@ -75,7 +75,7 @@ def typical_p(row, typical_p):
 
 def keep_probable(row, threshold):
     q = probs(row)
-    return keep(row, (q >= threshold * (1 - SLACK)) | (q == q.max()))
+    return keep(row, (q >= threshold * (1 - SLACK)) | (row == row.max()))
 
 
 def top_a(row, top_a):
