@@ -103,7 +103,7 @@ class Lacking(Rule):
         )
 
     def _is_off(self, value: Any) -> bool:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if _is_number(value):
             numbers = [off for off in self.off if not isinstance(off, bool)]
             return value in numbers or value <= self.at_most or value < self.below
         return any(type(value) is type(off) and value == off for off in self.off)
@@ -200,16 +200,18 @@ def _off_up_to(limit: int, off: Any, *others: int) -> Callable[[Any], Any]:
     return translate
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _off_from_1(value: Any) -> Any:
     """Numbers from 1 on are 1.0, the off value."""
-    is_off = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1
-    return 1.0 if is_off else value
+    return 1.0 if _is_number(value) and value >= 1 else value
 
 
 def _of_10_000(value: Any) -> Any:
     """A probability in units of 1 / 10,000."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value * 1e-4 if is_number else value
+    return value * 1e-4 if _is_number(value) else value
 
 
 def _off_up_to_0(value: Any) -> Any:

@@ -63,13 +63,11 @@ def _last(ascending: Row, share: F64) -> tuple[F32, I64]:
     best = ascending[n - 1]
     for i in range(n):
         total += mass(ascending[i] - best)
-    offset, parts = log(total * 2.0**-MASS_BITS), np.zeros(n, np.float64)
+    offset, entropy, parts = log(total * 2.0**-MASS_BITS), 0.0, np.zeros(n, np.float64)
     for i in range(n):
         x = ascending[n - 1 - i]
         weight = mass(x - best)  # of a token without mass the distance may be infinite
         parts[i] = weight * (offset + (np.float64(best) - np.float64(x))) if weight > 0 else 0.0
-    entropy = 0.0
-    for i in range(n):
         entropy += parts[i]
     most, sum_so_far, last, equals = share * (1.0 + SLACK) * entropy, 0.0, best, np.int64(0)
     for i in range(n):
