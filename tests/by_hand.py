@@ -62,6 +62,35 @@ def no_repeat_ngram(x, row, scope="all"):
     return lc.banned_tokens(x, sorted(banned - {*params.ngram_exempt, *params.penalty_exempt}))
 
 
+def dry(x, row, window=None):
+    params = row["params"]
+    if params.dry_multiplier == 0:
+        return x
+    window = window if params.dry_window is None else params.dry_window
+    settings = params.dry_multiplier, params.dry_base, params.dry_allowed_length
+    tokens = row["prompt"] + row["output"]
+    ours = lc.dry(x, tokens, *settings, window, params.dry_sequence_breakers)
+    ours[list(params.penalty_exempt)] = x[list(params.penalty_exempt)]
+    return ours
+
+
+def dynamic_temperature(x, row):
+    params = row["params"]
+    settings = params.temperature, params.dynatemp_range, params.dynatemp_exponent
+    return lc.dynamic_temperature(x, *settings) if params.dynatemp_range else x
+
+
+def mirostat(x, row):
+    """Before the first token."""
+    tau = row["params"].mirostat_tau
+    return x if tau is None else lc.mirostat(x, 2 * tau)
+
+
+def adaptive_p(x, row):
+    target = row["params"].adaptive_target
+    return x if target is None else lc.adaptive_p(x, target)
+
+
 def plain(name):
     """A control that has one field, with its name."""
     return lambda x, row: getattr(lc, name)(x, getattr(row["params"], name))
@@ -80,7 +109,9 @@ BY_HAND = {
     "repetition_penalty": penalty(lc.repetition_penalty, "all"),
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
     "presence_penalty": penalty(lc.presence_penalty, "output"),
+    "dry": dry,
     "temperature": plain("temperature"),
+    "dynamic_temperature": dynamic_temperature,
     "quadratic": lambda x, row: lc.quadratic(
         x, row["params"].smoothing_factor, row["params"].smoothing_curve
     ),
@@ -96,17 +127,47 @@ BY_HAND = {
     "p_less": lambda x, row: lc.p_less(x) if row["params"].p_less else x,
     "top_h": lambda x, row: lc.top_h(x, row["params"].top_h) if row["params"].top_h else x,
     "xtc": xtc,
+    "mirostat": mirostat,
+    "adaptive_p": adaptive_p,
 }
 
 # Other engines' orders, as docs/controls.md has them.
 MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
 MASKS += ["min_tokens", "no_repeat_ngram", "bad_words"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
+KOBOLD, WEBUI, SEEN = LLAMA | {"window": 320}, LLAMA | {"window": 1024}, {"scope": "all"}
 ORDERS = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *(("repetition_penalty", LLAMA), ("frequency_penalty", LLAMA), ("presence_penalty", LLAMA)),
-        *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
+        *(("dry", {"window": 64}), "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc"),
+        *("temperature", "dynamic_temperature", "mirostat", "adaptive_p"),
+    ],
+    "koboldcpp": [
+        *(*MASKS, "logit_bias", ("dry", {"window": 320})),
+        *(("repetition_penalty", KOBOLD), ("presence_penalty", KOBOLD)),
+        *("top_k", "top_a", "tfs", "typical_p", "top_p", "min_p"),
+        *("temperature", "dynamic_temperature", "quadratic", "top_n_sigma"),
+        *("xtc", "mirostat", "adaptive_p"),
+    ],
+    "text_generation_webui": [
+        *(*MASKS[:4], "bad_words", "logit_bias"),
+        *(("repetition_penalty", WEBUI), ("presence_penalty", WEBUI), ("frequency_penalty", WEBUI)),
+        *(("dry", {"window": 1024}), "top_n_sigma"),
+        *("temperature", "dynamic_temperature", "quadratic", ("top_k", WHOLE), "top_p"),
+        *("typical_p", "epsilon_cutoff", "eta_cutoff", "tfs", "top_a", "min_p"),
+        *("adaptive_p", "mirostat", "xtc", "no_repeat_ngram"),
+    ],
+    "exllamav2": [
+        *MASKS,
+        *(("repetition_penalty", SEEN), ("presence_penalty", SEEN), ("frequency_penalty", SEEN)),
+        *("logit_bias", "dry", "quadratic", "temperature", "top_k", "top_p", "top_a", "min_p"),
+        *("tfs", "typical_p", "mirostat", "dynamic_temperature", "xtc"),
+    ],
+    "exllamav3": [
+        *(*MASKS, "logit_bias"),
+        *(("repetition_penalty", SEEN), ("presence_penalty", SEEN), ("frequency_penalty", SEEN)),
+        *("temperature", "min_p", ("top_k", WHOLE), ("top_p", WHOLE), "xtc", "adaptive_p"),
     ],
     "transformers": [
         *(*MASKS[:5], ("bad_words", {"scope": "all"})),
@@ -129,6 +190,10 @@ ORDERS = {
         *(("repetition_penalty", MLX), ("presence_penalty", MLX), ("frequency_penalty", MLX)),
         *(("top_p", WHOLE), "min_p", "xtc", "top_k", "temperature"),
     ],
+    "openvino_genai": [
+        *(*MASKS, "repetition_penalty", "presence_penalty", "frequency_penalty"),
+        *("top_k", "temperature", "top_p", "min_p"),
+    ],
 }
 
 
@@ -139,9 +204,12 @@ def steps(order):
 def by_hand(logits, rows, order):
     """Each row's result, or the error that the functions raise, with the name of the control."""
     results = []
+    is_dynamic = "dynamic_temperature" in dict(steps(order))
     for x, row in zip(logits, rows, strict=True):
         try:
             for name, chosen in steps(order):
+                if name == "temperature" and row["params"].dynatemp_range and is_dynamic:
+                    continue  # the dynamic one works instead
                 x = BY_HAND[name](x, row, **chosen)
         except ValueError as error:
             x = ValueError(f"{error} after {name}")

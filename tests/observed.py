@@ -25,6 +25,13 @@ def biases(batch):
     ]
 
 
+def gaps(history):
+    """How far before each token the same one stands, and where each token stands last."""
+    if history.gaps is not None:
+        return history.gaps[: history.size].tolist(), dict(history.places)
+    return None
+
+
 def state(batch):
     """All that can be seen of a batch."""
     rows = range(len(batch))
@@ -37,5 +44,7 @@ def state(batch):
         "columns": {name: np.nan_to_num(batch[name], nan=-1).tolist() for name in NUMERIC},
         "counts": [counter(batch.counts(r, scope)) for r in rows for scope in ("all", "output")],
         "biases": biases(batch),
+        "states": [batch.state(row) for row in batch.rows],
+        "gaps": [gaps(row.history) for row in batch._state.entries],
         "status": list(batch.status),
     }

@@ -3,6 +3,8 @@
 A row is a float64 array; removed is -inf. `order` is the one total order.
 """
 
+import math
+
 import numpy as np
 
 SLACK = 2.0**-20
@@ -203,6 +205,56 @@ def logprobs(row):
 
 
 # ---- the draw, as docs/rng.md has it
+
+
+def dry(row, tokens, multiplier, base, allowed, window, breakers):
+    """By looking at all pairs of places."""
+    tokens = tokens if window is None else tokens[max(0, len(tokens) - window) :]
+    row = row.copy()
+    limit = len(tokens)
+    for end in range(len(tokens), 0, -1):  # where the last breaker begins
+        found = [b for b in breakers if tokens[end - 1 : end - 1 + len(b)] == b]
+        if found:
+            limit = len(tokens) - (end - 1) - max(map(len, found))
+            break
+    if multiplier == 0 or len(tokens) <= allowed or limit < allowed:
+        return row
+    longest = {}
+    for place in range(1, len(tokens)):  # the token here followed on what came before
+        n = 0
+        while n < place and tokens[place - 1 - n] == tokens[-1 - n]:
+            n += 1
+        n = min(n, limit)
+        if n >= allowed and tokens[place] < row.size:
+            longest[tokens[place]] = max(n, longest.get(tokens[place], 0))
+    for token, n in longest.items():
+        if [token] not in breakers:
+            exponent = n - allowed
+            if base > 1.000001:
+                exponent = min(exponent, int(88.7228391 / math.log(base)))
+            row[token] -= multiplier * base**exponent
+    return row
+
+
+def dynamic_temperature(row, t, reach, exponent):
+    finite = np.isfinite(row)
+    if reach == 0:
+        return temperature(row, t)
+    if finite.sum() == 1:
+        return row
+    share = min(max(entropy(row) / np.log(finite.sum()), 0), 1)
+    low = max(0, t - reach)
+    return temperature(row, low + (t + reach - low) * share**exponent)
+
+
+def mirostat(row, mu):
+    q = probs(row)
+    return keep(row, (q >= 2.0**-mu * (1 - SLACK)) | (row == row.max()))
+
+
+def adaptive_p(row, target):
+    distance = np.abs(probs(row) - target) / 0.3
+    return np.where(row > -np.inf, 5 - 10 * distance**2 / (1 + distance), -np.inf)
 
 
 def philox(counter, key):

@@ -129,4 +129,9 @@ def masks(vocab):
         "penalty_exempt": st.one_of(st.just(()), few),
         "ngram_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
         "ngram_exempt": st.one_of(st.just(()), few),
+        "dry_multiplier": st.sampled_from((0.0, 0.0, 0.8, 5.0)),
+        "dry_base": st.sampled_from((1.0, 1.75, 3.0)),
+        "dry_allowed_length": st.integers(0, 4),
+        "dry_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
+        "dry_sequence_breakers": st.one_of(st.just(()), phrases(vocab)),
     }

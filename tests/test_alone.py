@@ -42,6 +42,10 @@ def xtc(rows, probability, threshold, seed, **protected):
     return lc.xtc(rows, threshold, probability, **keys, **protected)
 
 
+def first_mirostat(rows, tau):
+    return lc.mirostat(rows, 2 * tau)
+
+
 #: (control, options, the fields of a request, its pure function of rows and the fields' values)
 CASES = [
     *(("temperature", {}, {"temperature": t}, lc.temperature) for t in (0.0, 0.7, 2.0**-20, 3.0)),
@@ -57,6 +61,22 @@ CASES = [
     *(("eta_cutoff", {}, {"eta_cutoff": e}, lc.eta_cutoff) for e in (3e-4, 0.02)),
     *(("tfs", {}, {"tfs": z}, lc.tfs) for z in (0.3, 0.9)),
     *(("top_h", {}, {"top_h": h}, lc.top_h) for h in (0.3, 0.9)),
+    *(("mirostat", {}, {"mirostat_tau": t}, first_mirostat) for t in (0.5, 3.0)),
+    *(("adaptive_p", {}, {"adaptive_target": t}, lc.adaptive_p) for t in (0.0, 0.2, 1.0)),
+    *(
+        ("dynamic_temperature", {}, {"temperature": t, "dynatemp_range": r}, lc.dynamic_temperature)
+        for t, r in ((1.0, 0.5), (0.5, 0.5), (0.0, 2.0))
+    ),
+    *(
+        (
+            "dry",
+            {},
+            {"dry_multiplier": 0.8, "dry_base": base, "dry_allowed_length": allowed},
+            lambda rows, *settings: lc.dry(rows, history("all"), *settings),
+        )
+        for base in (1.0, 1.75)
+        for allowed in (0, 1, 2)
+    ),
     ("p_less", {}, {"p_less": True}, lambda rows, on: lc.p_less(rows)),
     *(("quadratic", {}, {"smoothing_factor": f}, lc.quadratic) for f in (0.1, 1.5)),
     *(

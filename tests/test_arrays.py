@@ -31,7 +31,7 @@ OTHERS = [
     "suffix",
     "best_of",
     "mirostat",
-    "dry_base",
+    "xylophone",
     "grammar",
     "json_schema",
     "guided_json",

@@ -32,6 +32,8 @@ requests = st.builds(
     seed=st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1)),
     n=st.integers(1, 3),
     logit_bias=st.dictionaries(token, st.floats(-5, 5), max_size=3),
+    dry_multiplier=st.sampled_from((0.0, 0.5)),
+    mirostat_tau=st.sampled_from((None, 2.0)),
 )
 
 
@@ -187,6 +189,19 @@ class BatchMachine(RuleBasedStateMachine):
                 for scope, tokens in scopes.items():
                     expected = Counter(last(tokens, whole))
                     assert counter(self.batch.counts(r, scope, window)) == expected
+
+    @invariant()
+    def gaps_lead_to_the_same_token_before(self):
+        for row, seen in zip(self.model, state(self.batch)["gaps"], strict=True):
+            if row["params"].dry_multiplier == 0:
+                assert seen is None
+                continue
+            tokens = row["prompt"] + row["output"]
+            places = {}
+            for i, one in enumerate(tokens):
+                assert seen[0][i] == i - places.get(one, i)
+                places[one] = i
+            assert seen[1] == places
 
     @invariant()
     def biases_are_those_of_the_requests(self):

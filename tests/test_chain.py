@@ -118,9 +118,19 @@ def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert tuple(BY_HAND) == DEFAULT_ORDER
     assert (
         *(*MASKS, "logit_bias"),
-        *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-        *("temperature", "quadratic", "top_n_sigma", "top_k", "top_p", "min_p", "typical_p"),
+        *("repetition_penalty", "frequency_penalty", "presence_penalty", "dry"),
+        *(
+            "temperature",
+            "dynamic_temperature",
+            "quadratic",
+            "top_n_sigma",
+            "top_k",
+            "top_p",
+            "min_p",
+            "typical_p",
+        ),
         *("top_a", "epsilon_cutoff", "eta_cutoff", "tfs", "p_less", "top_h", "xtc"),
+        *("mirostat", "adaptive_p"),
     ) == DEFAULT_ORDER
     assert set(PRESETS) == set(ORDERS)
     assert [step.name for step in lc.Chain().steps] == list(DEFAULT_ORDER)

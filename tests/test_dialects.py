@@ -4,11 +4,14 @@ import time
 from math import inf, nan
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import logitchain as lc
-from logitchain.dialects import DIALECTS, ENGINE, NOT_SAMPLING, Lacking, Spelling
+from logitchain.dialects import DIALECTS, ENGINE, NOT_SAMPLING, Beside, Lacking, Spelling
 from logitchain.engines.vllm import Processor
+
+ALL = 2**31 - 1  # a window of all tokens
 
 # dialect, spelling, value -> our field, value
 SPELLINGS = [
@@ -86,6 +89,151 @@ SPELLINGS = [
     ("llama_cpp", "repeat_last_n", -1, "penalty_window", 2**31 - 1),
     ("text_generation_webui", "epsilon_cutoff", 3, "epsilon_cutoff", 3 * 1e-4),
     ("text_generation_webui", "eta_cutoff", 2.5, "eta_cutoff", 2.5 * 1e-4),
+    *(
+        (dialect, field, *case)
+        for dialect, field, cases in (
+            ("llama_cpp", "temperature", ((0.7, 0.7), (0, 0.0), (-1, 0.0))),
+            ("llama_cpp", "top_p", ((0.9, 0.9), (0, 2**-30), (1, 1.0))),
+            ("llama_cpp", "dynatemp_range", ((0.5, 0.5), (0, 0.0), (-0.5, 0.0))),
+            ("llama_cpp", "dry_multiplier", ((0.8, 0.8), (0, 0.0), (-1, 0.0))),
+            ("llama_cpp", "dry_base", ((2, 2.0), (1, 1.0), (0.5, 1.75), (-1, 1.75))),
+            ("llama_cpp", "dry_allowed_length", ((0, 0), (3, 3))),
+            ("llama_cpp", "adaptive_target", ((0.5, 0.5), (0, 0.0), (1, 1.0), (-1, None))),
+            ("koboldcpp", "temperature", ((0.7, 0.7), (0, 0.0), (-1, 0.0))),
+            ("koboldcpp", "top_p", ((0.9, 0.9), (0, 2**-30))),
+            ("koboldcpp", "min_p", ((0.1, 0.1), (0, 0.0), (-1, 0.0))),
+            ("koboldcpp", "top_a", ((0.1, 0.1), (0, 0.0), (-1, 0.0))),
+            ("koboldcpp", "tfs", ((0.9, 0.9), (1, 1.0), (1.5, 1.0))),
+            ("koboldcpp", "smoothing_factor", ((0.3, 0.3), (0, 0.0), (-1, 0.0))),
+            ("koboldcpp", "dynatemp_range", ((0.5, 0.5), (0, 0.0), (-0.5, 0.0))),
+            ("koboldcpp", "dynatemp_exponent", ((2, 2.0), (-1, 0.0))),
+            ("koboldcpp", "dry_multiplier", ((0.8, 0.8), (0, 0.0), (-1, 0.0))),
+            ("koboldcpp", "dry_base", ((2, 2.0), (1, 1.0))),
+            ("koboldcpp", "dry_allowed_length", ((0, 0), (3, 3))),
+            ("koboldcpp", "adaptive_target", ((0.5, 0.5), (1, 1.0), (0, None), (-1, None))),
+            ("koboldcpp", "adaptive_decay", ((0.5, 0.5), (0, 0.01), (1, 0.99))),
+            ("text_generation_webui", "top_p", ((0.9, 0.9), (0, 2**-30))),
+            ("text_generation_webui", "typical_p", ((0.9, 0.9), (1, 1.0), (2, 1.0))),
+            ("text_generation_webui", "tfs", ((0.9, 0.9), (1, 1.0), (2, 1.0))),
+            ("text_generation_webui", "top_a", ((0.1, 0.1), (0, 0.0), (-1, 0.0))),
+            ("text_generation_webui", "smoothing_factor", ((0.3, 0.3), (-1, 0.0))),
+            ("text_generation_webui", "dry_multiplier", ((0.8, 0.8), (0, 0.0), (-1, 0.0))),
+            ("text_generation_webui", "dry_base", ((2, 2.0), (1, 1.0))),
+            ("text_generation_webui", "dry_allowed_length", ((0, 0), (3, 3))),
+            ("text_generation_webui", "adaptive_target", ((0.5, 0.5), (0, None), (-1, None))),
+            ("text_generation_webui", "adaptive_decay", ((0.5, 0.5), (0, 0.0), (1, 0.99))),
+            ("exllamav2", "top_p", ((0.9, 0.9), (0, 1.0), (1, 1.0))),
+            ("exllamav3", "top_p", ((0.9, 0.9), (0, 2**-30), (1, 1.0))),
+            ("text_generation_webui", "dynatemp_exponent", ((2, 2.0),)),
+            ("transformers", "top_p", ((0.9, 0.9), (0, 2**-30))),
+            ("transformers", "typical_p", ((0.9, 0.9), (1, 1.0), (2.0, 1.0))),
+            ("transformers", "epsilon_cutoff", ((3e-4, 3e-4), (0, 0.0), (-1, 0.0), (1, 0.0))),
+            ("transformers", "eta_cutoff", ((3e-4, 3e-4), (0, 0.0), (-1, 0.0), (1, 0.0))),
+            ("mlx_lm", "repetition_penalty", ((1.5, 1.5), (0, 1.0), (0.0, 1.0))),
+            ("mlx_lm", "top_p", ((0.9, 0.9), (0, 1.0), (1, 1.0))),
+            ("mlx_lm", "top_logprobs", ((3, 3), (-1, 0))),
+            ("openvino_genai", "top_k", ((5, 5), (0, 0), (2**64 - 1, 0))),
+        )
+        for theirs, ours in cases
+        for case in ((theirs, field, ours),)
+    ),
+    *(
+        (dialect, *case)
+        for dialect in (
+            *("llama_cpp", "koboldcpp", "text_generation_webui", "exllamav2", "exllamav3"),
+        )
+        for case in (
+            ("mirostat_tau", 3, "mirostat_tau", 3.0),
+            ("mirostat_eta", 0.2, "mirostat_eta", 0.2),
+        )
+    ),
+    ("llama_cpp", "dry_penalty_last_n", 64, "dry_window", 64),
+    ("llama_cpp", "dry_penalty_last_n", 0, "dry_window", 0),
+    ("llama_cpp", "dry_penalty_last_n", -1, "dry_window", ALL),
+    ("koboldcpp", "dry_penalty_last_n", 320, "dry_window", 320),
+    ("koboldcpp", "dry_penalty_last_n", 0, "dry_window", ALL),
+    ("koboldcpp", "dry_penalty_last_n", -1, "dry_window", ALL),
+    ("koboldcpp", "rep_pen_range", 320, "penalty_window", 320),
+    ("koboldcpp", "rep_pen_range", 0, "penalty_window", 0),
+    ("koboldcpp", "frequency_penalty", 0.5, "presence_penalty", 0.5),
+    ("text_generation_webui", "repetition_penalty_range", 9, "penalty_window", 9),
+    ("text_generation_webui", "repetition_penalty_range", 0, "penalty_window", ALL),
+    ("transformers", "bad_words_ids", [[1, 2]], "bad_words", ((1, 2),)),
+    ("transformers", "eos_token_id", [1, 2], "eos_token", (1, 2)),
+    ("transformers", "eos_token_id", 2, "eos_token", (2,)),
+    ("transformers", "max_new_tokens", 9, "max_tokens", 9),
+    ("transformers", "min_new_tokens", 9, "min_tokens", 9),
+    ("transformers", "no_repeat_ngram_size", 3, "no_repeat_ngram", 3),
+    ("transformers", "num_return_sequences", 2, "n", 2),
+    ("transformers", "sequence_bias", [[[5], 1.5], [[7], -inf]], "logit_bias", {5: 1.5, 7: -inf}),
+    ("transformers", "sequence_bias", {(5,): 1.5}, "logit_bias", {5: 1.5}),
+    ("transformers", "stop_strings", ["a"], "stop", ("a",)),
+    ("transformers", "suppress_tokens", [1, 2], "banned_tokens", (1, 2)),
+    ("mlx_lm", "max_completion_tokens", 9, "max_tokens", 9),
+    ("openvino_genai", "max_new_tokens", 9, "max_tokens", 9),
+    ("openvino_genai", "max_new_tokens", 2**64 - 1, "max_tokens", None),
+    ("openvino_genai", "min_new_tokens", 9, "min_tokens", 9),
+    ("openvino_genai", "num_return_sequences", 2, "n", 2),
+    ("openvino_genai", "rng_seed", 5, "seed", 5),
+    ("openvino_genai", "stop_strings", ["a"], "stop", ("a",)),
+    *(
+        (dialect, *case)
+        for dialect in ("exllamav2", "exllamav3")
+        for case in (
+            ("max_completion_tokens", 9, "max_tokens", 9),
+            ("max_length", 9, "max_tokens", 9),
+            ("min_length", 9, "min_tokens", 9),
+            ("adaptive_target", 0.5, "adaptive_target", 0.5),
+            ("adaptive_target", -1, "adaptive_target", 0.0),
+            ("adaptive_target", 1, "adaptive_target", None),
+            ("adaptive_target", 1.5, "adaptive_target", None),
+            ("adaptive_decay", 0.5, "adaptive_decay", 0.5),
+            ("adaptive_decay", -1, "adaptive_decay", 0.0),
+            ("adaptive_decay", 1, "adaptive_decay", 0.99),
+            ("dynatemp_exponent", 2, "dynatemp_exponent", 2.0),
+            ("smoothing_factor", 0.3, "smoothing_factor", 0.3),
+            ("smoothing_factor", -1, "smoothing_factor", 0.0),
+            ("banned_tokens", [5], "banned_tokens", (5,)),
+            ("banned_tokens", "5, 7", "banned_tokens", (5, 7)),
+            ("custom_token_bans", "5, 7", "banned_tokens", (5, 7)),
+            ("allowed_tokens", "5,7", "allowed_tokens", (5, 7)),
+            ("allowed_token_ids", [5], "allowed_tokens", (5,)),
+            ("temperature", 0.7, "temperature", 0.7),
+            ("temperature", 0.009, "temperature", 0.0),
+            ("top_k", -1, "top_k", 0),
+            ("top_a", 0.1, "top_a", 0.1),
+            ("top_a", -1, "top_a", 0.0),
+            *(
+                (name, value, field, ours)
+                for name, field in (
+                    ("typical", "typical_p"),
+                    ("typical_p", "typical_p"),
+                    ("tfs",) * 2,
+                )
+                for value, ours in ((0.9, 0.9), (0, 1.0), (1, 1.0), (2, 1.0))
+            ),
+            ("min_p", 0.1, "min_p", 0.1),
+            ("min_p", 1, "min_p", 0.0),
+            ("rep_pen", 1.5, "repetition_penalty", 1.5),
+            *(
+                (name, value, "penalty_window", ours)
+                for name in (
+                    "penalty_range",
+                    "repetition_range",
+                    "repetition_penalty_range",
+                    "rep_pen_range",
+                )
+                for value, ours in ((64, 64), (0, 0), (-1, ALL))
+            ),
+            ("dry_multiplier", 0.8, "dry_multiplier", 0.8),
+            ("dry_multiplier", -1, "dry_multiplier", 0.0),
+            ("dry_base", 2, "dry_base", 2.0),
+            ("dry_allowed_length", 3, "dry_allowed_length", 3),
+            ("dry_range", 64, "dry_window", 64),
+            ("dry_range", 0, "dry_window", ALL),
+            ("dry_penalty_last_n", 0, "dry_window", ALL),
+        )
+    ),
 ]
 
 
@@ -102,8 +250,16 @@ def test_every_spelling_is_in_the_list_above():
 
 @pytest.mark.parametrize(("dialect", "spelling", "value", "field", "ours"), SPELLINGS)
 def test_a_spelling_of_another_engine(dialect, spelling, value, field, ours):
+    rule = DIALECTS[dialect][spelling]
+    on = {"dry_multiplier": 1.0} if isinstance(rule, Beside) and rule.of else {}
+    expected = lc.Params(**dict.fromkeys((field, *rule.also), ours), **on)
     body = {spelling: value, "model": "m"}
-    assert lc.Params.from_request(body, dialect=dialect) == lc.Params(**{field: ours})
+    assert lc.Params.from_request(body | on, dialect=dialect) == expected
+    assert lc.Params.from_request(on | body, dialect=dialect) == expected
+    if on:
+        assert lc.Params.from_request(body, dialect=dialect) == lc.Params()
+        body["dry_multiplier"] = 0
+        assert lc.Params.from_request(body, dialect=dialect) == lc.Params()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -200,7 +356,7 @@ BODIES = {
         | {"custom_token_bans": "", "guidance_scale": 1.0, "negative_prompt": ""}
         | {"use_default_badwordsids": False},
         {"max_tokens": 180, "temperature": 0.75, "top_k": 100, "top_p": 0.92}
-        | {"xtc_threshold": 0.2},
+        | {"xtc_threshold": 0.2, "penalty_window": 320},
     ),
     "text_generation_webui": (
         COMPLETION
@@ -219,7 +375,69 @@ BODIES = {
         | {"add_bos_token": True, "enable_thinking": True, "reasoning_effort": "medium"}
         | {"skip_special_tokens": True, "static_cache": False, "truncation_length": 0, "seed": -1}
         | {"custom_token_bans": "", "negative_prompt": "", "grammar_string": ""},
-        {"max_tokens": 512, "xtc_threshold": 0.1},
+        {"max_tokens": 512, "xtc_threshold": 0.1, "penalty_window": 1024, "dry_window": 1024},
+    ),
+    **{
+        dialect: (
+            COMPLETION
+            | {"max_tokens": 150, "min_tokens": 0, "stop": [], "banned_strings": [], "n": 1}
+            | {"banned_tokens": [], "allowed_tokens": [], "token_healing": False}
+            | {"temperature": 1.0, "temperature_last": False, "smoothing_factor": 0.0, "top_k": 0}
+            | {"top_p": 1.0, "top_a": 0.0, "min_p": 0.0, "tfs": 1.0, "typical": 1.0, "skew": 0.0}
+            | {"xtc_probability": 0.0, "xtc_threshold": 0.1, "frequency_penalty": 0.0}
+            | {"presence_penalty": 0.0, "repetition_penalty": 1.0, "penalty_range": -1}
+            | {"repetition_decay": 0, "dry_multiplier": 0.0, "dry_base": 0.0, "dry_range": 0}
+            | {"dry_allowed_length": 0, "dry_sequence_breakers": [], "mirostat_mode": 0}
+            | {"mirostat_tau": 1.5, "mirostat_eta": 0.3, "add_bos_token": True, "cfg_scale": 1.0}
+            | {"ban_eos_token": False, "logit_bias": None, "json_schema": None, "max_temp": 1.0}
+            | {"min_temp": 1.0, "temp_exponent": 1.0, "logprobs": 0, "top_logprobs": 0}
+            | {"adaptive_target": 1.0, "adaptive_decay": 0.9, "loop_detect_window": 800}
+            | {"regex_pattern": None, "grammar_string": None, "negative_prompt": None},
+            {"max_tokens": 150, "xtc_threshold": 0.1, "penalty_window": ALL},
+        )
+        for dialect in ("exllamav2", "exllamav3")
+    },
+    "transformers": (
+        {"max_length": 20, "max_new_tokens": None, "min_length": 0, "min_new_tokens": None}
+        | {"early_stopping": False, "max_time": None, "stop_strings": None, "do_sample": True}
+        | {"num_beams": 1, "use_cache": True, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+        | {"min_p": None, "top_h": None, "typical_p": 1.0, "epsilon_cutoff": 0.0}
+        | {"eta_cutoff": 0.0, "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0}
+        | {"length_penalty": 1.0, "no_repeat_ngram_size": 0, "bad_words_ids": None}
+        | {"renormalize_logits": False, "forced_bos_token_id": None, "forced_eos_token_id": None}
+        | {"remove_invalid_values": False, "exponential_decay_length_penalty": None}
+        | {"suppress_tokens": None, "begin_suppress_tokens": None, "sequence_bias": None}
+        | {"token_healing": False, "guidance_scale": None, "watermarking_config": None}
+        | {"num_return_sequences": 1, "output_scores": False, "return_dict_in_generate": False}
+        | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        | {"encoder_no_repeat_ngram_size": 0, "num_assistant_tokens": 20, "penalty_alpha": None}
+        | {"dola_layers": None, "diversity_penalty": 0.0, "num_beam_groups": 1}
+        | {"constraints": None, "force_words_ids": None, "transformers_version": "5.24.0"},
+        {"top_k": 50, "eos_token": 2},
+    ),
+    "mlx_lm": (
+        COMPLETION
+        | {"draft_model": "default_model", "num_draft_tokens": 3, "adapters": None}
+        | {"max_tokens": 512, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+        | {"repetition_penalty": 0.0, "repetition_context_size": 20, "presence_penalty": 0.0}
+        | {"presence_context_size": 20, "frequency_penalty": 0.0, "frequency_context_size": 20}
+        | {"xtc_probability": 0.0, "xtc_threshold": 0.1, "logit_bias": None, "logprobs": False}
+        | {"top_logprobs": -1, "seed": None, "stop": None, "role_mapping": None},
+        {"max_tokens": 512, "temperature": 0.0, "xtc_threshold": 0.1},
+    ),
+    "openvino_genai": (
+        {"max_new_tokens": 2**64 - 1, "max_length": 2**64 - 1, "ignore_eos": False}
+        | {"min_new_tokens": 0, "echo": False, "logprobs": 0, "eos_token_id": -1}
+        | {"stop_strings": [], "include_stop_str_in_output": False, "stop_token_ids": []}
+        | {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+        | {"num_beam_groups": 1, "num_beams": 1, "diversity_penalty": 0.0, "length_penalty": 1.0}
+        | {"num_return_sequences": 1, "no_repeat_ngram_size": 2**64 - 1, "stop_criteria": 1}
+        | {"temperature": 1.0, "top_p": 1.0, "top_k": 2**64 - 1, "min_p": 0.0, "do_sample": False}
+        | {"rng_seed": 0, "pruning_ratio": 0, "relevance_weight": 0.5, "max_ngram_size": 0}
+        | {"assistant_confidence_threshold": 0.0, "num_assistant_tokens": 0, "adapters": None}
+        | {"branching_factor": 1, "tree_depth": 0, "structured_output_config": None}
+        | {"apply_chat_template": True, "return_omni_outputs": False, "parsers": []},
+        {"temperature": 0.0, "seed": 0},
     ),
 }
 
@@ -247,15 +465,19 @@ def test_chat_bodies_of_all_defaults():
 
 #: dialect, field, values with which it is off, values with which it is not
 LACKING = [
-    *[("llama_cpp", "tfs_z", (1, 1.0), (0.9, 0, True, "1"))],
-    *[("llama_cpp", "mirostat", (0,), (1, 2, False))],
-    *[("llama_cpp", "adaptive_target", (-1.0, -0.5), (0, 0.5))],
-    *[("llama_cpp", "dynatemp_range", (0, -1), (0.5,)), ("llama_cpp", "min_keep", (0,), (1,))],
-    *[("llama_cpp", "dry_multiplier", (0, 0.0), (0.8, nan))],
-    *[("koboldcpp", "mirostat", (0,), (2,)), ("koboldcpp", "rep_pen_range", (64,), ())],
+    *[("llama_cpp", "tfs_z", (1, 1.0), (0.9, 0, True, "1")), ("llama_cpp", "min_keep", (0,), (1,))],
     *[("koboldcpp", "banned_strings", ([],), (["a"], "a"))],
-    *[("text_generation_webui", "temperature_last", (False,), (True, 1))],
-    *[("text_generation_webui", "dynamic_temperature", (False,), (True,))],
+    *[("koboldcpp", "guidance_scale", (1,), (1.5, nan))],
+    *[(dialect, "skew", (0, 0.0), (0.5,)) for dialect in ("exllamav2", "exllamav3")],
+    *[(dialect, "cfg_scale", (1,), (1.5,)) for dialect in ("exllamav2", "exllamav3")],
+    *[(dialect, "banned_strings", ([], ""), (["a"],)) for dialect in ("exllamav2", "exllamav3")],
+    *[("transformers", "num_beams", (1,), (4,)), ("transformers", "min_length", (0,), (5,))],
+    *[("transformers", "encoder_repetition_penalty", (1.0,), (1.5,))],
+    *[("transformers", "forced_eos_token_id", (), (2,))],
+    *[("transformers", "watermarking_config", (), ({},))],
+    *[("transformers", "remove_invalid_values", (False,), (True,))],
+    *[("openvino_genai", "num_beams", (1,), (4,))],
+    *[("openvino_genai", "include_stop_str_in_output", (False,), (True,))],
     *[("text_generation_webui", "penalty_alpha", (0,), (0.6,))],
     *[("text_generation_webui", "preset", (), ("min_p",))],
     *[("vllm", "use_beam_search", (False,), (True, 0)), ("vllm", "best_of", (1,), (2,))],
@@ -284,21 +506,23 @@ def test_the_error_says_which_value_is_off():
     assert str(error.value) == (
         "request body, field 'tfs_z': tfs_z is not supported: it must be 1, which is off, not 0.9"
     )
-    with pytest.raises(ValueError, match=r"it must be in \(-inf, 0\), which is off, not 0.5"):
-        lc.Params.from_request({"adaptive_target": 0.5}, dialect="llama_cpp")
+    with pytest.raises(ValueError, match=r"it must be in \(-inf, 0\], which is off, not 1"):
+        lc.Params.from_request({"min_keep": 1}, dialect="llama_cpp")
     with pytest.raises(ValueError, match="it must be null, which is off, not 'x'"):
         lc.Params.from_request({"preset": "x"}, dialect="text_generation_webui")
 
 
-def test_a_window_of_the_penalties_needs_them_off_or_the_value_of_the_chain():
-    on = {"repetition_penalty": 1.1}
-    for window in (1024, 0):
-        body = on | {"repetition_penalty_range": window}
-        params = lc.Params.from_request(body, dialect="text_generation_webui")
-        assert params.repetition_penalty == 1.1
-    for body in (on | {"repetition_penalty_range": 9}, {"repetition_penalty_range": 9} | on):
-        with pytest.raises(ValueError, match="range is not supported: it must be 1024 or 0"):
-            lc.Params.from_request(body, dialect="text_generation_webui")
+def test_a_control_that_adjusts_others_may_have_any_value_while_they_are_off():
+    read = lc.Params.from_request
+    for dialect, field, off in (
+        *(("koboldcpp", "rep_pen_slope", 1), ("exllamav2", "repetition_decay", 0)),
+    ):
+        assert read({field: 64}, dialect=dialect) == lc.Params()
+        on = {"repetition_penalty": 1.1}
+        assert read(on | {field: off}, dialect=dialect) == lc.Params(**on)
+        for body in (on | {field: 64}, {field: 64} | on):
+            with pytest.raises(ValueError, match=f"{field} is not supported: it must be {off}, or"):
+                read(body, dialect=dialect)
 
 
 def test_passthrough_leaves_such_a_control_to_the_caller():
@@ -361,6 +585,298 @@ def test_settings_of_text_generation_webui():
         read({"no_repeat_ngram_size": 1}, dialect="text_generation_webui")
 
 
+# ---- dynamic temperature
+
+
+def test_dynamic_temperature_of_text_generation_webui():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="text_generation_webui")
+
+    ends = {"dynatemp_low": 0.5, "dynatemp_high": 1.5, "dynatemp_exponent": 2, "temperature": 0.7}
+    expected = lc.Params(temperature=1.0, dynatemp_range=0.5, dynatemp_exponent=2.0)
+    assert read(dynamic_temperature=True, **ends) == expected
+    assert read(**ends, dynamic_temperature=True) == expected
+    assert read(dynamic_temperature=False, **ends) == lc.Params(temperature=0.7)
+    assert read(**ends) == lc.Params(temperature=0.7, dynatemp_exponent=2.0)
+    for body in ({"dynamic_temperature": True} | ends, ends | {"dynamic_temperature": True}):
+        for both in (body | {"do_sample": False}, {"do_sample": False} | body):
+            assert read(**both) == lc.Params(temperature=0.0)
+    low = {"dynamic_temperature": True, "dynatemp_low": 0.5}
+    assert read(**low) == lc.Params(temperature=0.75, dynatemp_range=0.25)
+    assert read(**low, dynatemp_high=0.5) == lc.Params(temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"dynamic_temperature": 1}, "dynamic_temperature must be true or false, not 1"),
+        ({"dynatemp_low": 2}, "dynatemp_low must be at most dynatemp_high, 1.0, not 2"),
+        ({"dynatemp_low": -1}, "dynatemp_low must be in [0, inf), not -1"),
+        ({"dynatemp_high": inf}, "dynatemp_high must be in [0, inf), not inf"),
+        ({"dynatemp_high": nan}, "dynatemp_high must be in [0, inf), not nan"),
+        ({"dynatemp_exponent": "1"}, "dynatemp_exponent must be a number in [0, inf), not '1'"),
+        ({"dynatemp_low": True}, "dynatemp_low must be a number in [0, inf), not True"),
+    ],
+)
+def test_an_error_of_a_range_of_temperatures(body, text):
+    with pytest.raises((TypeError, ValueError)) as error:
+        lc.Params.from_request(
+            {"dynamic_temperature": True} | body, dialect="text_generation_webui"
+        )
+    assert str(error.value) == f"request body, field 'dynamic_temperature': {text}"
+
+
+@pytest.mark.parametrize("low", ["min_temp", "dynatemp_low"])
+@pytest.mark.parametrize("high", ["max_temp", "dynatemp_high"])
+def test_dynamic_temperature_of_exllamav2(low, high):
+    def read(dialect="exllamav2", **body):
+        return lc.Params.from_request(body, dialect=dialect)
+
+    ends = {low: 0.5, high: 1.5, "temp_exponent": 2}
+    expected = lc.Params(temperature=1.0, dynatemp_range=0.5, dynatemp_exponent=2.0)
+    assert read(**ends) == read(**ends, temperature=1) == expected
+    assert read(temperature=0.7, **ends, temperature_last=True) == expected
+    assert read(**ends, temperature=0) == lc.Params(temperature=0.0)
+    assert read(**{low: 1.5, high: 1.5}, temperature=0.7) == lc.Params(temperature=0.7)
+    assert read("exllamav3", **ends, temperature=0.7) == lc.Params(temperature=0.7)
+    for body in ({"temperature": 0.7} | ends, ends | {"temperature": 0.7}):
+        with pytest.raises(
+            ValueError, match=r"temperature must be 1, or temperature_last true.*0\.7"
+        ):
+            read(**body)
+    with pytest.raises(ValueError, match=f"{low} must be at most {high}, 0.5, not 1.5"):
+        read(**{low: 1.5, high: 0.5})
+
+
+def test_smoothing_of_exllamav2_divides_the_temperature():
+    """Its logits are -d ** 2 / (temperature / smoothing_factor)."""
+    body, logits = {"temperature": 0.5, "smoothing_factor": 3}, np.float32([1.0, 0.5, -2.0])
+    batch = lc.Batch(vocab_size=3)
+    batch.add(lc.Params.from_request(body, dialect="exllamav2"))
+    ours = lc.Chain.preset("exllamav2")(logits, batch)
+    np.testing.assert_allclose(ours - ours.max(), -((logits - 1) ** 2) / (0.5 / 3), rtol=1e-6)
+
+
+# ---- DRY
+
+WITH_DRY = ["llama_cpp", "koboldcpp", "text_generation_webui", "exllamav2", "exllamav3"]
+
+
+@pytest.mark.parametrize("dialect", WITH_DRY)
+def test_sequence_breakers_are_lists_of_token_ids(dialect):
+    def read(breakers, multiplier=0.8):
+        body = {"dry_sequence_breakers": breakers, "dry_multiplier": multiplier}
+        return lc.Params.from_request(body, dialect=dialect)
+
+    assert read([[5], [1, 2]]) == lc.Params(
+        dry_multiplier=0.8, dry_sequence_breakers=((5,), (1, 2))
+    )
+    assert read([]) == read("") == read("[]") == read(None) == lc.Params(dry_multiplier=0.8)
+    for strings in (["\n", ":"], [[5], ":"], '["\\n"]', '"\\n", ":"'):
+        assert read(strings, 0) == read(strings, -1) == read(strings, None) == lc.Params()
+        with pytest.raises(ValueError, match="dry_sequence_breakers") as error:
+            read(strings)
+        assert str(error.value) == (
+            "request body, field 'dry_sequence_breakers': dry_sequence_breakers must be lists of "
+            "token ids; logitchain.sequence_breakers makes them from strings"
+        )
+    for wrong in ([5], 5, [[-1]], [[]], {"a": 1}):
+        with pytest.raises((TypeError, ValueError), match="field 'dry_sequence_breakers': dry_seq"):
+            read(wrong)
+
+
+def test_a_base_up_to_0_switches_dry_off_in_koboldcpp():
+    for base in (0, -1.0):
+        for body in (
+            {"dry_multiplier": 1, "dry_base": base},
+            {"dry_base": base, "dry_multiplier": 1},
+        ):
+            assert lc.Params.from_request(body, dialect="koboldcpp") == lc.Params()
+    with pytest.raises(ValueError, match=r"field 'dry_base': dry_base must be in \[1, inf\)"):
+        lc.Params.from_request({"dry_multiplier": 1, "dry_base": 0.5}, dialect="koboldcpp")
+
+
+def test_the_range_of_text_generation_webui_is_that_of_dry_too():
+    read = lc.Params.from_request({"repetition_penalty_range": 9}, dialect="text_generation_webui")
+    assert read == lc.Params(penalty_window=9, dry_window=9)
+
+
+# ---- mirostat and adaptive-p
+
+MIROSTATS = [("llama_cpp", "mirostat"), ("koboldcpp", "mirostat"), ("koboldcpp", "mirostat_mode")]
+MIROSTATS += [("text_generation_webui", "mirostat_mode"), ("exllamav2", "mirostat")]
+MIROSTATS += [("exllamav2", "mirostat_mode")]
+
+
+@pytest.mark.parametrize(("dialect", "field"), MIROSTATS)
+def test_version_2_of_mirostat_has_a_tau_and_an_eta(dialect, field):
+    def read(**body):
+        return lc.Params.from_request(body, dialect=dialect)
+
+    usual = (1.5, 0.3) if dialect == "exllamav2" else (5.0, 0.1)
+    values = {"mirostat_tau": 3, "mirostat_eta": 0.2}
+    both = read(**{field: 2}, **values)
+    assert both == read(**values, **{field: 2}) == lc.Params(mirostat_tau=3.0, mirostat_eta=0.2)
+    assert read(**{field: 2}) == lc.Params(mirostat_tau=usual[0], mirostat_eta=usual[1])
+    for off in (0, -1):
+        assert read(**{field: off}, **values) == lc.Params()
+    for own in ({}, {field: None}):  # then these are our own fields
+        assert read(**own, **values) == both
+    for wrong in ("2", 2.0, True):
+        with pytest.raises(TypeError, match=f"field '{field}': {field} must be 0 or 2, not"):
+            read(**{field: wrong})
+    for other in (1, 3):
+        if dialect == "exllamav2":
+            assert read(**{field: other}) == lc.Params()
+            continue
+        with pytest.raises(
+            ValueError, match=f"{field} must be 0 or 2, only version 2 is supported, n"
+        ):
+            read(**{field: other})
+    with pytest.raises(ValueError, match=r"mirostat_tau must be in \(0, inf\), not 0"):
+        read(**{field: 2}, mirostat_tau=0)
+
+
+#: Each with a value that is on, under our own name.
+CONTROLS = {
+    **{"dynatemp_range": 0.5, "top_n_sigma": 1.0, "top_k": 5, "top_p": 0.5, "min_p": 0.1},
+    **{"typical_p": 0.5, "top_a": 0.1, "epsilon_cutoff": 0.1, "eta_cutoff": 0.1, "tfs": 0.5},
+    **{"p_less": True, "top_h": 0.5, "xtc_probability": 0.5, "adaptive_target": 0.5},
+    **{"smoothing_factor": 0.5, "dry_multiplier": 0.5, "repetition_penalty": 1.5},
+    **{"presence_penalty": 0.5, "temperature": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "stay"),
+    [
+        ("llama_cpp", ["temperature"]),
+        (
+            "koboldcpp",
+            [
+                *("temperature", "smoothing_factor", "dry_multiplier"),
+                *("repetition_penalty", "presence_penalty"),
+            ],
+        ),
+        ("text_generation_webui", [*CONTROLS]),
+    ],
+)
+def test_what_an_engine_leaves_out_beside_mirostat_is_off(dialect, stay):
+    fields = (
+        CONTROLS if dialect != "text_generation_webui" else CONTROLS | {"epsilon_cutoff": 1000.0}
+    )
+    fields |= {"eta_cutoff": 1000.0} if dialect == "text_generation_webui" else {}
+    mode = "mirostat_mode" if dialect == "text_generation_webui" else "mirostat"
+    masks = {"logit_bias": {"5": 1.0}, "banned_tokens": [7]}
+    on = {"mirostat_tau": 5.0, "mirostat_eta": 0.1}
+    expected = lc.Params(**on, **masks, **{name: CONTROLS[name] for name in stay})
+    for body in ({mode: 2, **fields, **masks}, {**fields, **masks, mode: 2}):
+        assert lc.Params.from_request(body, dialect=dialect) == expected
+
+
+def test_every_control_that_mirostat_switches_off_is_in_the_table_above():
+    names = {name for name, field in lc.FIELDS.items() if name in CONTROLS}
+    switches = {switch for control in lc.presets.NAMED.values() for switch in control.switched_by}
+    others = {"mirostat_tau", "frequency_penalty", "xtc_threshold", "logit_bias"}
+    masks = {switch for name in lc.presets.MASKS for switch in lc.presets.NAMED[name].switched_by}
+    assert names == switches - others - masks
+
+
+# ---- windows, ends and biases of single engines
+
+
+def test_the_context_sizes_of_mlx_lm_are_one_window():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="mlx_lm")
+
+    on = {"repetition_penalty": 1.5}
+    for size, window in ((50, 50), (0, ALL)):
+        expected = lc.Params(**on, penalty_window=window)
+        assert read(**on, repetition_context_size=size) == expected
+        assert read(repetition_context_size=size, **on, presence_context_size=7) == expected
+        assert read(repetition_context_size=size) == lc.Params()
+    both = on | {"presence_penalty": 0.5}
+    assert read(**both) == lc.Params(**both)
+    sizes = {"repetition_context_size": 50, "presence_context_size": 50}
+    assert read(**both, **sizes) == lc.Params(**both, penalty_window=50)
+    with pytest.raises(ValueError, match="context_size must be 20, the context size of presence_p"):
+        read(**both, repetition_context_size=50)
+    with pytest.raises(
+        ValueError, match="repetition_context_size must be 9, the context size of pr"
+    ):
+        read(**both, **sizes | {"presence_context_size": 9})
+    for wrong in (-1, 1.0, True, "x"):
+        with pytest.raises((TypeError, ValueError), match="frequency_context_size must be"):
+            read(frequency_context_size=wrong)
+
+
+def test_frequency_penalty_of_koboldcpp_is_that_of_presence_unless_both_are_there():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="koboldcpp")
+
+    assert read(frequency_penalty=0.5) == lc.Params(presence_penalty=0.5)
+    assert read(frequency_penalty=0.5, presence_penalty=0) == lc.Params(frequency_penalty=0.5)
+    assert "frequency_penalty" not in [step.name for step in lc.Chain.preset("koboldcpp").steps]
+
+
+def test_stops_of_tabbyapi_are_phrases_or_token_ids():
+    for dialect in ("exllamav2", "exllamav3"):
+        for field in ("stop", "stop_sequence"):
+            read = lc.Params.from_request({field: ["a", 5, 7]}, dialect=dialect)
+            assert read == lc.Params(stop=["a"], eos_token=[5, 7])
+            assert lc.Params.from_request({field: "a"}, dialect=dialect) == lc.Params(stop=["a"])
+            assert lc.Params.from_request({field: [5]}, dialect=dialect) == lc.Params(eos_token=5)
+            with pytest.raises(TypeError, match=f"field '{field}': "):
+                lc.Params.from_request({field: [True]}, dialect=dialect)
+
+
+def test_the_end_tokens_of_openvino_genai_are_all_that_are_named():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="openvino_genai", eos_token=9)
+
+    assert read(eos_token_id=2, stop_token_ids=[3, 2]).eos_token == (3, 2, 9)
+    assert read(stop_token_ids=[3]).eos_token == (3, 9)
+    assert read(eos_token_id=2).eos_token == (2, 9)
+    assert read(eos_token_id=-1).eos_token == (9,)
+    assert read(ignore_eos=True, eos_token_id=2).eos_token == ()
+    assert read(eos_token_id=2, ignore_eos=True).eos_token == ()
+    with pytest.raises(TypeError, match="field 'eos_token_id': eos_token must be"):
+        read(eos_token_id="2")
+
+
+@pytest.mark.parametrize(
+    ("bias", "text"),
+    [
+        (5, "sequence_bias must be a list of [[token id], number], not 5"),
+        ([5], "sequence_bias must hold pairs [[token id], number], not 5"),
+        ([[[1, 2], 1.0]], "sequence_bias must be of single tokens, not [1, 2]"),
+        ([[5, 1.0]], "sequence_bias must be of single tokens, not 5"),
+        ([[["a"], 1.0]], "a token id in sequence_bias must be an integer, not 'a'"),
+        ([[[5], 1.0], [[5], 2.0]], "sequence_bias names token 5 twice"),
+        ([[[5], inf]], "logit_bias[5] must be in [-inf, inf), not inf"),
+    ],
+)
+def test_an_error_of_a_sequence_bias_says_what_is_wrong(bias, text):
+    with pytest.raises((TypeError, ValueError)) as error:
+        lc.Params.from_request({"sequence_bias": bias}, dialect="transformers")
+    assert str(error.value) == f"request body, field 'sequence_bias': {text}"
+
+
+def test_do_sample_of_other_engines():
+    for dialect in ("transformers", "openvino_genai"):
+        body = {"do_sample": False, "temperature": 0.7}
+        assert lc.Params.from_request(body, dialect=dialect) == lc.Params(temperature=0)
+        body["do_sample"] = True
+        assert lc.Params.from_request(body, dialect=dialect) == lc.Params(temperature=0.7)
+
+
+@pytest.mark.parametrize("field", ["ban_eos_token", "ignore_eos", "use_default_badwordsids"])
+def test_tabbyapi_bans_the_end(field):
+    for dialect in ("exllamav2", "exllamav3"):
+        assert parsed(dialect, {field: True}, 2) == ((), (2,))
+        assert parsed(dialect, {field: False}, 2) == ((2,), ())
+
+
 def test_logprobs_of_the_completions_api_are_a_number():
     for dialect in ("vllm", "sglang", "text_generation_webui"):
         read = lc.Params.from_request({"logprobs": 5}, dialect=dialect)
@@ -368,7 +884,8 @@ def test_logprobs_of_the_completions_api_are_a_number():
         assert lc.Params.from_request({"logprobs": 0}, dialect=dialect) == lc.Params(logprobs=True)
         read = lc.Params.from_request({"logprobs": True, "top_logprobs": 2}, dialect=dialect)
         assert read == lc.Params(logprobs=True, top_logprobs=2)
-    assert lc.Params.from_request({"logprobs": 0}, dialect="llama_cpp") == lc.Params()
+    for dialect in ("llama_cpp", "exllamav2", "exllamav3", "openvino_genai"):
+        assert lc.Params.from_request({"logprobs": 0}, dialect=dialect) == lc.Params()
 
 
 def test_what_is_nested_is_read_as_if_it_were_not():

@@ -1,7 +1,5 @@
 """DRY: against its definition, and the cases of llama.cpp and of vLLM's example."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,38 +7,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
-from logitchain.dry import largest_exponent
+import reference
+from logitchain.controls.dry import largest_exponent
 
 INF = float("inf")
-
-
-def defined(vocab, tokens, multiplier, base, allowed, window, breakers):
-    """The penalty of each token, by looking at all pairs of places."""
-    tokens = tokens if window is None else tokens[max(0, len(tokens) - window) :]
-    penalties = np.zeros(vocab)
-    limit = len(tokens)
-    for end in range(len(tokens), 0, -1):  # where the last breaker begins
-        found = [b for b in breakers if tokens[end - 1 : end - 1 + len(b)] == b]
-        if found:
-            limit = len(tokens) - (end - 1) - max(map(len, found))
-            break
-    if multiplier == 0 or len(tokens) <= allowed or limit < allowed:
-        return penalties
-    longest = {}
-    for place in range(1, len(tokens)):  # the token here followed on what came before
-        n = 0
-        while n < place and tokens[place - 1 - n] == tokens[-1 - n]:
-            n += 1
-        n = min(n, limit)
-        if n >= allowed and tokens[place] < vocab:
-            longest[tokens[place]] = max(n, longest.get(tokens[place], 0))
-    for token, n in longest.items():
-        if [token] not in breakers:
-            exponent = n - allowed
-            if base > 1.000001:
-                exponent = min(exponent, int(88.7228391 / math.log(base)))
-            penalties[token] = multiplier * base**exponent
-    return penalties
 
 
 few = st.integers(0, 3)
@@ -58,7 +28,8 @@ breakers = st.lists(st.lists(few, min_size=1, max_size=3), max_size=2)
 def test_it_is_the_definition(tokens, multiplier, base, allowed, window, breakers):
     row = np.random.default_rng(len(tokens)).normal(0, 2, 5).astype(np.float32)
     ours = lc.dry(row, tokens, multiplier, base, allowed, window, breakers)
-    expected = row - defined(5, tokens, multiplier, base, allowed, window, breakers)
+    settings = multiplier, base, allowed, window, breakers
+    expected = reference.dry(row.astype(np.float64), tokens, *settings)
     assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
 
 

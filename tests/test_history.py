@@ -159,7 +159,9 @@ def test_ngrams_of_few_tokens_overlap(history, n):
 def marked():
     """A batch of three rows, of which a chain has marked the second."""
     batch = lc.Batch(8)
-    batch.add(lc.Params(n=3, seed=5, temperature=0.0, frequency_penalty=0.5), [1, -1, 1], [2])
+    states = {"mirostat_tau": 2.0, "dry_multiplier": 0.5}
+    params = lc.Params(n=3, seed=5, temperature=0.0, frequency_penalty=0.5, **states)
+    batch.add(params, [1, -1, 1], [2], {"mirostat_mu": 3.5})
     logits = np.zeros((3, 8), np.float32)
     logits[1, 3] = np.nan
     lc.Chain().sample(logits, batch, on_invalid="mark")
@@ -217,7 +219,8 @@ def test_a_copy_is_a_batch_of_its_own(copied, changed):
 # ---- interrupts
 
 FILES = {
-    str(Path(lc.__file__).parent / f"{name}.py") for name in ("batch", "history", "speculative")
+    str(Path(lc.__file__).parent / f"{name}.py")
+    for name in ("batch", "history", "states", "speculative")
 }
 #: How many bytecodes of a call are tried; more take minutes.
 TRIED = effort(interpreted=20, quick=300, long=10**6)

@@ -31,6 +31,14 @@ REALS = {
     "eta_cutoff": ("[0, 1)", (0, -0.0, TINY, BELOW_ONE), (-TINY, 1, -INF)),
     "tfs": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, -0.1, ABOVE_ONE, INF)),
     "top_h": ("(0, 1)", (TINY, 0.5, BELOW_ONE), (0, -0.0, -0.1, 1, INF)),
+    "dynatemp_range": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
+    "dynatemp_exponent": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
+    "mirostat_tau": ("(0, inf)", (TINY, 1, 1e300), (0, -0.0, -1, INF)),
+    "mirostat_eta": ("(0, 1]", (TINY, 0.5, 1), (0, -0.0, ABOVE_ONE, INF)),
+    "adaptive_target": ("[0, 1]", (0, -0.0, TINY, 1), (-TINY, ABOVE_ONE, 1.5, -INF)),
+    "adaptive_decay": ("[0, 0.99]", (0, -0.0, TINY, 0.99), (-TINY, math.nextafter(0.99, 1), INF)),
+    "dry_multiplier": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
+    "dry_base": ("[1, inf)", (1, ABOVE_ONE, 1e300), (BELOW_ONE, 0, INF, -INF)),
     "smoothing_factor": ("[0, inf)", (0, -0.0, TINY, 1e300), (-TINY, INF, -INF)),
     "smoothing_curve": ("[1, inf)", (1, ABOVE_ONE, 1e300), (BELOW_ONE, 0, INF, -INF)),
     "xtc_probability": ("[0, 1]", (0, 1), (-TINY, ABOVE_ONE, 2)),
@@ -45,6 +53,8 @@ INTEGERS = {
     "max_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
     "penalty_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "ngram_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "dry_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "dry_allowed_length": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
@@ -52,7 +62,8 @@ INTEGERS = {
 }
 NUMBERS = REALS | INTEGERS
 TOKENS = ("eos_token", "allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
-OTHERS = {"logit_bias", "stop", "logprobs", "p_less", "bad_words", *TOKENS}
+PHRASES = ("bad_words", "dry_sequence_breakers")
+OTHERS = {"logit_bias", "stop", "logprobs", "p_less", *PHRASES, *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -127,7 +138,7 @@ def test_a_float_or_a_list_is_no_integer(name, value):
     "name", [name for name, field in lc.FIELDS.items() if field.off is not None]
 )
 def test_none_is_off_only_where_off_has_no_other_form(name):
-    if name in ("stop", "bad_words", *TOKENS):
+    if name in ("stop", *PHRASES, *TOKENS):
         assert getattr(lc.Params(**{name: None}), name) == ()
         return
     with pytest.raises(TypeError, match=rf"^{name} must be "):
@@ -139,7 +150,7 @@ def test_none_is_off_only_where_off_has_no_other_form(name):
 def test_numpy_integers_are_numbers(name, kind):
     if name == "top_h":  # no integer is in its range
         return
-    number = 0 if name in ("epsilon_cutoff", "eta_cutoff") else 1
+    number = 0 if name in ("epsilon_cutoff", "eta_cutoff", "adaptive_decay") else 1
     stored = getattr(lc.Params(**{name: kind(number)}), name)
     assert stored == number
     assert type(stored) is (int if name in INTEGERS else float)
@@ -525,8 +536,8 @@ class MyParams(lc.Params):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dry(lc.Params):
-    dry_multiplier: float = 0.0
+class Slope(lc.Params):
+    rep_pen_slope: float = 1.0
 
 
 @pytest.mark.parametrize("passthrough", [(), ("taste",), ("taste", "lora", "tags", "other")])
@@ -537,7 +548,7 @@ def test_a_subclass_gets_its_fields_from_the_body(passthrough):
     assert params.temperature == 0.7
     assert params.made == 1
     # A dialect's rule of this name gives way: there it is a control that is not here.
-    assert Dry.from_request({"dry_multiplier": 0.5}, dialect="koboldcpp").dry_multiplier == 0.5
+    assert Slope.from_request({"rep_pen_slope": 0.5}, dialect="koboldcpp").rep_pen_slope == 0.5
     assert MyParams.from_request({"taste": None, "user": "u"}) == MyParams()
 
 
@@ -600,6 +611,9 @@ BODY = """
   "temperature": 0.8, "top_n_sigma": 2, "top_k": 40, "top_p": 0.95, "min_p": 0.05,
   "typical_p": 0.9, "top_a": 0.2, "epsilon_cutoff": 0.0003, "eta_cutoff": 0.002,
   "tfs": 0.95, "p_less": true, "top_h": 0.4, "smoothing_factor": 0.2, "smoothing_curve": 1.5,
+  "dynatemp_range": 0.5, "dynatemp_exponent": 1.5, "mirostat_tau": 5, "mirostat_eta": 0.2,
+  "adaptive_target": 0.4, "adaptive_decay": 0.8, "dry_multiplier": 0.8, "dry_base": 2,
+  "dry_allowed_length": 3, "dry_window": 1000, "dry_sequence_breakers": [[13], [7, 8]],
   "xtc_probability": 0.5, "xtc_threshold": 0.1,
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
@@ -625,6 +639,17 @@ PARSED = {
     "top_h": 0.4,
     "smoothing_factor": 0.2,
     "smoothing_curve": 1.5,
+    "dynatemp_range": 0.5,
+    "dynatemp_exponent": 1.5,
+    "mirostat_tau": 5.0,
+    "mirostat_eta": 0.2,
+    "adaptive_target": 0.4,
+    "adaptive_decay": 0.8,
+    "dry_multiplier": 0.8,
+    "dry_base": 2.0,
+    "dry_allowed_length": 3,
+    "dry_window": 1000,
+    "dry_sequence_breakers": ((13,), (7, 8)),
     "xtc_probability": 0.5,
     "xtc_threshold": 0.1,
     "repetition_penalty": 1.1,

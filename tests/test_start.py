@@ -131,11 +131,14 @@ bias, words = {"logit_bias": {1: 2.0}}, {"bad_words": [[3, 4]], "banned_tokens":
 penalties = {"repetition_penalty": 1.1, "frequency_penalty": 0.1, "presence_penalty": 0.1}
 cuts = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.01, "top_n_sigma": 3.0}
 rest = {"typical_p": 0.9, "top_a": 0.01, "epsilon_cutoff": 1e-4, "eta_cutoff": 1e-4, "tfs": 0.9}
+rest |= {"dry_multiplier": 1.0, "dynatemp_range": 0.1}
 rest |= {"p_less": True, "top_h": 0.9, "smoothing_factor": 0.1}
 xtc = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
+last = {"mirostat_tau": 5.0, "adaptive_target": 0.5}
 ends = {"min_tokens": 9, "eos_token": [7], "allowed_tokens": range(80), "no_repeat_ngram": 2}
 batch = lc.Batch(100)
-for n, fields in enumerate([{}, bias, words, penalties, cuts | rest, xtc, ends, {"top_p": 0.3}]):
+nucleus = {"top_p": 0.3} | last
+for n, fields in enumerate([{}, bias, words, penalties, cuts | rest, xtc, ends, nucleus]):
     (row,) = batch.add(lc.Params(seed=n, top_logprobs=2, **fields), [1, 2, 1])
 batch.set_mask(row, np.full(4, -1, np.int32))
 logits = np.random.default_rng(1).normal(0, 2, (8, 100))

@@ -2,15 +2,22 @@
 
 from .batch import Batch as Batch
 from .chain import Chain as Chain
+from .controls.adaptive_p import adaptive_p as adaptive_p
+from .controls.adaptive_p import adaptive_p_target as adaptive_p_target
+from .controls.adaptive_p import adaptive_p_update as adaptive_p_update
 from .controls.allowed_tokens import allowed_tokens as allowed_tokens
 from .controls.bad_words import bad_words as bad_words
 from .controls.banned_tokens import banned_tokens as banned_tokens
+from .controls.dry import dry as dry
+from .controls.dynamic_temperature import dynamic_temperature as dynamic_temperature
 from .controls.epsilon_cutoff import epsilon_cutoff as epsilon_cutoff
 from .controls.eta_cutoff import eta_cutoff as eta_cutoff
 from .controls.frequency_penalty import frequency_penalty as frequency_penalty
 from .controls.logit_bias import logit_bias as logit_bias
 from .controls.min_p import min_p as min_p
 from .controls.min_tokens import min_tokens as min_tokens
+from .controls.mirostat import mirostat as mirostat
+from .controls.mirostat import mirostat_update as mirostat_update
 from .controls.no_repeat_ngram import no_repeat_ngram as no_repeat_ngram
 from .controls.p_less import p_less as p_less
 from .controls.presence_penalty import presence_penalty as presence_penalty
@@ -28,12 +35,9 @@ from .controls.top_n_sigma import top_n_sigma as top_n_sigma
 from .controls.top_p import top_p as top_p
 from .controls.typical_p import typical_p as typical_p
 from .controls.xtc import xtc as xtc
-from .dry import dry as dry
-from .dynamic_temperature import dynamic_temperature as dynamic_temperature
 from .explain import Explanation as Explanation
 from .guidance import contrast as contrast
 from .guidance import guide as guide
-from .healing import prefix_mask as prefix_mask
 from .logprobs import logprobs as logprobs
 from .logprobs import token_logprobs as token_logprobs
 from .logprobs import top_logprobs as top_logprobs
@@ -48,5 +52,7 @@ from .response.text_stream import TextStream as TextStream
 from .rng import uniform as uniform
 from .sample import sample as sample
 from .speculative import verify as verify
+from .vocabulary import prefix_mask as prefix_mask
+from .vocabulary import sequence_breakers as sequence_breakers
 
 __version__ = "0.1.0"

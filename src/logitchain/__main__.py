@@ -9,7 +9,6 @@ import sys
 import time
 
 from .params import whole_number
-from .presets import PRESETS
 from .warmup import kernels, warmup
 
 
@@ -44,6 +43,8 @@ def count(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    from .conformance.run import ENGINES  # its modules are of no use to others
+
     parser = argparse.ArgumentParser(prog="python -m logitchain", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     ahead = commands.add_parser("warmup", help="compile every kernel into the cache")
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="hold an engine against its preset",
         epilog="Status 0: all differences are known. 1: not so. 2: the engine cannot be run here.",
     )
-    against.add_argument("engine", help="one that is installed", choices=PRESETS)
+    against.add_argument("engine", help="one that is installed", choices=ENGINES)
     against.add_argument("--rows", type=count, default=64, help="random rows for each control")
     against.add_argument("--json", action="store_true", help="all differences, as JSON")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -14,21 +14,26 @@ from . import rng
 from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
+from .controls.dry import breaker_table
 from .controls.record import LISTS, as_number
 from .controls.token_bitmask import ALL, TAILS, Words, packed
 from .fused.tables import (
     ADDRESS,
     CAPACITY,
     DISTINCT,
+    GAPS,
     HISTORY,
     HISTORY_SIZE,
     LIST,
     LIST_COLUMNS,
+    NEXT,
+    PENDING,
     POSITION,
     PROMPT_SIZE,
     SCOPES,
     SEED,
     SIZE,
+    STATES,
     VALUES,
     WIDTH,
     WORD,
@@ -40,6 +45,7 @@ from .inputs.values import buffer, listed, one_of, show
 from .numeric.blocks import block_count
 from .numeric.functions import MAX_VOCAB
 from .params import FIELDS, Params, fields_of, whole_number
+from .states import UNKNOWN, State, Trail, checked_state, columns_of, trail_of
 
 #: The fields of which a batch has a column.
 NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized))
@@ -47,7 +53,11 @@ NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].of
 _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram")
 
 #: The names of the columns of a batch's table; "" where it is no request field.
-_BASE = (*VALUES, *[""] * (WIDTH - len(VALUES)))
+_BASE = (*VALUES, *STATES, *[""] * (WIDTH - len(VALUES) - len(STATES)))
+
+#: The fields that switch on a control which carries a state.
+_SWITCHES = [control.switched_by for control in CONTROLS if control.state]
+
 
 #: The fields of the controls that read how often each token of the history occurs.
 _PENALTIES = [control.fields[0] for control in CONTROLS if control.tokens == "history"]
@@ -104,7 +114,8 @@ class Batch:
         that lack it.
         """
         state = self._state
-        names = (*NUMERIC, *state.names[len(_BASE) :])
+        further = (name for name in state.names[len(_BASE) :] if not name.startswith(NEXT))
+        names = (*NUMERIC, *further)
         place = state.names.index(one_of("field", field, names))
         column = self.requests.table[:, place].view(np.float64)
         is_integer = field in FIELDS and FIELDS[field].integer and FIELDS[field].off is not None
@@ -150,12 +161,13 @@ class Batch:
         params: Params,
         prompt_tokens: Sequence[int] = (),
         output_tokens: Sequence[int] = (),
+        state: Mapping[str, float] | None = None,
     ) -> list[int]:
         """Add the `params.n` rows of a request at the end; their handles.
 
         Sample 0 has the request's seed, the others seeds derived from it, unless the request names
-        each. A row that was removed continues where it was, given its own seed, its prompt and the
-        tokens it had generated as `output_tokens`.
+        each. A row that was removed continues where it was, given its own seed, its prompt, the
+        tokens it had generated as `output_tokens` and, if a control of it carries one, its `state`.
 
         Both histories are sequences of any 64-bit integers: multimodal prompts hold ids that are no
         token of the vocabulary. Penalties skip these; to `no_repeat_ngram` and `bad_words` each is
@@ -173,16 +185,23 @@ class Batch:
             raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {show(params.top_k)}")
         prompt = history_ids("prompt_tokens", prompt_tokens)
         output = history_ids("output_tokens", output_tokens)
+        known = checked_state(state)
+        self.keep_states(list(known))
         lists, words = _lists(params, self.vocab_size), _words(params, self.vocab_size)
-        history = History.of(prompt, output, _has_penalty(params))
-        state, added = self._settled(), []
-        for handle, seed in enumerate(rng.sample_seeds(params.seed, params.n), state.following):
-            own = (history, words) if params.n == 1 else (history.copied(), _copied(words))
-            added.append(_Row(handle, params, seed, lists, *own))
-        self._state = _joined(state, added)
+        history = History.of(prompt, output, _has_penalty(params), params.dry_multiplier > 0.0)
+        before, added, trail = self._settled(), [], None
+        names = before.names
+        if known or _carries(params) or columns_of(names).size > len(STATES) // 2:
+            trail = trail_of(output.size, known, names)
+        for handle, seed in enumerate(rng.sample_seeds(params.seed, params.n), before.following):
+            row = _Row(handle, params, seed, lists, history, words, trail)
+            added.append(row if params.n == 1 else row.copied())
+        self._state = _joined(before, added)
         return [row.handle for row in added]
 
-    def append(self, tokens: Sequence[int], rows: int | Iterable[int] | None = None) -> None:
+    def append(
+        self, tokens: Sequence[int] | NDArray[Any], rows: int | Iterable[int] | None = None
+    ) -> None:
         """Add one generated token to each row, or to each of `rows`, which may name a row again.
 
         Each was drawn, so it must be in the vocabulary: the -1 of a row that a chain has marked is
@@ -194,7 +213,8 @@ class Batch:
         if len(ids) != len(entries):
             raise ValueError(f"tokens must be one per row ({len(entries)}), not {len(ids)}")
         sizes = [row.history.size for row in entries]
-        self._change(_Change(entries, sizes, entries, ids))
+        states = self._states_after(entries, sizes, ids)
+        self._change(_Change(entries, sizes, entries, ids, states))
 
     def rollback(self, row: int, k: int) -> None:
         """Take back a row's last `k` generated tokens."""
@@ -202,13 +222,29 @@ class Batch:
         entry = self._entry(row)
         generated = entry.history.size - entry.history.prompt_size
         size = entry.history.size - whole_number("k", k, f"[0, {generated}]")
-        self._change(_Change([entry], [size], [], []))
+        self._change(_Change([entry], [size], [], [], [] if entry.trail else None))
+
+    def state(self, row: int) -> dict[str, float]:
+        """What the controls of a row carry from token to token, by name: `add` takes it again.
+
+        Empty before the first token, and without a control that has a state.
+
+        >>> from logitchain import Chain
+        >>> batch = Batch(vocab_size=4)
+        >>> (row,) = batch.add(Params(mirostat_tau=2.0, seed=7))
+        >>> batch.append(Chain().sample([[1.0, 0.0, 0.0, 0.0]], batch))
+        >>> {name: round(number, 3) for name, number in batch.state(row).items()}
+        {'mirostat_mu': 4.093}
+        """
+        entry = self._entry(row)
+        return entry.trail.last(self._state.names) if entry.trail else {}
 
     def follow(self, row: int, output_tokens: Sequence[int]) -> None:
         """Replace a row's generated tokens by those that an engine keeps.
 
         They may be any 64-bit integers, as in `add`. What they share with the row's own stays: a
-        token more costs what `append` costs, and a look at the others.
+        token more costs what `append` costs, and a look at the others. As with `append`, a state
+        that a control carries follows a token that a chain has drawn for this place, and no other.
 
         >>> batch = Batch(vocab_size=100)
         >>> (row,) = batch.add(Params(seed=7), output_tokens=[40, 50])
@@ -225,7 +261,11 @@ class Batch:
         same = int(differs[0]) if differs.size else size
         added = tokens[same:].tolist()
         kept = entry.history.prompt_size + same
-        self._change(_Change([entry], [kept], [entry] * len(added), added))
+        growing = [entry] * len(added)
+        states = self._states_after(growing, [kept] * len(added), added)
+        if entry.trail and not added:
+            states = []
+        self._change(_Change([entry], [kept], growing, added, states))
 
     def reorder(self, rows: Sequence[int]) -> None:
         """List the rows in another order: that in which an engine has their logits.
@@ -332,11 +372,28 @@ class Batch:
         trial = object.__new__(type(self))
         trial.__dict__.update(self.__dict__)
         trial._state = replace(state)
-        state.pending = _Change(rows, sizes, [], [])
+        state.pending = _Change(rows, sizes, [], [], [] if any(row.trail for row in rows) else None)
         yield trial
+        for row, size in zip(rows, sizes, strict=True):
+            if row.trail is not None:  # `append` finds the states again, one after the other
+                tokens = row.history.tokens[size : row.history.size].tolist()
+                states = row.trail.states[size - row.history.prompt_size :]
+                row.trail.ahead = list(zip(states, tokens, states[1:], strict=False))
         if trial._state.table is state.table:  # else a change was interrupted: see `_settled`
             _apply(state.pending, state)
             state.pending = None
+
+    @property
+    def has_states(self) -> bool:
+        """Whether a row carries a state."""
+        return any(row.trail for row in self._state.entries)
+
+    def keep_states(self, names: Sequence[str]) -> None:
+        """Have columns for controls' states of these names."""
+        state = self._settled()
+        missing = [name for name in names if name not in state.names]
+        if missing:
+            self._state = _widened(state, [x for name in missing for x in (name, NEXT + name)])
 
     def _entry(self, row: Any) -> "_Row":
         if isinstance(row, (int, np.integer)) and not isinstance(row, bool):
@@ -363,18 +420,44 @@ class Batch:
         _apply(change, state)
         state.pending = None
 
+    def _states_after(
+        self, rows: list["_Row"], sizes: list[int], tokens: list[int]
+    ) -> list[State | None] | None:
+        """The state after each token that is appended to a row of this size, if the row has one.
+
+        After a token that a chain has drawn, or a trial found, it is what follows from it; after
+        any other token it is as before. None if no row has a state.
+        """
+        if not [row for row in rows if row.trail]:
+            return None
+        states: list[State | None] = []
+        latest: dict[int, State] = {}
+        for row, size, token in zip(rows, sizes, tokens, strict=True):
+            after = None
+            if row.trail is not None and row.handle in latest:
+                after = latest[row.handle] = row.trail.found(latest[row.handle], token)
+            elif row.trail is not None:
+                line = self._state.table[self._state.places[row.handle]]
+                generated = size - row.history.prompt_size
+                after = row.trail.drawn(generated, token, line, self._state.names)
+                latest[row.handle] = after
+            states.append(after)
+        return states
+
     def _settled(self) -> "_State":
         """The state, after what is left to do of a change that was interrupted."""
         state = self._state
         if state.pending is None:
             return state
         table, entries = state.table.copy(), state.entries.copy()
-        for row, output in state.pending.outputs():
-            is_counted = row.history.columns is not None
-            history = History.of(row.history.prompt, output, is_counted)
+        for row, output, trail in state.pending.outputs():
+            kept = row.history.columns is not None, row.history.gaps is not None
+            history = History.of(row.history.prompt, output, *kept)
             place = state.places[row.handle]
-            entries[place] = entries[place]._replace(history=history)
+            entries[place] = entries[place]._replace(history=history, trail=trail)
             entries[place].write_addresses(table[place])
+            if trail is not None:
+                trail.write(table[place], state.names)
         self._state = replace(state, table=table, memory=None, entries=entries, pending=None)
         return self._state
 
@@ -396,10 +479,15 @@ class _Row(NamedTuple):
     lists: dict[int, Table]  # by place in `LISTS`, those of the request
     history: History
     words: Words | None  # (2, blocks) its bitmask and its allowed tokens, if it has either
+    trail: Trail | None  # the states of its controls, if one of them carries a state
 
     def copied(self) -> "_Row":
         """A copy of the row, in memory of its own."""
-        return self._replace(history=self.history.copied(), words=_copied(self.words))
+        return self._replace(
+            history=self.history.copied(),
+            words=None if self.words is None else self.words.copy(),
+            trail=None if self.trail is None else self.trail.copied(),
+        )
 
     def write_addresses(self, line: NDArray[np.int64]) -> None:
         """Fill in where the row's memory is, in its line of the table."""
@@ -422,6 +510,7 @@ class _Row(NamedTuple):
             line[DISTINCT + ADDRESS] = history.table.ctypes.data
             line[DISTINCT + CAPACITY] = history.table.shape[1]
             line[HISTORY], line[PROMPT_SIZE] = history.tokens.ctypes.data, history.prompt_size
+            line[GAPS] = 0 if history.gaps is None else history.gaps.ctypes.data
             history.is_moved = False
 
 
@@ -436,16 +525,23 @@ class _Change(NamedTuple):
     sizes: list[int]
     growing: list[_Row]
     tokens: list[int]
+    states: list[State | None] | None  # after each of `tokens`, if the row has one; None: none has
 
-    def outputs(self) -> Iterator[tuple[_Row, Table]]:
-        """Each row with its output after the change."""
-        outputs = {}
+    def outputs(self) -> Iterator[tuple[_Row, Table, Trail | None]]:
+        """Each row with its output and its states after the change."""
+        outputs: dict[int, tuple[_Row, list[int], list[State]]] = {}
         for row, size in zip(self.rows, self.sizes, strict=True):
-            outputs[row.handle] = row, row.history.tokens[row.history.prompt_size : size].tolist()
-        for row, token in zip(self.growing, self.tokens, strict=True):
+            start = row.history.prompt_size
+            states = row.trail.states[: size - start + 1] if row.trail else []
+            outputs[row.handle] = row, row.history.tokens[start:size].tolist(), states
+        afters = self.states or [None] * len(self.tokens)
+        for row, token, after in zip(self.growing, self.tokens, afters, strict=True):
             outputs[row.handle][1].append(token)
-        for row, output in outputs.values():
-            yield row, np.array(output, np.int64)
+            if after is not None:
+                outputs[row.handle][2].append(after)
+        for row, output, states in outputs.values():
+            trail = replace(row.trail, states=states) if row.trail else None
+            yield row, np.array(output, np.int64), trail
 
 
 def _apply(change: _Change, state: "_State") -> None:
@@ -457,6 +553,20 @@ def _apply(change: _Change, state: "_State") -> None:
         row.history.append(token)
     for row in change.rows:
         row.measure(state.table[state.places[row.handle]])
+    if change.states is not None:
+        _apply_states(change, change.states, state)
+
+
+def _apply_states(change: _Change, states: list[State | None], state: "_State") -> None:
+    for row, size in zip(change.rows, change.sizes, strict=True):
+        if row.trail is not None:
+            del row.trail.states[size - row.history.prompt_size + 1 :]
+    for row, after in zip(change.growing, states, strict=True):
+        if row.trail is not None and after is not None:
+            row.trail.states.append(after)
+    for row in change.rows:
+        if row.trail is not None:
+            row.trail.write(state.table[state.places[row.handle]], state.names)
 
 
 @dataclass(slots=True)
@@ -483,7 +593,7 @@ def _joined(state: _State, added: list[_Row]) -> _State:
         memory[:count, : state.table.shape[1]] = state.table
         memory[:count, state.table.shape[1] :] = np.float64(np.nan).view(np.int64)
     for row, line in zip(added, memory[count:], strict=False):
-        _fill(line, row, names[WIDTH:])
+        _fill(line, row, names)
     handles = [row.handle for row in added]
     return _State(
         [*state.rows, *handles],
@@ -495,6 +605,19 @@ def _joined(state: _State, added: list[_Row]) -> _State:
         names,
         memory,
     )
+
+
+def _widened(state: _State, names: Sequence[str]) -> _State:
+    """The state with further columns, each NaN in all rows: all rows have a trail then."""
+    count, old = state.table.shape
+    table = np.full((count, old + len(names)), UNKNOWN, np.int64)
+    table[:, :old] = state.table
+    entries = [
+        row if row.trail else row._replace(trail=trail_of(row.history.output.size, {}, state.names))
+        for row in state.entries
+    ]
+    names = (*state.names, *names)
+    return replace(state, table=table, entries=entries, names=names, memory=None)
 
 
 def _selected(state: _State, handles: list[int]) -> _State:
@@ -519,16 +642,20 @@ def _further_fields(rows: Sequence[_Row], names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(x.name for x in numeric if x.name not in (*FIELDS, *names)))
 
 
-def _fill(line: NDArray[np.int64], row: _Row, further: Sequence[str]) -> None:
+def _fill(line: NDArray[np.int64], row: _Row, names: tuple[str, ...]) -> None:
     """Write a new row's line of the table: its request's values, its seed and its addresses."""
     values = [as_number(getattr(row.params, name, 0)) for name in VALUES]
     values[_NGRAM] *= values[_NGRAM] > 1.0  # 1 is off too: where that API has it, it is the default
     line[:] = 0
     line[: len(VALUES)] = np.array(values).view(np.int64)
     line[SEED] = np.uint64(row.seed % 2**64).view(np.int64)
-    own = [float(getattr(row.params, name, np.nan)) for name in further]
+    own = [float(getattr(row.params, name, np.nan)) for name in names[WIDTH:]]
     line[WIDTH:] = np.array(own, np.float64).view(np.int64)
+    line[len(VALUES) : len(VALUES) + len(STATES)] = UNKNOWN
+    line[PENDING] = -1
     row.write_addresses(line)
+    if row.trail is not None:
+        row.trail.write(line, names)
 
 
 def _lists(params: Params, vocab: int) -> dict[int, Table]:
@@ -537,11 +664,13 @@ def _lists(params: Params, vocab: int) -> dict[int, Table]:
     bans = token_ids("banned_tokens", params.banned_tokens, vocab)
     ends = token_ids("eos_token", params.eos_token, vocab)
     bad, sizes = flat(phrase_arrays("bad_words", params.bad_words, vocab))
+    phrases = phrase_arrays("dry_sequence_breakers", params.dry_sequence_breakers, vocab)
     pairs = {
         "logit_bias": (biased, values.view(np.int64)),
         "banned_tokens": (bans, bans),
         "eos_token": (ends, ends),
         "bad_words": (bad, sizes),
+        "dry_sequence_breakers": breaker_table(phrases),
     }
     if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
         exempt = np.unique(token_ids("penalty_exempt", params.penalty_exempt, vocab))
@@ -559,8 +688,10 @@ def _has_penalty(params: Params) -> bool:
     return any(getattr(params, field.name) != field.off for field in _PENALTIES)
 
 
-def _copied(words: Words | None) -> Words | None:
-    return None if words is None else words.copy()
+def _carries(params: Params) -> bool:
+    """Whether a built-in control carries a state for the request."""
+    switches = (names for names in _SWITCHES)
+    return any(all(getattr(params, x) != FIELDS[x].off for x in names) for names in switches)
 
 
 def _words(params: Params, vocab: int) -> Words | None:

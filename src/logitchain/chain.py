@@ -23,6 +23,7 @@ from .fused.tables import (
     Requests,
     drawn,
     drawn_with_logprobs,
+    given_tokens,
     scratch,
 )
 from .inputs.logits import (
@@ -39,6 +40,7 @@ from .logprobs import token_logprobs, top_logprobs
 from .numeric.blocks import FLOAT32
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import Row
+from .orders import order_of
 from .params import Params, whole_number
 from .presets import DEFAULT_ORDER, PRESETS, Call, Part, arrange, as_entry, as_step, shown
 from .speculative import verify_rows
@@ -96,6 +98,9 @@ class Chain:
         if isinstance(order, Mapping):  # of which a list would have the keys alone
             raise TypeError(f"order must be a sequence of controls, not {show(order)}")
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
+        #: The names of the numbers that its controls carry from token to token.
+        controls = [step.control for step in self.steps if step.control is not None]
+        self.states = tuple(name for control in controls for name in control.state)
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
         self._parts: dict[tuple[Any, ...], list[Part]] = {}
@@ -124,6 +129,37 @@ class Chain:
         """
         order = PRESETS[one_of("preset", name, PRESETS)]
         return cls(order, on_invalid=on_invalid, threads=threads)
+
+    @classmethod
+    def from_request(
+        cls,
+        body: Mapping[str, Any],
+        *,
+        dialect: str = "openai",
+        on_invalid: str = "raise",
+        threads: int = 1,
+    ) -> "Chain":
+        """The controls in the order that a request body asks for, where its engine lets it ask.
+
+        body      as `json.loads` gives it; only the fields that concern the order are read
+        dialect   the engine whose body it is, as for `Params.from_request`
+
+        These fields are `samplers` and `mirostat` (llama_cpp), `sampler_order`, `mirostat` and
+        `mirostat_mode` (koboldcpp), `sampler_priority`, `temperature_last`, `adaptive_target` and
+        `mirostat_mode` (text_generation_webui), and `temperature_last` (exllamav2, exllamav3).
+        Without them it is the engine's preset, for "openai" the default order. Masks and all else
+        that a body cannot name keep their places; a sampler that logitchain lacks is left out.
+
+        All rows of a batch share a chain. An engine that lets each request choose keeps one chain
+        and one batch per order: chains with equal `steps` are the same. Raises ValueError or
+        TypeError, naming the field, for a value that the field cannot have.
+
+        >>> body = {"samplers": ["top_k", "temperature"], "top_k": 40}
+        >>> chain = Chain.from_request(body, dialect="llama_cpp")
+        >>> [step.name for step in chain.steps][-4:]
+        ['logit_bias', 'top_k', 'temperature', 'dynamic_temperature']
+        """
+        return cls(order_of(body, dialect), on_invalid=on_invalid, threads=threads)
 
     def warmup(self) -> None:
         """Compile the stages of the fast path and the controls, which otherwise wait for a request.
@@ -327,9 +363,11 @@ class Chain:
         else:
             status = ["ok"] * len(requests.table)
         last = drawn_rows or drawn(len(status))
-        rows = out
+        rows, carrying = out, []
         for part in parts:
             call = part.call
+            if call is not None and part.carries and not out.shape[0] and batch.has_states:
+                carrying.append((given._replace(wide=given.wide.copy()), part.program))
             result = last if call is None else drawn(len(status))
             if call is not None and not rows.shape[0]:
                 rows = np.empty((len(status), given.shape[-1]), np.float32)
@@ -349,6 +387,9 @@ class Chain:
                 _change(rows, batch, *call)
                 given = Stored(FLOAT32, rows, given.narrow, rows.shape)
         tokens = last.tokens[:, 0]
+        for before, program in carrying:  # these did not see the draw
+            follow = given_tokens(np.maximum(tokens, 0))
+            self._run_on_threads(before, program, requests, NO_ROWS, follow)
         if policy == "mark":
             tokens[[reason != "ok" for reason in status]] = -1
         return tokens, status
@@ -371,6 +412,30 @@ class Chain:
             if self._run_with_scratch(0, 1, given, part.program.only(s), requests, rows, drawn(1)):
                 return control.name
         return controls[-1].name
+
+    def carry(
+        self, logits: Any, batch: Batch, tokens: NDArray[np.int64], dtype: str | None = None
+    ) -> None:
+        """Let the states of the rows follow tokens that were drawn elsewhere, when they are appended.
+
+        logits   (rows, vocab), what the tokens were drawn from, unprocessed
+        tokens   (rows,); a row whose token is negative must get none
+
+        `sample` and `verify` see to this themselves. Without a control that carries a state there
+        is nothing to do.
+
+        >>> from logitchain import Batch, Params
+        >>> batch, chain = Batch(vocab_size=3), Chain()
+        >>> (row,) = batch.add(Params(mirostat_tau=1.0, mirostat_eta=0.5))
+        >>> chain.carry([[0.0, 0.0, 9.0]], batch, np.array([2]))
+        >>> batch.append([2])
+        >>> round(batch.state(row)["mirostat_mu"], 2)
+        2.5
+        """
+        if self.states:
+            given = _open(logits, batch, dtype)
+            parts = self._compiled(batch, 0, len(self.steps))
+            self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(np.maximum(tokens, 0)))
 
     def _policy(self, on_invalid: str | None) -> str:
         return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
@@ -436,8 +501,11 @@ class Chain:
         key = batch.vocab_size, batch.columns, first, last
         known = self._parts.get(key)
         if known is None:
+            batch.keep_states(self.states)
+            key = batch.vocab_size, batch.columns, first, last
             steps = self.steps[first:last]
-            known = self._parts[key] = arrange(steps, batch.vocab_size, batch.columns)
+            known = arrange(steps, self.steps, batch.vocab_size, batch.columns)
+            self._parts[key] = known
         return known
 
 

@@ -31,8 +31,19 @@ class Reading:
     spelled: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Among:
+    """A value, and the fields of the body that it is one of."""
+
+    value: Any
+    body: Values
+
+
 class Rule:
     """What a field of a body means. This one: nothing to sampling, the engine reads it."""
+
+    #: Whether `read` and `finish` get the value as an `Among`.
+    sees_body = False
 
     def read(self, name: str, value: Any) -> Values:
         """The fields of `Params` that the field `name` with this value stands for."""
@@ -47,11 +58,15 @@ ENGINE = Rule()
 
 @dataclass(frozen=True)
 class Spelling(Rule):
-    """A field of `Params` by another name, with `values` of another meaning, or so translated."""
+    """A field of `Params` by another name, with `values` of another meaning, or so translated.
+
+    also   further fields that get the same value
+    """
 
     field: str
     values: Mapping[int, Any] = dataclasses.field(default_factory=dict)
     translate: Callable[[Any], Any] | None = None
+    also: tuple[str, ...] = ()
 
     def read(self, name: str, value: Any) -> Values:
         """The field's value."""
@@ -59,7 +74,218 @@ class Spelling(Rule):
             value = self.values[value]
         elif self.translate is not None:
             value = self.translate(value)
-        return {} if value is None else {self.field: value}
+        return {} if value is None else dict.fromkeys((self.field, *self.also), value)
+
+
+@dataclass(frozen=True)
+class Beside(Spelling):
+    """A spelling that depends on other fields of the body.
+
+    of       the field without which, or at 0 or less, this one says nothing
+    unless   fields beside one of which this one says nothing, or is the field `instead`
+    """
+
+    of: str = ""
+    unless: tuple[str, ...] = ()
+    instead: str = ""
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """The field's value, if it counts."""
+        if self.of and not _is_above_0(value.body.get(self.of)):
+            return {}
+        if any(field in value.body for field in self.unless):
+            return {self.instead: value.value} if self.instead else {}
+        return super().read(name, value.value)
+
+
+@dataclass(frozen=True)
+class DryBase(Beside):
+    """The base of DRY, which is off where `translate` gives None."""
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Switch DRY off."""
+        if not self.read(name, value):
+            reading.values["dry_multiplier"] = 0.0
+
+
+class Breakers(Rule):
+    """The sequence breakers of DRY, which are strings there and lists of token ids here."""
+
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """The field's value; raises ValueError for strings, unless DRY is off."""
+        breakers = value.value
+        if not _is_above_0(value.body.get("dry_multiplier")) or breakers in ("", "[]"):
+            return {}
+        each = breakers if isinstance(breakers, (list, tuple)) else [breakers]
+        if any(isinstance(breaker, str) for breaker in each):
+            raise ValueError(
+                f"{name} must be lists of token ids; "
+                "logitchain.sequence_breakers makes them from strings"
+            )
+        return {"dry_sequence_breakers": breakers}
+
+
+@dataclass(frozen=True)
+class Mirostat(Rule):
+    """The version of mirostat, with which `mirostat_tau` and `mirostat_eta` count.
+
+    tau, eta   the engine's defaults
+    alone      the fields of `Params` that the engine does not act on beside mirostat
+    is_lax     whether every version but 2 is off
+    """
+
+    tau: float = 5.0
+    eta: float = 0.1
+    alone: tuple[str, ...] = ()
+    is_lax: bool = False
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """Both fields; raises ValueError for a version other than 2."""
+        version, body = value.value, value.body
+        if type(version) is not int:
+            raise TypeError(f"{name} must be 0 or 2, not {show(version)}")
+        if version <= 0 or (self.is_lax and version != 2):
+            return {}
+        if version != 2:
+            raise ValueError(f"{name} must be 0 or 2, only version 2 is supported, not {version}")
+        return {
+            "mirostat_tau": body.get("mirostat_tau", self.tau),
+            "mirostat_eta": body.get("mirostat_eta", self.eta),
+        }
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Switch the others off."""
+        for field in self.alone if self.read(name, value) else ():
+            reading.values[field] = reading.fields[field].off
+
+
+@dataclass(frozen=True)
+class TemperatureRange(Rule):
+    """The temperature from its lowest to its highest value, in place of `temperature`.
+
+    low, high, exponent   the names that these fields of the body may have
+    flag                  the field that switches the range on; "" if its width does
+    is_second             whether the engine divides by `temperature`, too
+    """
+
+    low: tuple[str, ...]
+    high: tuple[str, ...]
+    exponent: tuple[str, ...]
+    flag: str = ""
+    is_second: bool = False
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """Nothing yet; raises TypeError or ValueError unless the values are a range."""
+        if name == self.flag:
+            _flag(name, value.value)
+        self._values(value.body)
+        return {}
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Set the middle, the range and the exponent."""
+        values, body = reading.values, value.body
+        low, high, exponent = self._values(body)
+        is_on = body[self.flag] if self.flag else high > low and values.get("temperature") != 0.0
+        if not is_on or body.get("do_sample") is False:
+            return
+        if self.is_second and not body.get("temperature_last"):
+            temperature = values.get("temperature", 1.0)
+            if temperature != 1.0:
+                raise ValueError(
+                    f"with {name}, temperature must be 1, or temperature_last true, since the "
+                    f"engine divides by both, not {show(temperature)}"
+                )
+        values["temperature"] = (low + high) / 2
+        values["dynatemp_range"] = (high - low) / 2
+        values["dynatemp_exponent"] = exponent
+
+    def _values(self, body: Values) -> list[float]:
+        if self.flag and body.get(self.flag) is not True:
+            return [1.0, 1.0, 1.0]
+        names = [
+            next((name for name in names if name in body), names[0])
+            for names in (self.low, self.high, self.exponent)
+        ]
+        values = [body.get(name, 1.0) for name in names]
+        for name, value in zip(names, values, strict=True):
+            if not _is_number(value):
+                raise TypeError(f"{name} must be a number in [0, inf), not {show(value)}")
+            if not 0 <= value < inf:
+                raise ValueError(f"{name} must be in [0, inf), not {show(value)}")
+        if values[0] > values[1]:
+            raise ValueError(
+                f"{names[0]} must be at most {names[1]}, {show(values[1])}, not {show(values[0])}"
+            )
+        return list(map(float, values))
+
+
+@dataclass(frozen=True)
+class ContextSize(Rule):
+    """How far back one of mlx-lm's penalties looks. Here all three look equally far.
+
+    penalty   its field
+    default   how far back a penalty looks of which the body does not say it
+    """
+
+    penalty: str
+    default: int = 20
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """Nothing yet; raises TypeError or ValueError unless the value is a number of tokens."""
+        if type(value.value) is not int:
+            raise TypeError(f"{name} must be an integer in [0, inf), not {show(value.value)}")
+        if value.value < 0:
+            raise ValueError(f"{name} must be in [0, inf), not {show(value.value)}")
+        return {}
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Set the window, if the penalty is on; raise ValueError if another one differs."""
+        for penalty in _PENALTIES if self._is_on(self.penalty, reading) else ():
+            size = value.body.get(f"{penalty.partition('_')[0]}_context_size", self.default)
+            if self._is_on(penalty, reading) and size != value.value:
+                raise ValueError(
+                    f"{name} must be {show(size)}, the context size of {penalty}, since here all "
+                    f"penalties look equally far back, not {show(value.value)}"
+                )
+            reading.values["penalty_window"] = value.value or _ALL
+
+    def _is_on(self, penalty: str, reading: Reading) -> bool:
+        off = reading.fields[penalty].off
+        return bool(reading.values.get(penalty, off) != off)
+
+
+@dataclass(frozen=True)
+class Ends(Rule):
+    """Fields that name end tokens: all of them count."""
+
+    names: tuple[str, ...]
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """The tokens of all fields, once."""
+        given = [value.body[one] for one in self.names if one in value.body]
+        if name != next(one for one in self.names if one in value.body):
+            return {}
+        lists = [list(one) if isinstance(one, (list, tuple, set)) else [one] for one in given]
+        return {"eos_token": [token for tokens in lists for token in tokens if token != -1]}
+
+
+class Stops(Rule):
+    """Stop phrases, and among them token ids that end the text."""
+
+    def read(self, name: str, value: Any) -> Values:
+        """One field or both."""
+        if not isinstance(value, (list, tuple)):
+            return {"stop": value}
+        ends = [stop for stop in value if isinstance(stop, int)]
+        phrases = [stop for stop in value if not isinstance(stop, int)]
+        return {"stop": phrases} | ({"eos_token": ends} if ends else {})
 
 
 @dataclass(frozen=True)
@@ -81,13 +307,11 @@ class Lacking(Rule):
 
     off      its off values
     at_most  numbers up to this one are off, too
-    below    numbers below this one are off, too
     scales   the fields that it adjusts: with all of these off it has no effect
     """
 
     off: tuple[Any, ...] = ()
     at_most: float = -inf
-    below: float = -inf
     scales: tuple[str, ...] = ()
 
     def finish(self, name: str, value: Any, reading: Reading) -> None:
@@ -105,15 +329,13 @@ class Lacking(Rule):
     def _is_off(self, value: Any) -> bool:
         if _is_number(value):
             numbers = [off for off in self.off if not isinstance(off, bool)]
-            return value in numbers or value <= self.at_most or value < self.below
+            return value in numbers or value <= self.at_most
         return any(type(value) is type(off) and value == off for off in self.off)
 
     def _range(self) -> str:
         ranges = [show(off) for off in self.off] or ["null"]
         if self.at_most > -inf:
             ranges = [f"in (-inf, {self.at_most:g}]"]
-        elif self.below > -inf:
-            ranges = [f"in (-inf, {self.below:g})"]
         return " or ".join(ranges)
 
 
@@ -171,7 +393,15 @@ class Nested(Rule):
 
 
 def flat(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
-    """The fields of a body and of what is nested in it."""
+    """The fields of a body and of what is nested in it, as their rules read them."""
+    fields = list(_fields(body, rules))
+    given = {key: value for key, value in fields if value is not None}
+    for key, value in fields:
+        sees_body = value is not None and key in rules and rules[key].sees_body
+        yield key, Among(value, given) if sees_body else value
+
+
+def _fields(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
     for key, value in body.items():
         if not isinstance(rules.get(key), Nested) or value is None:
             yield key, value
@@ -204,9 +434,34 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _off_from_1(value: Any) -> Any:
-    """Numbers from 1 on are 1.0, the off value."""
-    return 1.0 if _is_number(value) and value >= 1 else value
+def _is_above_0(value: Any) -> bool:
+    return _is_number(value) and bool(value > 0)
+
+
+def _off_where(
+    off: Any, *, up_to: float = -inf, below: float = -inf, start: float = inf
+) -> Callable[[Any], Any]:
+    """Numbers up to `up_to`, below `below` and from `start` on are the off value."""
+
+    def translate(value: Any) -> Any:
+        is_off = _is_number(value) and (value <= up_to or value < below or value >= start)
+        return off if is_off else value
+
+    return translate
+
+
+def _between(low: float, high: float) -> Callable[[Any], Any]:
+    """Numbers beyond the ends are the ends."""
+
+    def translate(value: Any) -> Any:
+        return min(max(value, low), high) if _is_number(value) else value
+
+    return translate
+
+
+def _best_at_0(value: Any) -> Any:
+    """A top_p of 0 keeps the best token, as one does here that is next to nothing."""
+    return 2.0**-30 if _is_number(value) and value == 0 else value
 
 
 def _of_10_000(value: Any) -> Any:
@@ -214,9 +469,9 @@ def _of_10_000(value: Any) -> Any:
     return value * 1e-4 if _is_number(value) else value
 
 
-def _off_up_to_0(value: Any) -> Any:
-    """Numbers up to 0 are off."""
-    return 0.0 if type(value) in (int, float) and value <= 0 else value
+def _exllamav3_target(value: Any) -> Any:
+    """A target of 1 or more is off, one below 0 counts as 0."""
+    return (None if value >= 1 else max(value, 0.0)) if _is_number(value) else value
 
 
 def _llama_cpp_bias(value: Any) -> Any:
@@ -240,15 +495,21 @@ def _llama_cpp_bias(value: Any) -> Any:
     return bias
 
 
-def _listed_in_text(value: Any) -> Any:
-    """Token ids in a string, separated by commas."""
-    if not isinstance(value, str):
-        raise TypeError(f"custom_token_bans must be token ids in a string, not {show(value)}")
-    words = [word.strip() for word in value.split(",") if word.strip()]
-    for word in words:
-        if not (word.isascii() and word.isdecimal() and len(word) < 20):
-            raise ValueError(f"custom_token_bans must be token ids, not {show(word)}")
-    return [int(word) for word in words] or None
+def _in_text(name: str, *, or_listed: bool = False) -> Callable[[Any], Any]:
+    """Token ids in a string, separated by commas; or in a list as well."""
+
+    def translate(value: Any) -> Any:
+        if not isinstance(value, str):
+            if or_listed:
+                return value
+            raise TypeError(f"{name} must be token ids in a string, not {show(value)}")
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        for word in words:
+            if not (word.isascii() and word.isdecimal() and len(word) < 20):
+                raise ValueError(f"{name} must be token ids, not {show(word)}")
+        return [int(word) for word in words] or None
+
+    return translate
 
 
 def _koboldcpp_bans(value: Any) -> Any:
@@ -268,21 +529,51 @@ def _ngram_size(value: Any) -> Any:
     return value
 
 
+def _sequence_bias(value: Any) -> Any:
+    """transformers' biases of sequences, which here are of one token each."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        raise TypeError(f"sequence_bias must be a list of [[token id], number], not {show(value)}")
+    bias: dict[Any, Any] = {}
+    for pair in value.items() if isinstance(value, Mapping) else value:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise TypeError(f"sequence_bias must hold pairs [[token id], number], not {show(pair)}")
+        sequence, number = pair
+        if not isinstance(sequence, (list, tuple)) or len(sequence) != 1:
+            raise ValueError(f"sequence_bias must be of single tokens, not {show(sequence)}")
+        if not isinstance(sequence[0], int):
+            raise TypeError(
+                f"a token id in sequence_bias must be an integer, not {show(sequence[0])}"
+            )
+        if sequence[0] in bias:
+            raise ValueError(f"sequence_bias names token {show(sequence[0])} twice")
+        bias[sequence[0]] = number
+    return bias
+
+
 def _engine(names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), ENGINE)
 
 
 _NO_LIMIT = {-1: None}
+_ALL = 2**31 - 1  # a window of all tokens; None would leave it to the chain
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+_UP_TO_0 = _off_where(0.0, up_to=0)
+_FROM_1 = _off_where(1.0, start=1)
 _OFF_AT_0 = Lacking(off=(0,), at_most=0)
 _OFF_AT_1 = Lacking(off=(1,))
 _OFF_IF_FALSE = Lacking(off=(False,))
 _OFF_IF_NULL = Lacking()
 
-
-def _window(*off: int) -> Rule:
-    """How far back the penalties look, which is an option of the chain."""
-    return Lacking(off=off, scales=_PENALTIES)
+#: What koboldcpp and llama.cpp leave out of their chains beside mirostat.
+_KOBOLDCPP_WITHOUT = (
+    *("dynatemp_range", "top_n_sigma", "top_k", "top_p", "min_p", "typical_p", "top_a"),
+    *("epsilon_cutoff", "eta_cutoff", "tfs", "p_less", "top_h", "xtc_probability"),
+    *("adaptive_target", "frequency_penalty"),
+)
+_ALL_BUT_TEMPERATURE = (
+    *(*_KOBOLDCPP_WITHOUT, "smoothing_factor", "dry_multiplier"),
+    *("repetition_penalty", "presence_penalty"),
+)
 
 
 # ---- the tables
@@ -300,12 +591,90 @@ NOT_SAMPLING = frozenset(
     )
 )
 
+#: Beside the version of mirostat, which says whether it is on, these two say nothing by themselves.
+_MIROSTAT: dict[str, Rule] = {
+    name: Beside(name, unless=("mirostat", "mirostat_mode"))
+    for name in ("mirostat_tau", "mirostat_eta")
+}
+
 #: Of the completions API, which is older than chat completions.
 _COMPLETIONS: dict[str, Rule] = {
     "best_of": _OFF_AT_1,
     "max_completion_tokens": Spelling("max_tokens"),
     **_engine("prompt suffix echo"),
 }
+
+_ENDS_OF_RANGE = ("max_temp", "min_temp", "dynatemp_high", "dynatemp_low")
+
+#: TabbyAPI, by which most requests come to exllamav2 and exllamav3.
+_TABBYAPI: dict[str, Rule] = {
+    **_COMPLETIONS,
+    "adaptive_decay": Spelling("adaptive_decay", translate=_between(0.0, 0.99)),
+    "adaptive_target": Spelling("adaptive_target", translate=_exllamav3_target),
+    "allowed_token_ids": Spelling(
+        "allowed_tokens", translate=_in_text("allowed_token_ids", or_listed=True)
+    ),
+    "allowed_tokens": Spelling(
+        "allowed_tokens", translate=_in_text("allowed_tokens", or_listed=True)
+    ),
+    "banned_tokens": Spelling("banned_tokens", translate=_in_text("banned_tokens", or_listed=True)),
+    "custom_token_bans": Spelling(
+        "banned_tokens", translate=_in_text("custom_token_bans", or_listed=True)
+    ),
+    "dry_allowed_length": Beside("dry_allowed_length", of="dry_multiplier"),
+    "dry_base": Beside("dry_base", of="dry_multiplier"),
+    "dry_multiplier": Spelling("dry_multiplier", translate=_UP_TO_0),
+    "dynatemp_exponent": Beside("dynatemp_exponent", unless=_ENDS_OF_RANGE),
+    "dry_penalty_last_n": Beside("dry_window", {0: _ALL}, of="dry_multiplier"),
+    "dry_range": Beside("dry_window", {0: _ALL}, of="dry_multiplier"),
+    "max_length": Spelling("max_tokens"),
+    "min_length": Spelling("min_tokens"),
+    "min_p": Spelling("min_p", translate=_off_where(0.0, up_to=0, start=1)),
+    "penalty_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
+    "rep_pen": Spelling("repetition_penalty"),
+    "rep_pen_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
+    "repetition_penalty_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
+    "repetition_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
+    "smoothing_factor": Spelling("smoothing_factor", translate=_UP_TO_0),
+    "temperature": Spelling("temperature", translate=_off_where(0.0, below=0.01)),
+    "tfs": Spelling("tfs", translate=_off_where(1.0, up_to=0, start=1)),
+    "top_a": Spelling("top_a", translate=_UP_TO_0),
+    "top_k": Spelling("top_k", {-1: 0}),
+    "typical": Spelling("typical_p", translate=_off_where(1.0, up_to=0, start=1)),
+    "typical_p": Spelling("typical_p", translate=_off_where(1.0, up_to=0, start=1)),
+    "ban_eos_token": NoEnd(bans=True),
+    "dry_sequence_breakers": Breakers(),
+    "ignore_eos": NoEnd(bans=True),
+    "logprobs": Logprobs(zero=False),
+    "mirostat": Mirostat(tau=1.5, eta=0.3, is_lax=True),
+    "mirostat_mode": Mirostat(tau=1.5, eta=0.3, is_lax=True),
+    **_MIROSTAT,
+    "stop": Stops(),
+    "stop_sequence": Stops(),
+    "use_default_badwordsids": NoEnd(bans=True),
+    "banned_strings": Lacking(off=([], "")),
+    "cfg_scale": _OFF_AT_1,
+    "guidance_scale": _OFF_AT_1,
+    "repetition_decay": Lacking(off=(0,), scales=_PENALTIES),
+    "skew": Lacking(off=(0,)),
+    **_engine(
+        """
+        add_bos_token add_generation_prompt continue_final_message enable_thinking genkey
+        grammar_string json_schema loop_detect_window negative_prompt
+        prompt_template reasoning reasoning_budget reasoning_budget_message
+        reasoning_budget_tokens regex_pattern response_prefix speculative_ngram temp_exponent
+        temperature_last template_vars thinking_budget thinking_token_budget token_healing
+        """
+    ),
+}
+
+_MIN_TO_MAX = TemperatureRange(
+    low=("min_temp", "dynatemp_low"),
+    high=("max_temp", "dynatemp_high"),
+    exponent=("temp_exponent", "dynatemp_exponent"),
+    is_second=True,
+)
+_OPENVINO_ENDS = Ends(("stop_token_ids", "eos_token_id"))
 
 DIALECTS: dict[str, dict[str, Rule]] = {
     "openai": _COMPLETIONS,
@@ -378,6 +747,14 @@ DIALECTS: dict[str, dict[str, Rule]] = {
     },
     "llama_cpp": {
         **_COMPLETIONS,
+        "adaptive_target": Spelling("adaptive_target", translate=_off_where(None, below=0)),
+        "dry_allowed_length": Beside("dry_allowed_length", of="dry_multiplier"),
+        "dry_base": Beside(
+            "dry_base", translate=_off_where(None, below=1), of="dry_multiplier"
+        ),  # below 1 the server takes its own default
+        "dry_multiplier": Spelling("dry_multiplier", translate=_UP_TO_0),
+        "dry_penalty_last_n": Beside("dry_window", {-1: _ALL}, of="dry_multiplier"),
+        "dynatemp_range": Spelling("dynatemp_range", translate=_UP_TO_0),
         "logit_bias": Spelling("logit_bias", translate=_llama_cpp_bias),
         "logprobs": Logprobs(zero=False),
         "max_completion_tokens": Spelling("max_tokens", _NO_LIMIT),
@@ -385,27 +762,27 @@ DIALECTS: dict[str, dict[str, Rule]] = {
         "n_cmpl": Spelling("n"),
         "n_predict": Spelling("max_tokens", _NO_LIMIT),
         "n_probs": Spelling("top_logprobs"),
-        "repeat_last_n": Spelling("penalty_window", {-1: 2**31 - 1}),  # -1 is the whole context
+        "repeat_last_n": Spelling("penalty_window", {-1: _ALL}),
         "repeat_penalty": Spelling("repetition_penalty"),
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
+        "temperature": Spelling("temperature", translate=_UP_TO_0),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
-        "top_n_sigma": Spelling("top_n_sigma", translate=_off_up_to_0),
-        "typical_p": Spelling("typical_p", translate=_off_from_1),
+        "top_n_sigma": Spelling("top_n_sigma", translate=_UP_TO_0),
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        "typical_p": Spelling("typical_p", translate=_FROM_1),
+        "dry_sequence_breakers": Breakers(),
         "ignore_eos": NoEnd(bans=True),
-        "adaptive_target": Lacking(below=0),
-        "dry_multiplier": _OFF_AT_0,
-        "dynatemp_range": _OFF_AT_0,
+        "mirostat": Mirostat(alone=_ALL_BUT_TEMPERATURE),
+        **_MIROSTAT,
         "min_keep": _OFF_AT_0,
-        "mirostat": _OFF_AT_0,
         "penalize_nl": _OFF_IF_FALSE,
         "tfs_z": _OFF_AT_1,
         **_engine(
             """
-            adaptive_decay add_generation_prompt backend_sampling cache_prompt chat_format
-            chat_parser continue_final_message dry_allowed_length dry_base dry_penalty_last_n
-            dry_sequence_breakers dynatemp_exponent generation_prompt grammar grammar_lazy
-            grammar_triggers grammar_type id_slot input_extra input_prefix input_suffix json_schema
-            lora mirostat_eta mirostat_tau n_cache_reuse n_discard n_indent n_keep parse_tool_calls
+            add_generation_prompt backend_sampling cache_prompt chat_format chat_parser
+            continue_final_message generation_prompt grammar grammar_lazy grammar_triggers
+            grammar_type id_slot input_extra input_prefix input_suffix json_schema lora
+            n_cache_reuse n_discard n_indent n_keep parse_tool_calls
             post_sampling_probs preserved_tokens prompt_logprobs reasoning_budget_end_tag
             reasoning_budget_end_tags reasoning_budget_message reasoning_budget_start_tag
             reasoning_budget_tokens reasoning_control reasoning_format reasoning_in_content
@@ -417,72 +794,194 @@ DIALECTS: dict[str, dict[str, Rule]] = {
     },
     "koboldcpp": {
         **_COMPLETIONS,
+        "adaptive_decay": Spelling("adaptive_decay", translate=_between(0.01, 0.99)),
+        "adaptive_target": Spelling("adaptive_target", translate=_off_where(None, up_to=0)),
         "banned_tokens": Spelling("banned_tokens", translate=_koboldcpp_bans),
-        "custom_token_bans": Spelling("banned_tokens", translate=_listed_in_text),
+        "custom_token_bans": Spelling("banned_tokens", translate=_in_text("custom_token_bans")),
+        "dry_allowed_length": Beside("dry_allowed_length", of="dry_multiplier"),
+        "dry_base": DryBase("dry_base", translate=_off_where(None, up_to=0), of="dry_multiplier"),
+        "dry_multiplier": Spelling("dry_multiplier", translate=_UP_TO_0),
+        "dry_penalty_last_n": Beside(
+            "dry_window", translate=_off_up_to(0, _ALL), of="dry_multiplier"
+        ),
+        "dynatemp_exponent": Spelling("dynatemp_exponent", translate=_UP_TO_0),
+        "dynatemp_range": Spelling("dynatemp_range", translate=_UP_TO_0),
+        "frequency_penalty": Beside(
+            "presence_penalty", unless=("presence_penalty",), instead="frequency_penalty"
+        ),
         "max_length": Spelling("max_tokens"),
-        "nsigma": Spelling("top_n_sigma", translate=_off_up_to_0),
+        "min_p": Spelling("min_p", translate=_UP_TO_0),
+        "nsigma": Spelling("top_n_sigma", translate=_UP_TO_0),
         "rep_pen": Spelling("repetition_penalty"),
+        "rep_pen_range": Spelling("penalty_window"),
         "repeat_penalty": Spelling("repetition_penalty"),
         "sampler_seed": Spelling("seed", translate=_off_up_to(0, None, 2**32 - 1)),
         "seed": Spelling("seed", translate=_off_up_to(0, None, 2**32 - 1)),
+        "smoothing_factor": Spelling("smoothing_factor", translate=_UP_TO_0),
         "stop_sequence": Spelling("stop"),
+        "temperature": Spelling("temperature", translate=_UP_TO_0),
+        "tfs": Spelling("tfs", translate=_FROM_1),
+        "top_a": Spelling("top_a", translate=_UP_TO_0),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
-        "typical": Spelling("typical_p", translate=_off_from_1),
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        "typical": Spelling("typical_p", translate=_FROM_1),
         "ban_eos_token": NoEnd(bans=True),
         "bypass_eos": NoEnd(),
+        "dry_sequence_breakers": Breakers(),
+        "mirostat": Mirostat(alone=_KOBOLDCPP_WITHOUT),
+        "mirostat_mode": Mirostat(alone=_KOBOLDCPP_WITHOUT),
+        **_MIROSTAT,
         "use_default_badwordsids": NoEnd(bans=True),
-        "adaptive_target": _OFF_AT_0,
         "banned_strings": Lacking(off=([],)),
-        "dry_multiplier": _OFF_AT_0,
-        "dynatemp_range": _OFF_AT_0,
         "guidance_scale": _OFF_AT_1,
-        "mirostat": _OFF_AT_0,
-        "mirostat_mode": _OFF_AT_0,
-        "rep_pen_range": _window(320),
-        "rep_pen_slope": _window(1),
+        "rep_pen_slope": Lacking(off=(1,), scales=("repetition_penalty",)),
         **_engine(
             """
-            adapter adaptive_decay dry_allowed_length dry_base dry_penalty_last_n
-            dry_sequence_breakers dynatemp_exponent genkey grammar grammar_retain_state image images
-            max_context_length memory mirostat_eta mirostat_tau negative_prompt quiet
-            render_special replace_instruct_placeholders sampler_order trim_stop
+            adapter genkey grammar grammar_retain_state image images max_context_length memory
+            negative_prompt quiet render_special
+            replace_instruct_placeholders sampler_order thinking_budget_tokens trim_stop
             using_openai_tools
             """
         ),
     },
     "text_generation_webui": {
         **_COMPLETIONS,
+        "adaptive_decay": Spelling("adaptive_decay", translate=_between(-inf, 0.99)),
+        "adaptive_target": Spelling("adaptive_target", translate=_off_where(None, up_to=0)),
         "custom_stopping_strings": Spelling("stop"),
-        "custom_token_bans": Spelling("banned_tokens", translate=_listed_in_text),
+        "custom_token_bans": Spelling("banned_tokens", translate=_in_text("custom_token_bans")),
+        "dry_allowed_length": Beside("dry_allowed_length", of="dry_multiplier"),
+        "dry_base": Beside("dry_base", of="dry_multiplier"),
+        "dry_multiplier": Spelling("dry_multiplier", translate=_UP_TO_0),
         "epsilon_cutoff": Spelling("epsilon_cutoff", translate=_of_10_000),
         "eta_cutoff": Spelling("eta_cutoff", translate=_of_10_000),
-        "logprobs": Logprobs(),
         "max_new_tokens": Spelling("max_tokens"),
         "no_repeat_ngram_size": Spelling("no_repeat_ngram", translate=_ngram_size),
+        "repetition_penalty_range": Spelling("penalty_window", {0: _ALL}, also=("dry_window",)),
         "seed": Spelling("seed", {-1: None}),
+        "smoothing_factor": Spelling("smoothing_factor", translate=_UP_TO_0),
         "stopping_strings": Spelling("stop"),
-        "top_n_sigma": Spelling("top_n_sigma", translate=_off_up_to_0),
+        "tfs": Spelling("tfs", translate=_FROM_1),
+        "top_a": Spelling("top_a", translate=_UP_TO_0),
+        "top_n_sigma": Spelling("top_n_sigma", translate=_UP_TO_0),
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        "typical_p": Spelling("typical_p", translate=_FROM_1),
+        "logprobs": Logprobs(),
         "auto_max_new_tokens": Setting(True, "max_tokens", None),
         "ban_eos_token": NoEnd(bans=True),
         "do_sample": Setting(False, "temperature", 0.0),
-        "adaptive_target": _OFF_AT_0,
-        "dry_multiplier": _OFF_AT_0,
-        "dynamic_temperature": _OFF_IF_FALSE,
+        "dry_sequence_breakers": Breakers(),
+        "dynatemp_exponent": Beside("dynatemp_exponent", unless=("dynamic_temperature",)),
+        "dynamic_temperature": TemperatureRange(
+            low=("dynatemp_low",),
+            high=("dynatemp_high",),
+            exponent=("dynatemp_exponent",),
+            flag="dynamic_temperature",
+        ),
+        "mirostat_mode": Mirostat(),
+        **_MIROSTAT,
         "encoder_repetition_penalty": _OFF_AT_1,
         "guidance_scale": _OFF_AT_1,
-        "mirostat_mode": _OFF_AT_0,
         "penalty_alpha": _OFF_AT_0,
         "preset": _OFF_IF_NULL,
-        "repetition_penalty_range": _window(1024, 0),
-        "temperature_last": _OFF_IF_FALSE,
         **_engine(
             """
-            adaptive_decay add_bos_token bot_name character chat_instruct_command chat_template_str
-            context continue_ dry_allowed_length dry_base dry_sequence_breakers dynatemp_exponent
-            dynatemp_high dynatemp_low enable_thinking grammar_string greeting instruction_template
-            instruction_template_str max_tokens_second mirostat_eta mirostat_tau mode name1 name2
-            negative_prompt preserve_thinking prompt_lookup_num_tokens sampler_priority
-            skip_special_tokens static_cache truncation_length user_bio user_name
+            add_bos_token bot_name character chat_instruct_command chat_template_str context
+            continue_ dynatemp_high dynatemp_low enable_thinking grammar_string greeting
+            instruction_template instruction_template_str max_tokens_second mode name1 name2
+            negative_prompt preserve_thinking
+            prompt_lookup_num_tokens sampler_priority skip_special_tokens static_cache
+            temperature_last truncation_length user_bio user_name
+            """
+        ),
+    },
+    "exllamav2": {
+        **_TABBYAPI,
+        "top_p": Spelling("top_p", translate=_off_where(1.0, up_to=0, start=1)),
+        **dict.fromkeys(_ENDS_OF_RANGE, _MIN_TO_MAX),
+    },
+    "exllamav3": {
+        **_TABBYAPI,
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        **dict.fromkeys(_ENDS_OF_RANGE, ENGINE),
+    },
+    "transformers": {
+        "bad_words_ids": Spelling("bad_words"),
+        "epsilon_cutoff": Spelling("epsilon_cutoff", translate=_off_where(0.0, up_to=0, start=1)),
+        "eos_token_id": Spelling("eos_token"),
+        "eta_cutoff": Spelling("eta_cutoff", translate=_off_where(0.0, up_to=0, start=1)),
+        "max_new_tokens": Spelling("max_tokens"),
+        "min_new_tokens": Spelling("min_tokens"),
+        "no_repeat_ngram_size": Spelling("no_repeat_ngram", translate=_ngram_size),
+        "num_return_sequences": Spelling("n"),
+        "sequence_bias": Spelling("logit_bias", translate=_sequence_bias),
+        "stop_strings": Spelling("stop"),
+        "suppress_tokens": Spelling("banned_tokens"),
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        "typical_p": Spelling("typical_p", translate=_FROM_1),
+        "do_sample": Setting(False, "temperature", 0.0),
+        "begin_suppress_tokens": Lacking(off=([],)),
+        "constraints": Lacking(off=([],)),
+        "diversity_penalty": _OFF_AT_0,
+        "dola_layers": _OFF_IF_NULL,
+        "encoder_no_repeat_ngram_size": _OFF_AT_0,
+        "encoder_repetition_penalty": _OFF_AT_1,
+        "exponential_decay_length_penalty": _OFF_IF_NULL,
+        "force_words_ids": Lacking(off=([],)),
+        "forced_bos_token_id": _OFF_IF_NULL,
+        "forced_eos_token_id": _OFF_IF_NULL,
+        "guidance_scale": _OFF_AT_1,
+        "min_length": _OFF_AT_0,
+        "num_beam_groups": _OFF_AT_1,
+        "num_beams": _OFF_AT_1,
+        "penalty_alpha": _OFF_AT_0,
+        "remove_invalid_values": _OFF_IF_FALSE,
+        "watermarking_config": _OFF_IF_NULL,
+        **_engine(
+            """
+            _from_model_config assistant_confidence_threshold assistant_early_exit
+            assistant_ensemble_weight assistant_lookbehind bos_token_id cache_config
+            cache_implementation compile_config continuous_batching_config decoder_start_token_id
+            disable_compile early_stopping is_assistant length_penalty low_memory max_cache_len
+            max_length max_matching_ngram_size max_time num_assistant_tokens
+            num_assistant_tokens_schedule output_attentions output_hidden_states output_logits
+            output_scores pad_token_id prefill_chunk_size prompt_lookup_num_tokens
+            renormalize_logits return_dict_in_generate speculation_type target_lookbehind
+            token_healing transformers_version use_cache use_mtp
+            """
+        ),
+    },
+    "mlx_lm": {
+        **_COMPLETIONS,
+        "repetition_penalty": Spelling("repetition_penalty", translate=_off_where(1.0, up_to=0)),
+        "top_logprobs": Spelling("top_logprobs", {-1: 0}),
+        "top_p": Spelling("top_p", translate=_off_where(1.0, up_to=0, start=1)),
+        "frequency_context_size": ContextSize("frequency_penalty"),
+        "presence_context_size": ContextSize("presence_penalty"),
+        "repetition_context_size": ContextSize("repetition_penalty"),
+        **_engine("adapters draft_model num_draft_tokens role_mapping"),
+    },
+    "openvino_genai": {
+        "max_new_tokens": Spelling("max_tokens", {2**64 - 1: None}),
+        "min_new_tokens": Spelling("min_tokens"),
+        "num_return_sequences": Spelling("n"),
+        "rng_seed": Spelling("seed"),
+        "stop_strings": Spelling("stop"),
+        "top_k": Spelling("top_k", {2**64 - 1: 0}),
+        "do_sample": Setting(False, "temperature", 0.0),
+        "eos_token_id": _OPENVINO_ENDS,
+        "ignore_eos": NoEnd(),
+        "logprobs": Logprobs(zero=False),
+        "stop_token_ids": _OPENVINO_ENDS,
+        "include_stop_str_in_output": _OFF_IF_FALSE,
+        "num_beam_groups": _OFF_AT_1,
+        "num_beams": _OFF_AT_1,
+        **_engine(
+            """
+            adapters apply_chat_template assistant_confidence_threshold branching_factor
+            diversity_penalty echo length_penalty max_length max_ngram_size no_repeat_ngram_size
+            num_assistant_tokens parsers pruning_ratio relevance_weight return_omni_outputs
+            stop_criteria structured_output_config tree_depth
             """
         ),
     },

@@ -18,7 +18,7 @@ from .inputs.values import show
 from .logprobs import first_of_order
 from .numeric.functions import Row
 from .numeric.order import largest
-from .params import FIELDS, whole_number
+from .params import FIELDS, Params, whole_number
 from .presets import Step
 from .sample import draw
 
@@ -123,7 +123,7 @@ class Explanation:
         return repr(self.decode(token)) if self.decode else str(token)
 
     def __str__(self) -> str:
-        """A table, a line for each control; drawn by `rich` where it is installed."""
+        """A table, a line for each control that is on; drawn by `rich` where it is installed."""
         header = ("control", "setting", "left", "removed", "entropy", "best of those left")
         table = [
             (
@@ -135,6 +135,7 @@ class Explanation:
                 "  ".join(f"{self.text(i)} {q:.1%}" for i, q in stage.best()),
             )
             for stage in self.stages
+            if stage.setting != "off" or stage.changed
         ]
         verdict = f"row {self.row}, position {self.position}, seed {self.seed}: {self._outcome()}"
         notes = [f"not in this chain: {', '.join(self.ignored)}"] if self.ignored else []
@@ -210,6 +211,7 @@ def explain(
     if decode is not None and not callable(decode):
         raise TypeError(f"decode must be callable, not {show(decode)}")
     handle = batch.rows[index]
+    params = batch.params(handle)
     stages: list[Stage] = []
     for number, (name, row, status) in enumerate(steps, -1):
         if not stages:
@@ -219,12 +221,16 @@ def explain(
             continue
         logits = row.copy() if status == "ok" else np.full_like(row, -np.inf)
         control = chain[number].control
-        stage = Stage(name, _setting(control, batch, index), logits, stages[-1])
+        setting = _setting(control, batch, index)
+        if any(
+            x.control and x.control.instead_of == name and _is_on(x.control, params) for x in chain
+        ):
+            setting = "off"
+        stage = Stage(name, setting, logits, stages[-1])
         is_mask = control is not None and control.kind == "mask"
         if not is_mask or stage.setting != "off" or stage.changed:  # most requests have none
             stages.append(stage)
     keys = batch.seeds[index : index + 1], batch.positions[index : index + 1]
-    params = batch.params(handle)
     read = {field.name for step in chain if step.control for field in step.control.fields}
     known = (field for control in CONTROLS for field in control.fields if field.name in FIELDS)
     in_use = [field.name for field in known if getattr(params, field.name) != field.off]
@@ -248,10 +254,15 @@ def _setting(control: Control | None, batch: Batch, index: int) -> str:
     if control.tokens == "token_bitmask":
         return "set" if batch.has_mask(batch.rows[index]) else "off"
     values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
-    switches = [field for field in control.fields if field.name in control.switched_by]
-    if any(values[field.name] == field.off for field in switches):
+    if not _is_on(control, params):
         return "off"
     return ", ".join(_shown(name, value) for name, value in values.items() if value is not None)
+
+
+def _is_on(control: Control, params: Params) -> bool:
+    """Whether a request has none of the off values that switch a control off."""
+    switches = [field for field in control.fields if field.name in control.switched_by]
+    return all(getattr(params, field.name, field.off) != field.off for field in switches)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -1,6 +1,6 @@
 """The token history of one row: prompt and output, and distinct tokens with their counts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ class History:
 
     Where penalties read them, they are counted: a token has a column in `table` while it occurs at
     all, with its id, how often it is in the prompt, and how often in the output. So `append` and
-    `pop` cost O(1) on average, and a penalty O(distinct tokens). The arrays grow by doubling.
-    Neither call overwrites earlier entries of `tokens`, so that `tokens` and a size restore the row
-    if it is interrupted.
+    `pop` cost O(1) on average, and a penalty O(distinct tokens). Where DRY reads them, each token
+    has a gap: how far before it the same token stands, so that DRY goes from one to the one before.
+    The arrays grow by doubling. Neither call overwrites earlier entries of `tokens`, so that
+    `tokens` and a size restore the row if it is interrupted.
     """
 
     tokens: Ids  # prompt and output in order, and then room
@@ -29,10 +30,12 @@ class History:
     size: int
     table: Table  # in use as far as `columns` goes, and then room
     columns: dict[int, int] | None  # token id -> its column; None if the tokens are not counted
+    gaps: Ids | None = None  # of each of `tokens`, 0 for none; None if they are not kept
+    places: dict[int, int] = field(default_factory=dict)  # token id -> its last place, with gaps
     is_moved: bool = True  # whether an array was replaced since this was last set to False
 
     @classmethod
-    def of(cls, prompt: Ids, output: Ids, is_counted: bool) -> "History":
+    def of(cls, prompt: Ids, output: Ids, is_counted: bool, has_gaps: bool) -> "History":
         """The history of a row that has generated `output` so far."""
         size = prompt.size + output.size
         tokens = np.empty(with_room(size), np.int64)
@@ -46,6 +49,12 @@ class History:
             for line, part in zip(history.table[1:], parts, strict=True):
                 line[: ids.size] = np.bincount(part, minlength=ids.size)
             history.columns = dict(zip(ids.tolist(), range(ids.size), strict=True))
+        if has_gaps:
+            order = np.argsort(tokens[:size], kind="stable")
+            is_same = tokens[order[1:]] == tokens[order[:-1]]
+            history.gaps = np.zeros(tokens.size, np.int64)
+            history.gaps[order[1:]] = is_same * (order[1:] - order[:-1])
+            history.places = dict(zip(tokens[:size].tolist(), range(size), strict=True))
         return history
 
     @property
@@ -62,7 +71,10 @@ class History:
         """A history of the same tokens in memory of its own."""
         columns = None if self.columns is None else self.columns.copy()
         tokens, table = self.tokens.copy(), self.table.copy()
-        return replace(self, tokens=tokens, table=table, columns=columns, is_moved=True)
+        copy = replace(self, tokens=tokens, table=table, columns=columns, is_moved=True)
+        if self.gaps is not None:
+            copy.gaps, copy.places = self.gaps.copy(), self.places.copy()
+        return copy
 
     def append(self, token: int) -> None:
         """Add a generated token."""
@@ -77,15 +89,25 @@ class History:
             self.table[2, column] += 1
         if self.size == self.tokens.size:
             self.tokens, self.is_moved = _grown(self.tokens, self.size), True
+            if self.gaps is not None:
+                self.gaps = _grown(self.gaps, self.size)
+        if self.gaps is not None:
+            self.gaps[self.size] = self.size - self.places.get(token, self.size)
+            self.places[token] = self.size
         self.tokens[self.size] = token
         self.size += 1
 
     def pop(self) -> None:
         """Take back the last generated token."""
         self.size -= 1
+        token = int(self.tokens[self.size])
+        if self.gaps is not None:
+            gap = int(self.gaps[self.size])
+            self.places[token] = self.size - gap
+            if not gap:
+                del self.places[token]
         if self.columns is None:
             return
-        token = int(self.tokens[self.size])
         column = self.columns[token]
         self.table[2, column] -= 1
         if not self.table[1:, column].any():  # the last column moves into the gap

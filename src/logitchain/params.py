@@ -32,7 +32,7 @@ class Interval:
     def bounds(self) -> tuple[float, float]:
         """The lower and the upper end; the vocabulary's size, known later, counts as infinite."""
         ends = self.text[1:-1].replace("vocab_size", "inf").split(", ")
-        low, high = (float(end) if "inf" in end else int(end) for end in ends)
+        low, high = (float(end) if "inf" in end or "." in end else int(end) for end in ends)
         return low, high
 
     def __contains__(self, value: float) -> bool:
@@ -150,8 +150,11 @@ def _optional(interval: str) -> Check:
     return check
 
 
-def _optional_share(name: str, value: Any) -> float | None:
-    return None if value is None else real_number(name, value, "(0, 1)")
+def _optional_real(interval: str) -> Check:
+    def check(name: str, value: Any) -> float | None:
+        return None if value is None else real_number(name, value, interval)
+
+    return check
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -367,6 +370,8 @@ class Params:
     """
 
     temperature: float = field(1.0, "[0, inf)")
+    dynatemp_range: float = field(0.0, "[0, inf)")
+    dynatemp_exponent: float = field(1.0, "[0, inf)")
     smoothing_factor: float = field(0.0, "[0, inf)")
     smoothing_curve: float = field(1.0, "[1, inf)")
     top_n_sigma: float = field(0.0, "[0, inf)")
@@ -379,14 +384,25 @@ class Params:
     eta_cutoff: float = field(0.0, "[0, 1)")
     tfs: float = field(1.0, "(0, 1]")
     p_less: bool = _row(False, _flag)
-    top_h: float | None = _row(None, _optional_share, "(0, 1)")
+    top_h: float | None = _row(None, _optional_real("(0, 1)"), "(0, 1)")
     xtc_probability: float = field(0.0, "[0, 1]")
     xtc_threshold: float = field(0.0, "[0, 1]")
+    mirostat_tau: float | None = _row(None, _optional_real("(0, inf)"), "(0, inf)")
+    mirostat_eta: float = field(0.1, "(0, 1]")
+    adaptive_target: float | None = _row(None, _optional_real("[0, 1]"), "[0, 1]")
+    adaptive_decay: float = field(0.9, "[0, 0.99]")
     repetition_penalty: float = field(1.0, "(0, inf)")
     frequency_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
     presence_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
     penalty_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
     penalty_exempt: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    dry_multiplier: float = field(0.0, "[0, inf)")
+    dry_base: float = field(1.75, "[1, inf)")
+    dry_allowed_length: int = field(2, "[0, inf)", integer=True)
+    dry_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
+    dry_sequence_breakers: tuple[tuple[int, ...], ...] = _row(
+        Phrases(), Phrases.checked, ID_INTERVAL
+    )
     allowed_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     banned_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     no_repeat_ngram: int = field(0, "[0, inf)", integer=True)
@@ -569,11 +585,22 @@ def column(name: str, value: Any, rows: int) -> NDArray[Any]:
     Integers come as int64, all else as float64.
     """
     field = FIELDS[name]
-    check = whole_number if field.integer else real_number
+    if not field.integer:
+        return reals(name, value, field.domain, rows)
     shape, given = items(name, value)
-    checked = [check(name, x, field.domain) for x in given]
+    checked = [whole_number(name, x, field.domain) for x in given]
+    # More than any vocabulary is as good as its size.
+    return _per_row(name, shape, np.array([min(x, 2**62) for x in checked], np.int64), rows)
+
+
+def reals(name: str, value: Any, interval: str, rows: int) -> NDArray[np.float64]:
+    """Numbers in an interval, one value or one per row, as a column of `rows` values."""
+    shape, given = items(name, value)
+    checked = [real_number(name, x, interval) for x in given]
+    return _per_row(name, shape, np.array(checked, np.float64), rows)
+
+
+def _per_row(name: str, shape: tuple[int, ...], values: NDArray[Any], rows: int) -> NDArray[Any]:
     if shape not in ((), (rows,)):
         raise ValueError(f"{name} must be one value or one per row ({rows}), not {shape}")
-    if field.integer:  # more than any vocabulary is as good as its size
-        return np.full(rows, np.array([min(x, 2**62) for x in checked], np.int64))
-    return np.full(rows, np.array(checked, np.float64))
+    return np.full(rows, values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,12 @@ from .fused.tables import (
     NOT_COMPILED,
     STEP_WIDTH,
     SWITCH,
+    UNLESS,
     Program,
     Steps,
 )
 from .inputs.values import one_of, show, suggestion
-from .params import whole_number
+from .params import Field, whole_number
 
 #: A control of one's own: it changes the rows (rows, vocab) of a batch in place.
 Call = Callable[[NDArray[np.float32], Any], Any]
@@ -57,7 +58,39 @@ PRESETS: dict[str, Sequence[Any]] = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *_with(_PENALTIES, scope="all", window=64),
-        *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
+        *_with("dry", window=64),
+        *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc"),
+        *("temperature", "dynamic_temperature", "mirostat", "adaptive_p"),
+    ],
+    "koboldcpp": [
+        *(*MASKS, "logit_bias"),
+        *_with("dry", window=320),
+        *_with("repetition_penalty presence_penalty", scope="all", window=320),
+        *("top_k", "top_a", "tfs", "typical_p", "top_p", "min_p"),
+        *("temperature", "dynamic_temperature", "quadratic", "top_n_sigma"),
+        *("xtc", "mirostat", "adaptive_p"),
+    ],
+    "text_generation_webui": [
+        *(*(name for name in MASKS if name != "no_repeat_ngram"), "logit_bias"),
+        *_with("repetition_penalty presence_penalty frequency_penalty", scope="all", window=1024),
+        *_with("dry", window=1024),
+        *("top_n_sigma", "temperature", "dynamic_temperature", "quadratic"),
+        *_with("top_k", ties="all"),
+        *("top_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "tfs", "top_a", "min_p"),
+        *("adaptive_p", "mirostat", "xtc", "no_repeat_ngram"),
+    ],
+    "exllamav2": [
+        *MASKS,
+        *_with("repetition_penalty presence_penalty frequency_penalty", scope="all"),
+        *("logit_bias", "dry", "quadratic", "temperature", "top_k", "top_p", "top_a", "min_p"),
+        *("tfs", "typical_p", "mirostat", "dynamic_temperature", "xtc"),
+    ],
+    "exllamav3": [
+        *(*MASKS, "logit_bias"),
+        *_with("repetition_penalty presence_penalty frequency_penalty", scope="all"),
+        *("temperature", "min_p"),
+        *_with("top_k top_p", ties="all"),
+        *("xtc", "adaptive_p"),
     ],
     "transformers": [
         *MASKS[:5],
@@ -83,6 +116,11 @@ PRESETS: dict[str, Sequence[Any]] = {
         *_with("top_p", ties="all"),
         *("min_p", "xtc", "top_k", "temperature"),
     ],
+    # min_p comes first there, but top_p's mass stays that of the row before it.
+    "openvino_genai": [
+        *(*MASKS, "repetition_penalty", "presence_penalty", "frequency_penalty"),
+        *("top_k", "temperature", "top_p", "min_p"),
+    ],
 }
 
 
@@ -101,6 +139,7 @@ class Part(NamedTuple):
     program: Program  # the controls
     after: str  # the name of the callable before them; "" at the beginning
     call: tuple[str, Call] | None  # the callable after them and its name; None at the end
+    carries: bool  # whether a control of it carries a state from token to token
     removes_late: bool  # whether a step may empty a row after one that changes every logit
 
 
@@ -156,11 +195,15 @@ def shown(step: Step) -> str:
     return f"({name}, {options})" if options else name
 
 
-def arrange(steps: Sequence[Step], vocab: int, columns: Sequence[str]) -> list[Part]:
-    """The steps as arrays for rows of this length, cut at the callables.
+def arrange(
+    steps: Sequence[Step], chain: Sequence[Step], vocab: int, columns: Sequence[str]
+) -> list[Part]:
+    """Steps of a chain as arrays for rows of this length, cut at the callables.
 
     columns   the fields of which the batch's table has the values, "" for other columns
     """
+    controls = [step.control for step in chain if step.control is not None]
+    replacing = {x.instead_of: _switch(x) for x in controls if x.instead_of}
     cut: list[Part] = []
     named: list[Step] = []
     after = ""
@@ -168,25 +211,35 @@ def arrange(steps: Sequence[Step], vocab: int, columns: Sequence[str]) -> list[P
         if one.call is None:
             named.append(one)
         else:
-            cut.append(_part(named, after, (one.name, one.call), vocab, columns))
+            cut.append(_part(named, after, (one.name, one.call), replacing, vocab, columns))
             named, after = [], one.name
-    return [*cut, _part(named, after, None, vocab, columns)]
+    return [*cut, _part(named, after, None, replacing, vocab, columns)]
+
+
+def _switch(control: Control) -> Field:
+    """The field that switches on a control which replaces another."""
+    (switch,) = (field for field in control.fields if field.name in control.switched_by)
+    return cast(Field, switch)
 
 
 def _part(
     named: list[Step],
     after: str,
     call: tuple[str, Call] | None,
+    replacing: Mapping[str, Field],
     vocab: int,
     columns: Sequence[str],
 ) -> Part:
-    program = _program(named, vocab, columns)
+    program = _program(named, replacing, vocab, columns)
     late = dropwhile(lambda step: step[KIND] <= ADJUST, program.steps.table.tolist())
     removes_late = any(step[FLAGS] & MAY_EMPTY for step in late)
-    return Part(program, after, call, removes_late)
+    carries = any(control.state for control in program.controls)
+    return Part(program, after, call, carries, removes_late)
 
 
-def _program(steps: list[Step], vocab: int, columns: Sequence[str]) -> Program:
+def _program(
+    steps: list[Step], replacing: Mapping[str, Field], vocab: int, columns: Sequence[str]
+) -> Program:
     table: list[list[int]] = []
     marks: list[NDArray[np.bool_]] = []
     controls = []
@@ -200,7 +253,8 @@ def _program(steps: list[Step], vocab: int, columns: Sequence[str]) -> Program:
                 mark = len(marks)
                 marks.append(protected)
         if control is not None:
-            table.append(_line(control, _numbers(step.options), mark, columns))
+            unless = replacing.get(control.name)
+            table.append(_line(control, _numbers(step.options), mark, columns, unless))
             controls.append(control)
     arrays = Steps(
         table=np.array(table, np.int64).reshape(len(table), STEP_WIDTH),
@@ -211,7 +265,11 @@ def _program(steps: list[Step], vocab: int, columns: Sequence[str]) -> Program:
 
 
 def _line(
-    control: Control, options: tuple[int, int], mark: int, columns: Sequence[str]
+    control: Control,
+    options: tuple[int, int],
+    mark: int,
+    columns: Sequence[str],
+    unless: Field | None,
 ) -> list[int]:
     """A step's row of the table."""
     keeps_one = control.keeps_one or control.kind in ("scale", "cut")
@@ -222,15 +280,22 @@ def _line(
         + MAY_EMPTY * (not keeps_one)
     )
     where, off = [-1] * MOST_FIELDS, np.zeros(MOST_FIELDS)
-    for j, field in enumerate(control.fields):
-        flags += (SWITCH << j) * (field.name in control.switched_by)
+    fields = [*control.fields, unless] if unless else control.fields
+    for j, field in enumerate(fields):
+        flags += (UNLESS if field is unless else SWITCH * (field.name in control.switched_by)) << j
         where[j] = columns.index(field.name) if field.name in columns else -1
         off[j] = as_number(field.off)
+    for j, name in enumerate(control.state, len(fields)):
+        where[j], off[j] = columns.index(name), np.nan
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
         *(KINDS.index(control.kind), flags, *NOT_COMPILED),
         *(*options, mark, *sources, _place(control.exempt, LISTS)),
-        *(_place(control.window, [field.name for field in control.fields]), len(control.fields)),
+        *(
+            _place(control.window, [field.name for field in control.fields]),
+            len(fields) + len(control.state),
+        ),
+        len(control.state),
         *(*where, *off.view(np.int64).tolist()),
     ]
 

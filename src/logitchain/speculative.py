@@ -147,7 +147,7 @@ def verify_rows(
     _expect("logits", given.shape, sum(counts), batch.vocab_size)
     tokens: list[list[int]] = [[] for _ in proposals]
     room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
-    going = list(range(len(batch)))
+    going, status = list(range(len(batch))), ["ok"] * len(batch)
     with batch.trial() as trial:
         while going:
             depth = len(tokens[going[0]])
@@ -157,10 +157,13 @@ def verify_rows(
                 if settled[r] < 0 and policy == "raise":
                     raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
                 tokens[r].append(int(settled[r]))
+                status[r] = trial.status[r]
+            # The last token of a row is appended as well: the states of its controls follow it.
+            grown = [r for r in going if tokens[r][-1] >= 0]
+            trial.append([tokens[r][-1] for r in grown], [trial.rows[r] for r in grown])
             going = [r for r in going if proposals[r].has(tokens[r])]
             at[going] += 1
-            trial.append([tokens[r][-1] for r in going], [trial.rows[r] for r in going])
-    batch.status = trial.status
+    batch.status = status
     return [np.array(row, np.int64) for row in tokens]
 
 
@@ -193,13 +196,14 @@ def _settle_rows(
     """A token for each row that goes on, -1 if it is marked; the others get any."""
     if all(depth >= len(proposals[r].logits) for r in going):  # the chain's own draw is faster
         return chain.sample(logits, batch, on_invalid="mark", dtype="bfloat16")
-    out = logits if logits.dtype == np.float32 else None
+    out = logits if logits.dtype == np.float32 and not chain.states else None
     rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16", out=out)
     tokens = np.full(len(batch), -1, np.int64)
     for r in going:
         if batch.status[r] == "ok":
             key = batch.seeds[r], batch.positions[r]
             tokens[r] = _settle(rows[r], proposals[r], depth, *key)
+    chain.carry(logits, batch, tokens, "bfloat16")
     return tokens
 
 

@@ -3,6 +3,7 @@
 Nothing here is imported by the rest of the package.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import make_dataclass, replace
@@ -43,7 +44,8 @@ def check_control(
     The laws: its off value changes nothing; a removed token stays removed, no logit becomes NaN or
     +inf, and some token stays unless the record allows otherwise; a mask and a cut change no logit
     that stays, a cut keeps a prefix of the order, a scale keeps the order, and an adjustment
-    changes named tokens only; in a chain, alone and next to every built-in control, the fast path
+    changes named tokens only; a state follows the tokens that are appended, verified or taken back;
+    in a chain, alone and next to every built-in control, the fast path
     gives the bits that the kernels give on whole rows one after the other; a row's result does not
     depend on the batch or the number of threads; `explain` and `verify` agree with `sample`.
 
@@ -57,6 +59,7 @@ def check_control(
         _check_off(control, case)
         _check_kind(control, case)
         _check_independence(control, case)
+        _check_state(control, case)
     neighbours = [other for other in CONTROLS if other.name != control.name]
     for other in neighbours:
         for order in ((control, other), (other, control)):
@@ -105,7 +108,10 @@ def _cases(
             fields["eos_token"] = _ids(generator, vocab)
             fields["seed"] = int(generator.integers(2**63))
             prompt, output = (_ids(generator, vocab, 20) for _ in range(2))
-            (row,) = batch.add(kind(**fields), prompt, output)
+            state = {name: float(generator.random()) for one in order for name in one.state}
+            if number % 2:
+                state = {}
+            (row,) = batch.add(kind(**fields), prompt, output, state)
             if any(one.tokens == "token_bitmask" for one in order):
                 words = generator.integers(0, 2**32, -(-vocab // 32), np.uint32)
                 batch.set_mask(row, words | np.uint32(1))
@@ -208,10 +214,10 @@ def _check_kind(control: Control, case: Case) -> None:
             order = np.lexsort((np.arange(before.size), -before))
             assert (np.diff(after[order][: left.sum()]) <= 0).all(), f"the order stays; {where}"
         if control.kind == "adjust":
-            named = set(case.requests[r].get(control.tokens, ()))
-            if control.tokens == "history":
-                handle = case.batch.rows[r]
-                named = {*case.batch.prompt(handle), *case.batch.output(handle)}
+            handle = case.batch.rows[r]
+            named = {*case.batch.prompt(handle), *case.batch.output(handle)}
+            if control.tokens != "history" and control.find is None:
+                named = set(case.requests[r].get(control.tokens, ()))
             others = [token for token in range(before.size) if token not in named]
             same = _bits(after[others]) == _bits(before[others])
             assert same.all(), f"only named tokens change; {where}"
@@ -232,11 +238,43 @@ def _check_independence(control: Control, case: Case) -> None:
         assert chain.explain(logits, batch, handle).token == tokens[r], "explain is sample"
         alone = Batch(batch.vocab_size)
         params = replace(batch.params(handle), seed=batch.seed(handle))
-        (row,) = alone.add(params, batch.prompt(handle), batch.output(handle))
+        history = batch.prompt(handle), batch.output(handle)
+        (row,) = alone.add(params, *history, batch.state(handle))
         if batch.has_mask(handle):
             continue  # the mask of a row cannot be read back
         assert chain.sample(logits[r], alone)[0] == tokens[r], f"a row alone: {case.requests[r]}"
         assert alone.rows == [row]
+
+
+def _check_state(control: Control, case: Case) -> None:
+    """A state follows the tokens, whichever way they come, and goes back with them."""
+    chain, batch = Chain([control], on_invalid="mark"), case.batch
+    if not control.state or not batch.rows:
+        return
+    (row, *_), position = batch.rows, len(batch.output(batch.rows[0]))
+    before, steps, drafts, states = copy.copy(batch), 4, [], []
+    for _ in range(steps):
+        tokens = chain.sample(case.logits, batch)
+        batch.append(tokens)
+        drafts.append(tokens)
+        states.append(batch.state(row))
+    case.equal(batch.positions, before.positions + np.uint64(steps), "a state moves no position")
+    again = copy.copy(before)
+    rows = np.repeat(case.logits, steps, axis=0)
+    proposals = list(np.transpose(drafts[:-1]))
+    verified = chain.verify(rows, again, proposals)
+    assert [list(x) for x in verified] == np.transpose(drafts).tolist(), "verify carries the state"
+    again.append(np.concatenate(verified), np.repeat(again.rows, steps).tolist())
+    assert again.state(row) == states[-1], "the tokens that verify gives carry the state"
+    batch.rollback(row, steps - 1)
+    assert batch.state(row) == states[0], "rollback takes a state back"
+    removed = Batch(batch.vocab_size)
+    params = replace(batch.params(row), seed=batch.seed(row))
+    output = batch.output(row)
+    removed.add(params, batch.prompt(row), output, batch.state(row))
+    token = chain.sample(case.logits[:1], removed)[0]
+    assert token == drafts[1][0], f"a row continues from its state: {case.requests[0]}"
+    assert len(output) == position + 1, "rollback keeps the tokens before"
 
 
 def _check_fusion(order: tuple[Control, ...], case: Case) -> None:
@@ -244,7 +282,10 @@ def _check_fusion(order: tuple[Control, ...], case: Case) -> None:
     names = ", ".join(control.name for control in order)
     chain = Chain(order, on_invalid="mark")
     expected = case.logits
+    replaced = {control.instead_of for control in order}
     for control in order:
+        if control.name in replaced:
+            continue
         step = Chain([_plain(control)], on_invalid="mark")
         empty = np.asarray(np.isneginf(expected).all(axis=1))
         expected = step(np.where(empty[:, None], np.float32(0), expected), case.batch)

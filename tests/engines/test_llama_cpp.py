@@ -48,6 +48,10 @@ REQUESTS = {
     "everything": EVERYTHING,
     "temperature": lc.Params(seed=3),
     "top_p, min_p": lc.Params(temperature=0.8, top_p=0.95, min_p=0.05, seed=-1),
+    "states": lc.Params(
+        **{"mirostat_tau": 3.0, "mirostat_eta": 0.5, "dry_multiplier": 0.8, "seed": 9},
+        **{"dynatemp_range": 0.4, "top_n_sigma": 4.0, "penalty_exempt": (28, 216)},
+    ),
     "greedy": lc.Params(temperature=0, repetition_penalty=1.2),
     "history": lc.Params(temperature=0.1, no_repeat_ngram=1, frequency_penalty=2.0, seed=5),
 }

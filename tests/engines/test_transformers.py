@@ -37,7 +37,10 @@ EVERY_CONTROL = {
 #: One request for each of three prompts.
 REQUESTS = [
     lc.Params(seed=0, max_tokens=14, **EVERY_CONTROL),
-    lc.Params(seed=11, max_tokens=9, temperature=1.3, frequency_penalty=1.5),
+    lc.Params(
+        **{"seed": 11, "max_tokens": 9, "temperature": 1.3, "frequency_penalty": 1.5},
+        **{"mirostat_tau": 3.0, "dry_multiplier": 0.8, "dry_allowed_length": 1},
+    ),
     lc.Params(seed=2**63, max_tokens=14, top_p=0.9, repetition_penalty=1.4),
 ]
 PROMPTS = ([40, 41, 42, 43, 40], [50], [60, 61, 60])
@@ -411,7 +414,11 @@ def test_a_logits_processor_leaves_what_the_chain_leaves(opinionated):
             if t < ended[r]:
                 np.testing.assert_array_equal(result.scores[t][r].numpy(), expected[r])
                 assert np.isfinite(expected[r, said[r, t]])
+        lc.Chain().carry(result.logits[t], batch, said[:, t])
         batch.append(said[:, t])
+    ours, theirs = (some.state(some.rows[1]) for some in (batch, processor.batch))
+    assert theirs
+    assert ended[1] < steps or ours == theirs
 
 
 def test_the_engine_draws_from_it(model):

@@ -4,15 +4,19 @@ The order of `CONTROLS` is the default order of a chain: masks, adjustments, and
 """
 
 from . import (
+    adaptive_p,
     allowed_tokens,
     bad_words,
     banned_tokens,
+    dry,
+    dynamic_temperature,
     epsilon_cutoff,
     eta_cutoff,
     frequency_penalty,
     logit_bias,
     min_p,
     min_tokens,
+    mirostat,
     no_repeat_ngram,
     p_less,
     presence_penalty,
@@ -43,7 +47,9 @@ CONTROLS = tuple(
         repetition_penalty,
         frequency_penalty,
         presence_penalty,
+        dry,
         temperature,
+        dynamic_temperature,
         quadratic,
         top_n_sigma,
         top_k,
@@ -57,5 +63,7 @@ CONTROLS = tuple(
         p_less,
         top_h,
         xtc,
+        mirostat,
+        adaptive_p,
     )
 )

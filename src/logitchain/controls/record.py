@@ -27,13 +27,13 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 #: What a mask or an adjustment can name its tokens by: lists of a row, ...
 LISTS = (
     *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
-    *("penalty_exempt", "ngram_exempt"),
+    *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers"),
 )
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
 
-#: The most numeric fields that a control may have.
-MOST_FIELDS = 6
+#: The most numeric fields and numbers of its state that a control may have.
+MOST_FIELDS = 7
 
 #: Larger integers are as good as this one: it is beyond any vocabulary and any history.
 _MOST = 2**62
@@ -55,11 +55,15 @@ class Request(NamedTuple):
     ('values', 'option', 'seed', 'position')
     """
 
-    values: NDArray[np.float64]  # the control's numeric fields, in the order of its record
+    values: NDArray[
+        np.float64
+    ]  # the control's numeric fields, in the order of its record; its state
     option: Any  # the place of the chosen option's value in `CHOICES`
     seed: Any
     position: Any  # how many tokens the row has generated
     history: NDArray[np.int64]  # the tokens so far, within the options `scope` and `window`
+    gaps: NDArray[np.int64]  # of each how far before it the same token stands, 0 if it does not;
+    # empty unless the request has DRY
     tokens: NDArray[np.int64]  # the tokens of the record's list field, and a number of each
     numbers: NDArray[np.int64]
     places: NDArray[np.int64]  # of kind "adjust": where in the row the named tokens are, ...
@@ -81,7 +85,7 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, _LONGS, _LONGS, _LONGS),
-        *(_LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
+        *(_LONGS, _LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
     ],
     Request,
 )
@@ -89,11 +93,13 @@ _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
 KERNEL = types.none(_ROW, _IDS, _REQUEST)
 FLOOR = types.float64(types.float32, types.float64, _ROW, _VALUES, types.int64)
 IDLE = types.boolean(_VALUES, types.uint64, types.uint64)
+FIND = types.int64(_REQUEST, _LONGS, _LONGS, _LONGS)
+UPDATE = types.none(_VALUES, types.float64, types.float64, _VALUES)
 
 ADD = types.none(_ROW, types.float32, types.float32, _LONGS)
 
 call_kernel, call_floor, call_idle = caller_of(KERNEL), caller_of(FLOOR), caller_of(IDLE)
-call_add = caller_of(ADD)
+call_find, call_update, call_add = caller_of(FIND), caller_of(UPDATE), caller_of(ADD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +123,19 @@ class Control:
                 kernel may then depend on the tokens that stay and on `statistics` alone, since the
                 floors of later controls leave out others. Without a floor it gets all of them
     idle        (values, seed, position) -> whether the control does nothing at this position
+    find        of an adjustment that finds the tokens itself: (request, tokens, numbers, room) ->
+                how many. It lists tokens of the vocabulary, each once, and a number of each, which
+                the kernel gets as `request.counts`; `room` is scratch of the size of the vocabulary
+    state       names of numbers that the control carries from token to token. Its functions get
+                them after the fields; each is NaN before the first token
+    update      with a state: (values, before, after, state) -> None. It writes the state for the
+                next token; `before` and `after` are the natural log-probabilities of the token that
+                was drawn, in the row as the control got it and as the control left it
     switches    the fields that each switch the control off by their off value; by default the first
+    instead_of  the name of the control of a chain that does nothing where this one is on; then one
+                field switches this one
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
-                that has them, one of `LISTS` or `WORDS`
+                that has them, one of `LISTS` or `WORDS`; with `find`, the list that this reads
     window      of a control that reads the history: which of `fields` says how many of the last
                 tokens count; where it is None, the option `window` says so
     exempt      of a mask or an adjustment: the list field of `Params`, one of `LISTS`, that has the
@@ -154,7 +170,11 @@ class Control:
     kernel: Callable[..., Any]
     floor: Callable[..., Any] | None = None
     idle: Callable[..., Any] | None = None
+    find: Callable[..., Any] | None = None
+    state: tuple[str, ...] = ()
+    update: Callable[..., Any] | None = None
     switches: tuple[str, ...] = ()
+    instead_of: str = ""
     tokens: str = ""
     window: str = ""
     exempt: str = ""
@@ -170,9 +190,17 @@ class Control:
             raise ValueError(f"name must be an identifier, not {show(self.name)}")
         one_of("kind", self.kind, KINDS)
         fields = tuple(map(_field, self.fields))
-        if len(fields) > MOST_FIELDS:
-            raise ValueError(f"fields must be at most {MOST_FIELDS}, not {len(fields)}")
+        if len(fields) + len(self.state) > MOST_FIELDS:
+            count = len(fields) + len(self.state)
+            raise ValueError(f"fields and state must be at most {MOST_FIELDS}, not {count}")
         names = [field.name for field in fields]
+        for name in self.state:
+            if not isinstance(name, str) or not name.isidentifier() or name in {*FIELDS, *names}:
+                raise ValueError(f"state must be names that no field has, not {show(name)}")
+        if bool(self.state) != (self.update is not None):
+            raise ValueError("state and update must be given together")
+        if self.state and self.kind in ("mask", "adjust"):
+            raise ValueError(f"state must be empty for a control of kind {self.kind}")
         for switch in self.switches:
             one_of("switches", switch, names)
         if self.tokens:
@@ -187,7 +215,12 @@ class Control:
             one_of("options", option, OPTIONS)
         if self.floor is not None and self.kind not in ("cut", "scale"):
             raise ValueError(f"floor must be None for a control of kind {self.kind}")
+        if self.find is not None and self.kind != "adjust":
+            raise ValueError(f"find must be None for a control of kind {self.kind}")
+        if self.instead_of and len(self.switches) > 1:
+            raise ValueError(f"switches must be one field, since {self.name} replaces another")
         object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "state", tuple(self.state))
         object.__setattr__(self, "switches", tuple(self.switches))
         object.__setattr__(self, "statistics", tuple(self.statistics))
         object.__setattr__(self, "options", dict(self.options or {}))
@@ -202,11 +235,13 @@ class Control:
         return self
 
     def compiled(self) -> tuple[int, ...]:
-        """The addresses of kernel, floor, `idle` and what sums up each statistic; 0 for none."""
+        """The addresses of the kernels, and of what sums up each statistic; 0 for none."""
         return (
             address_of(f"the kernel of {self.name}", self.kernel, KERNEL),
             address_of(f"the floor of {self.name}", self.floor, FLOOR) if self.floor else 0,
             address_of(f"the idle of {self.name}", self.idle, IDLE) if self.idle else 0,
+            address_of(f"the find of {self.name}", self.find, FIND) if self.find else 0,
+            address_of(f"the update of {self.name}", self.update, UPDATE) if self.update else 0,
             *(
                 address_of(name, add, ADD) if name in self.statistics else 0
                 for name, add in STATISTICS.items()

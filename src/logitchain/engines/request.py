@@ -20,7 +20,7 @@ NOT_OURS = ("n", "max_tokens", "stop", "logprobs", "top_logprobs")
 #: Fields whose controls read the tokens generated so far, and not only their number.
 READS_HISTORY = (
     *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("no_repeat_ngram", "bad_words"),
+    *("dry_multiplier", "mirostat_tau", "adaptive_target", "no_repeat_ngram", "bad_words"),
 )
 
 
@@ -58,6 +58,8 @@ class Request:
         #: Whether a warning was logged that a row of the request was left unprocessed.
         self.failed = False
         self._batch: Batch | None = None
+        #: The last row as it came, where the engine draws and a control's state follows the token.
+        self._last: NDArray[np.float32] | None = None
 
     @property
     def output(self) -> list[int]:
@@ -83,7 +85,11 @@ class Request:
             batch.add(self.params, prompt)
             self._batch = batch
         (row,) = self._batch.rows
+        if self._last is not None and len(output) == len(self.output) + 1:
+            chain.carry(self._last, self._batch, np.array(output[-1:]))
         self._batch.follow(row, output)
+        if self._batch.has_states and not self.draws:
+            self._last = logits.copy()
         if self.draws:
             (token,) = chain.sample(logits, self._batch, on_invalid="raise")
             logits[:], logits[token] = -np.inf, 0.0

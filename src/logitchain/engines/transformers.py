@@ -71,6 +71,7 @@ class LogitsProcessor:
         #: Of a row that was marked, by its handle, why.
         self.errors: dict[int, str] = {}
         self._width: int | None = None  # of the prompts, padding included
+        self._last: Any = None  # the scores of the last step, where states follow the tokens
         requests = [params] if isinstance(params, Params) else listed("params", params, "requests")
         prompts = _prompts(model, inputs, len(requests))
         if len(prompts) != len(requests):
@@ -109,6 +110,8 @@ class LogitsProcessor:
         Read where they are if they are on the CPU; from another device they are copied, and back.
         """
         self._follow(input_ids)
+        if self.batch.has_states and not self._draws:
+            self._last = scores.cpu().clone()
         out = scores.new_empty(scores.shape, device="cpu").float()
         self._process(scores.cpu(), out)
         for r, status in enumerate(self.batch.status):
@@ -131,6 +134,9 @@ class LogitsProcessor:
             raise ValueError(f"input_ids must have {len(self.batch)} rows, not {len(ids)}")
         if self._width in (None, ids.shape[1]):  # the first step of a call of generate
             self._width, self.errors = ids.shape[1], {}
+        elif self._last is not None:  # the engine has drawn, and the states follow its tokens
+            self.chain.carry(self._last, self.batch, ids[:, -1])
+        self._last = None
         for r, row in enumerate(self.batch.rows):
             if row not in self.errors:
                 said = ids[r, self._width :]

@@ -11,7 +11,6 @@ from ..numeric.blocks import (
     Blocks,
     are_many,
     copy,
-    copy_blocks_with,
     fetch,
     gather,
     look_again,
@@ -23,7 +22,7 @@ from ..numeric.order import NO_CUT, at_least, largest
 from ..numeric.statistics import DEVIATION, MOST_SUMS, Statistics, least, statistics_of, unknown
 from ..sample import EVERY
 from .nucleus import truncate_by_mass
-from .step import apply, clear_bits, named_by, names_the_same
+from .step import adjust, apply, clear_bits
 from .tables import (
     ADD,
     DIVIDES,
@@ -55,9 +54,7 @@ def change_order(blocks: Blocks, task: Task) -> I64:
                 next_step += 1
             mask(blocks, task.scratch.words)
         else:
-            if next_step == 0 or not names_the_same(task, next_step, next_step - 1):
-                copy_blocks_with(blocks, named_by(task, next_step))
-            apply(task, next_step, blocks.changed, EVERY, unknown())
+            adjust(blocks, task, next_step)
             is_changed = True
             next_step += 1
     if is_changed:

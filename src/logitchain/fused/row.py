@@ -11,13 +11,13 @@ import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
 
-from ..controls.record import ADJUST, MOST_FIELDS
+from ..controls.record import ADJUST, MOST_FIELDS, call_update
 from ..inputs.logits import Rows, Stored
-from ..logprobs import logprob
+from ..logprobs import logprob, normaliser
 from ..numeric.blocks import FLOAT32, Blocks, convert_and_look, from_bits, look
 from ..numeric.compile import address_of, borrowed, caller_of, kernel, part, spliced
 from ..numeric.float_mode import restore_mode, standard_mode
-from ..numeric.functions import I64, Row
+from ..numeric.functions import F64, I64, Row
 from ..numeric.order import largest
 from ..sample import race
 from .candidates import change_order, highest_floor, truncate
@@ -25,11 +25,16 @@ from .listing import list_best, list_best_as_given
 from .nucleus import draw_of_all, draw_of_nucleus
 from .step import choose, place_of
 from .tables import (
+    COLUMNS,
+    FIELD_COUNT,
+    GIVEN,
     KIND,
-    NOTHING,
+    PENDING,
     PROCESSED,
     RAW,
     SEED,
+    STATE_COUNT,
+    UPDATE,
     Drawn,
     Floor,
     Program,
@@ -74,6 +79,56 @@ CHANGE, _change = _stage(change_order, 0, _blocks, _task)
 DRAW, _draw = _stage(draw_of_all, 0, _blocks, _task, _floor)
 DRAW_OF_NUCLEUS, _ = _stage(draw_of_nucleus, 0, _blocks, _task, _floor)
 TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _row, 0, _floor)
+
+
+@kernel
+def carry(blocks: Blocks, task: Task, whole: Row, stages: Longs) -> I64:
+    """Write the states of a row that follow from its token, which is in `task.line`.
+
+    Each step that has a state asks for the token's log-probability before it and after it. The row
+    as it stood there is what the same chain gives if it ends there.
+    """
+    first, line = np.int64(0), task.line.view(np.float64)
+    while task.table[task.steps[first], KIND] <= ADJUST:
+        first += 1
+    for s in range(first, task.steps.size):
+        step, state = task.table[task.steps[s]], np.empty(MOST_FIELDS)
+        if step[UPDATE] != 0:
+            before = _logprob_after(s, first, blocks, task, whole, stages)
+            after = _logprob_after(s + 1, first, blocks, task, whole, stages)
+            call_update(step[UPDATE], task.values[s], before, after, state)
+            known = step[FIELD_COUNT] - step[STATE_COUNT]
+            for j in range(step[STATE_COUNT]):
+                line[step[COLUMNS + known + j] + 1] = state[j]
+    return np.int64(0)
+
+
+@kernel
+def _logprob_after(
+    steps: I64, first: I64, blocks: Blocks, task: Task, whole: Row, stages: Longs
+) -> F64:
+    """The log-probability of the row's token after so many steps, the first of which are done."""
+    best = largest(blocks.peaks)
+    part_of = Task(
+        task.table,
+        task.steps[:steps],
+        task.values[:steps],
+        task.seed,
+        task.position,
+        task.line,
+        task.marks,
+        task.scratch,
+    )
+    floor = highest_floor(part_of, first, blocks.peaks, best, whole.size)
+    n = _truncate(stages[TRUNCATE], blocks, part_of, whole, first, floor)
+    token, ids, left = task.line[PENDING], task.scratch.ids[:n], whole[:n]
+    place = place_of(token, ids) if n < whole.size else token
+    top, log_mass = normaliser(left)
+    is_left = n == whole.size or (place < n and ids[place] == token)
+    return np.float64(logprob(left[place], top, log_mass)) if is_left else -np.inf
+
+
+CARRY, _carry = _stage(carry, 0, _blocks, _task, _row, _longs[0])
 RACE, _race = _stage(race, 0, _row, _ids, *_key)
 LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0)
 
@@ -224,10 +279,13 @@ def run_row(
             best, log_mass = _list_given(stages[LIST_GIVEN], blocks, drawn, r)
         draws = out.shape[0] == 0
         whole = scratch.values if draws else out[r]
+        may_draw_first = draws and drawn.of != PROCESSED and drawn.of != GIVEN
         if needs == VALID:
-            n, token, needs = survive(blocks, task, stages, whole, draws and drawn.of != PROCESSED)
+            n, token, needs = survive(blocks, task, stages, whole, may_draw_first)
         left = scratch.ids[:n] if 0 <= n < scratch.ids.size else scratch.ids[:0]
-        if draws and n > 0 and needs == VALID:
+        if drawn.of == GIVEN:
+            token = drawn.tokens[r, 0] if n > 0 else token
+        elif draws and n > 0 and needs == VALID:
             if stages[RACE] == 0:
                 needs = np.int64(RACE)
             else:
@@ -237,7 +295,7 @@ def run_row(
                 needs = np.int64(LIST_LEFT)
             else:
                 best, log_mass = _list_left(stages[LIST_LEFT], whole[:n], left, drawn, r)
-        if drawn.of != NOTHING and token >= 0 and needs == VALID:
+        if drawn.of >= RAW and token >= 0 and needs == VALID:
             if drawn.of == PROCESSED:
                 logit = whole[place_of(token, left) if left.size else token]
             elif given.kind == FLOAT32:
@@ -249,10 +307,25 @@ def run_row(
             whole[:] = -np.inf
             for i in range(n):
                 whole[left[i]] = scratch.values[i]
+        if draws and token >= 0 and needs == VALID and has_state(task):
+            if stages[CARRY] == 0 or stages[TRUNCATE] == 0:
+                needs = np.int64(CARRY if stages[CARRY] == 0 else TRUNCATE)
+            else:
+                line[PENDING] = token
+                _carry(stages[CARRY], blocks, task, whole, stages)
     drawn.tokens[r, 0] = token
     if needs == VALID and token < 0:
         needs = np.int64(INVALID)
     return needs
+
+
+@spliced
+def has_state(task: Task) -> bool:
+    """Whether a step of the row carries a state to the next token."""
+    found = False
+    for s in task.steps:
+        found |= task.table[s, UPDATE] != 0
+    return found
 
 
 @spliced

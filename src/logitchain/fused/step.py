@@ -9,19 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..controls import token_bitmask
-from ..controls.record import ADJUST, MASK, Request, call_idle, call_kernel
-from ..numeric.blocks import Ids
+from ..controls.record import ADJUST, MASK, Request, call_find, call_idle, call_kernel
+from ..numeric.blocks import Blocks, Ids, copy_blocks_with
 from ..numeric.compile import at, kernel, spliced
 from ..numeric.functions import I64, U64, Row
 from ..numeric.statistics import Statistics, unknown
+from ..sample import EVERY
 from .tables import (
     ADDRESS,
     CAPACITY,
     COLUMNS,
     DISTINCT,
+    EVERY_TOKEN,
     EXEMPT,
     FIELD_COUNT,
+    FIND,
     FLAGS,
+    GAPS,
     HISTORY,
     HISTORY_LIST,
     HISTORY_SIZE,
@@ -39,6 +43,7 @@ from .tables import (
     PROMPT_SIZE,
     SIZE,
     SWITCH,
+    UNLESS,
     WINDOW,
     WINDOW_FIELD,
     WORD,
@@ -64,14 +69,16 @@ def choose(
     """
     n = 0
     for s in range(table.shape[0]):
-        flags, is_on = table[s, FLAGS], True
-        for j in range(table[s, FIELD_COUNT]):
+        flags, is_on, j = table[s, FLAGS], True, 0
+        while is_on and j < table[s, FIELD_COUNT]:
             column = table[s, COLUMNS + j]
             value = columns[column] if column >= 0 else np.nan
             off = np.int64(table[s, OFF + j]).view(np.float64)
-            is_switch = flags & (SWITCH << j) != 0
-            is_on &= not (is_switch and (value == off or np.isnan(value)))
-            values[n, j] = off if np.isnan(value) else value  # a request may lack the field
+            value = off if np.isnan(value) else value  # a request may lack the field
+            is_off = value == off or np.isnan(value)
+            is_on = flags & ((SWITCH if is_off else UNLESS) << j) == 0
+            values[n, j] = value
+            j += 1
         if is_on and table[s, KERNEL] == 0:
             return -1 - s
         if is_on and table[s, IDLE] != 0:
@@ -104,6 +111,16 @@ def apply(task: Task, s: I64, row: Row, ids: Ids, known: Statistics) -> None:
 
 
 @kernel
+def adjust(blocks: Blocks, task: Task, s: I64) -> None:
+    """Apply an adjustment to copies of the blocks that hold its tokens."""
+    step, n = task.table[task.steps[s]], find(task, s, EVERY)
+    if s == 0 or not names_the_same(task, s, s - 1):
+        copy_blocks_with(blocks, task.scratch.places[:n])
+    request = request_of(task, s, n, task.scratch.is_changed[:0], unknown())
+    call_kernel(step[KERNEL], blocks.changed, EVERY, request)
+
+
+@kernel
 def clear_bits(task: Task, s: I64) -> None:
     """Let a mask clear the bits of the tokens that it removes."""
     step, words = task.table[task.steps[s]], task.scratch.words
@@ -126,12 +143,15 @@ def request_of(
     source, blocks = step[LIST_OF], task.scratch.words.size
     has_words = step[WORDS_OF] >= 0
     words = task.line[WORD] + 8 * blocks * step[WORDS_OF] if has_words else np.int64(0)
+    first, last = span(task, step[OPTION], reach_of(task, s))
+    gaps = at(task.line[GAPS], last if task.line[GAPS] != 0 else 0, np.int64)
     return Request(
         task.values[s],
         step[OPTION],
         task.seed,
         task.position,
-        latest_tokens(task, step[OPTION], reach_of(task, s)),
+        at(task.line[HISTORY], last, np.int64)[first:],
+        gaps[first:],
         listed(task, source, 0),
         listed(task, source, 1),
         task.scratch.places[:found],
@@ -174,30 +194,20 @@ def listed(task: Task, source: I64, number: I64) -> Longs:
 
 
 @spliced
-def tokens_of(task: Task, scope: I64) -> Longs:
-    """The tokens of a scope, in order."""
-    prompt_size, size = task.line[PROMPT_SIZE], task.line[HISTORY_SIZE]
+def span(task: Task, scope: I64, window: I64) -> tuple[I64, I64]:
+    """Where the last `window` tokens of a scope begin in the history, and where they end."""
+    prompt_size = task.line[PROMPT_SIZE]
     first = prompt_size if scope == OUTPUT_ONLY else np.int64(0)
-    last = prompt_size if scope == PROMPT_ONLY else size
-    tokens: Longs = at(task.line[HISTORY], size, np.int64)
-    return tokens[first:last]
+    last = prompt_size if scope == PROMPT_ONLY else task.line[HISTORY_SIZE]
+    return max(first, last - min(window, last)), last
 
 
 @spliced
 def latest_tokens(task: Task, scope: I64, window: I64) -> NDArray[np.int64]:
     """The last `window` tokens of a scope, in order."""
-    tokens = tokens_of(task, scope)
-    return tokens[max(0, tokens.size - window) :]
-
-
-@spliced
-def named_by(task: Task, s: I64) -> Any:
-    """The tokens whose logits an adjustment may change."""
-    step = task.table[task.steps[s]]
-    tokens = listed(task, step[LIST_OF], 0)
-    if window_of(task, s) >= 0 or not is_counted(task, step):
-        tokens = latest_tokens(task, step[OPTION], reach_of(task, s))
-    return tokens
+    first, last = span(task, scope, window)
+    tokens: Longs = at(task.line[HISTORY], last, np.int64)
+    return tokens[first:]
 
 
 @spliced
@@ -210,9 +220,10 @@ def is_counted(task: Task, step: Longs) -> bool:
 def names_the_same(task: Task, s: I64, other: I64) -> bool:
     """Whether every token that a step adjusts is also adjusted by step `other`."""
     a, b = task.table[task.steps[s]], task.table[task.steps[other]]
+    is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and a[EXEMPT] == b[EXEMPT]
     window = window_of(task, s)
-    is_same = a[KIND] == b[KIND] and a[LIST_OF] == b[LIST_OF] and window == window_of(task, other)
-    names_all = window < 0 and is_counted(task, a)  # the tokens of every scope
+    is_same &= a[FIND] == 0 and b[FIND] == 0 and window == window_of(task, other)
+    names_all = window < 0 and b[OPTION] == EVERY_TOKEN
     return bool(is_same and (names_all or a[OPTION] == b[OPTION]))
 
 
@@ -227,7 +238,11 @@ def find(task: Task, s: I64, ids: Ids) -> I64:
     if window < 0 and not is_counted(task, step):
         window = np.int64(2**62)
     places, counts, vocab = task.scratch.places, task.scratch.counts, task.scratch.values.size
-    if window >= 0:
+    if step[FIND] != 0:
+        request = request_of(task, s, np.int64(0), task.scratch.is_changed[:0], unknown())
+        room = places[:vocab], counts[:vocab], task.scratch.masses[:vocab]
+        n = call_find(step[FIND], request, *room)
+    elif window >= 0:
         n = count(latest_tokens(task, scope, window), places, counts, task.scratch.masses[:vocab])
     else:
         tokens, numbers = listed(task, step[LIST_OF], 0), listed(task, step[LIST_OF], 1)

@@ -13,31 +13,40 @@ from ..numeric.functions import I64, Row
 from ..numeric.simd import LANES
 from ..numeric.statistics import STATISTICS
 
+#: Begins the names of columns that no request field can have.
+NEXT = "next "
+
 #: The numeric columns of the batch's table: the controls' fields, of lists the length.
 VALUES = (*dict.fromkeys(field.name for control in CONTROLS for field in control.fields), "n")
+
+#: The columns of the controls' states: each number, and what it will be after the token drawn last.
+STATES = tuple(x for control in CONTROLS for name in control.state for x in (name, NEXT + name))
 
 #: The place of the history in `LISTS`: the list of its distinct tokens and their counts.
 HISTORY_LIST = LISTS.index("history")
 
 #: Which tokens of a history count, as a step's option has it.
 SCOPES = CHOICES["scope"]
-PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, (1, 2))
+EVERY_TOKEN, PROMPT_ONLY, OUTPUT_ONLY = map(np.int64, range(3))
 
 #: The columns of a step: its control's kind and flags, the addresses of its functions, ...
-KIND, FLAGS, KERNEL, FLOOR, IDLE, ADD = range(6)
-NOT_COMPILED = (0, 0, 0, *(0 for _ in STATISTICS))
+KIND, FLAGS, KERNEL, FLOOR, IDLE, FIND, UPDATE, ADD = range(8)
+NOT_COMPILED = (0, 0, 0, 0, 0, *(0 for _ in STATISTICS))
 #: ... its options, the row of `Steps.marks` and of `Requests.words`, its list, the list of tokens
 #: that it leaves alone, which of its fields is its window, ...
 OPTION = ADD + len(STATISTICS)
 WINDOW, MARKS, WORDS_OF, LIST_OF, EXEMPT, WINDOW_FIELD = range(OPTION + 1, OPTION + 7)
-#: ... and of its fields: how many, where in the batch's table they are, their off values.
-FIELD_COUNT, COLUMNS = OPTION + 7, OPTION + 8
+#: ... and of its fields and its state: how many both are, and the state alone, where in the batch's
+#: table they are, their off values.
+FIELD_COUNT, STATE_COUNT, COLUMNS = OPTION + 7, OPTION + 8, OPTION + 9
 OFF = COLUMNS + MOST_FIELDS
 STEP_WIDTH = OFF + MOST_FIELDS
 
 #: Flags: the control divides by its first field; reads a statistic of the row; keeps a share of its
-#: mass; may remove the last token. From SWITCH on, a bit for each field that switches it off.
+#: mass; may remove the last token. From SWITCH on, a bit for each field that switches it off by its
+#: off value, and from UNLESS on for each that does so by another.
 DIVIDES, MEASURES, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
+UNLESS = SWITCH << MOST_FIELDS
 
 
 class Steps(NamedTuple):
@@ -64,9 +73,9 @@ class Program(NamedTuple):
         return Program(one, self.controls[s : s + 1])
 
 
-_A = len(VALUES)
+_A = len(VALUES) + len(STATES)
 
-#: The columns of a row in the batch's table: the values, the seed and the position, ...
+#: The columns of a row in the batch's table: the values, the states, the seed and the position, ...
 SEED, POSITION = _A, _A + 1
 #: ... for each list in `LISTS` the address, size and capacity of an array (3, capacity). A column
 #: of that array is a token and two numbers: the bits of its bias and 0; or, for the distinct tokens
@@ -74,11 +83,15 @@ SEED, POSITION = _A, _A + 1
 LIST, LIST_COLUMNS = _A + 2, 3
 ADDRESS, SIZE, CAPACITY = range(3)
 DISTINCT = LIST + LIST_COLUMNS * HISTORY_LIST
-#: ... the history's address, the prompt's size and the whole size, ...
+#: ... the history's address, the prompt's size and the whole size, the address of the gaps, 0 if
+#: they are not kept, ...
 HISTORY = LIST + LIST_COLUMNS * len(LISTS)
-PROMPT_SIZE, HISTORY_SIZE = HISTORY + 1, HISTORY + 2
-#: ... and the address of its words, (2, blocks), 0 if it has none. Further fields may follow.
-WORD = HISTORY + 3
+PROMPT_SIZE, HISTORY_SIZE, GAPS = range(HISTORY + 1, HISTORY + 4)
+#: ... the token that was drawn last, if a state depends on it, or else -1, ...
+PENDING = HISTORY + 4
+#: ... and the address of its words, (2, blocks), 0 if it has none. Further fields, and further
+#: states in pairs as those of `STATES`, may follow.
+WORD = HISTORY + 5
 WIDTH = WORD + 1
 
 
@@ -139,18 +152,24 @@ class Drawn(NamedTuple):
     the log-probabilities of all of them.
     """
 
-    of: int  # NOTHING, RAW or PROCESSED: which row the log-probabilities are of
+    of: int  # RAW or PROCESSED: which row the log-probabilities are of; or NOTHING; or GIVEN: the
+    # tokens are given, and only the states are to follow them
     tokens: NDArray[np.int64]  # (rows, 1 + n); -1 past the last token
     logprobs: NDArray[np.float32]  # (rows, 1 + n); -inf past it; (0, 1) if not requested
 
 
-NOTHING, RAW, PROCESSED = range(3)
+NOTHING, GIVEN, RAW, PROCESSED = range(4)
 _NO_LOGPROBS = np.empty((0, 1), np.float32)
 
 
 def drawn(rows: int) -> Drawn:
     """Room for tokens."""
     return Drawn(NOTHING, np.empty((rows, 1), np.int64), _NO_LOGPROBS)
+
+
+def given_tokens(tokens: NDArray[np.int64]) -> Drawn:
+    """Tokens (rows,) that were drawn elsewhere."""
+    return Drawn(GIVEN, tokens.reshape(-1, 1).copy(), _NO_LOGPROBS)
 
 
 def drawn_with_logprobs(of: int, rows: int, n: int) -> Drawn:

@@ -1,26 +1,28 @@
-"""Dynamic temperature, as a function: as yet no chain applies it."""
+"""Dynamic temperature. Source: kalomaze, koboldcpp (2023)."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .controls.temperature import scale
-from .inputs.logits import Reading
-from .numeric.compile import kernel
-from .numeric.float_mode import in_standard_mode
-from .numeric.functions import F64, REMOVED, Row, exp, log
-from .numeric.order import largest
-from .numeric.statistics import MOST_SUMS, add_surprises, entropy
-from .params import column, real_number
+from ..inputs.logits import Reading
+from ..numeric.blocks import Ids
+from ..numeric.compile import kernel
+from ..numeric.float_mode import in_standard_mode
+from ..numeric.functions import F64, REMOVED, Row, exp, log
+from ..numeric.order import largest
+from ..numeric.statistics import MOST_SUMS, add_surprises, entropy
+from ..params import column
+from .record import Control, Request
+from .temperature import scale
 
 
 @in_standard_mode
 def dynamic_temperature(
     logits: Any,
     temperature: Any,
-    dynatemp_range: float,
-    dynatemp_exponent: float = 1.0,
+    dynatemp_range: Any,
+    dynatemp_exponent: Any = 1.0,
     *,
     dtype: str | None = None,
     out: Any = None,
@@ -29,23 +31,27 @@ def dynamic_temperature(
 
     logits              (vocab,) or (rows, vocab); -inf is removed
     temperature         scalar or (rows,), in [0, inf), the middle of the range
-    dynatemp_range      in [0, inf), how far the temperature may be from that; 0 is `temperature`
-    dynatemp_exponent   in [0, inf), the curve: 1 is a straight line
+    dynatemp_range      scalar or (rows,), in [0, inf), how far the temperature may be from that; 0
+                        is `temperature`
+    dynatemp_exponent   scalar or (rows,), in [0, inf), the curve: 1 is a straight line
 
     The temperature goes from `max(0, temperature - dynatemp_range)` for a row that is certain to
     `temperature + dynatemp_range` for a uniform one, by `(H / log n) ** dynatemp_exponent`, with H
     the entropy and n the number of the finite logits. A row of one token stays as it is, unless the
     range is 0. Returns a new float32 array of the same shape, or `out`. Raises ValueError if a
-    parameter is out of range or a row is invalid. Source: kalomaze, koboldcpp (2023).
+    parameter is out of range or a row is invalid.
 
     >>> dynamic_temperature([1.0, 1.0], 1.0, 0.5)
     array([0.6666667, 0.6666667], dtype=float32)
     """
-    reach = real_number("dynatemp_range", dynatemp_range, "[0, inf)")
-    exponent = real_number("dynatemp_exponent", dynatemp_exponent, "[0, inf)")
     reading = Reading(logits, out, dtype)
     rows = reading.checked()
-    for row, t in zip(rows, column("temperature", temperature, len(rows)), strict=True):
+    values = (
+        column("temperature", temperature, len(rows)),
+        column("dynatemp_range", dynatemp_range, len(rows)),
+        column("dynatemp_exponent", dynatemp_exponent, len(rows)),
+    )
+    for row, t, reach, exponent in zip(rows, *values, strict=True):
         if reach == 0.0:
             scale(row, t)
         else:
@@ -74,3 +80,18 @@ def _power(share: F64, exponent: F64) -> F64:
     if exponent == 1.0 or share == 0.0:
         return share
     return np.float64(exp(np.float32(max(exponent * log(share), -200.0))))
+
+
+@kernel
+def _apply(row: Row, ids: Ids, request: Request) -> None:
+    reach, t, exponent = request.values[:3]
+    scale_by_entropy(row, t, reach, exponent)
+
+
+CONTROL = Control(
+    name="dynamic_temperature",
+    fields=("dynatemp_range", "temperature", "dynatemp_exponent"),
+    kind="scale",
+    kernel=_apply,
+    instead_of="temperature",
+)

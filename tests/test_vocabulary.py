@@ -69,3 +69,52 @@ def test_where_no_token_fits_the_mask_is_empty():
     assert lc.prefix_mask([b"a", b""], b"b").tolist() == [0]
     assert lc.prefix_mask([], b"b").tolist() == []
     assert allowed(lc.prefix_mask([b"a", b""], b""), 2) == [0, 1]
+
+
+# ---- sequence breakers
+
+WORDS = [b"a", b"b", b"ab", b"x:", b"xa", b"bc", b"\n", b"y\n\n", b"", "\u00e9".encode(), b"\xc3"]
+
+
+@pytest.mark.parametrize(
+    ("strings", "expected"),
+    [
+        ([":"], [(3,)]),
+        (["\n", ":"], [(6,), (7,), (3,)]),
+        (["ab"], [(0, 1), (2,), (4, 1)]),
+        (["abc"], [(0, 5), (4, 5)]),  # no token is "c", so none follows on "ab"
+        (["\u00e9"], [(9,)]),
+        (["", "zzz"], []),
+        ((), []),
+    ],
+)
+def test_sequence_breakers(strings, expected):
+    assert lc.sequence_breakers(strings, WORDS) == expected
+
+
+def test_the_tokenizer_splits_the_rest():
+    calls = []
+
+    def tokenize(text):
+        calls.append(text)
+        return np.arange(30)
+
+    found = lc.sequence_breakers(["ab:"], [b"a", b"xab"], tokenize)
+    assert found == [(0, *range(20)), (1, *range(20))]
+    assert calls == ["b:", ":"]
+
+
+def test_they_break_repetitions():
+    vocabulary = [b"the", b" cat", b" sat", b":\n", b" on"]
+    breakers = lc.sequence_breakers(["\n"], vocabulary)
+    history = [0, 1, 2, 3, 0, 1]
+    assert lc.dry(np.zeros(5), history, 1.0)[2] == -1.0
+    assert lc.dry(np.zeros(5), history, 1.0, dry_sequence_breakers=breakers)[2] == -1.0
+    history = [0, 1, 2, 0, 3, 1]
+    assert not lc.dry(np.zeros(5), history, 1.0, dry_sequence_breakers=breakers).any()
+
+
+@pytest.mark.parametrize(("strings", "words"), [("\n", WORDS), ([3], WORDS), (["a"], {"a": 0})])
+def test_breakers_of_another_kind(strings, words):
+    with pytest.raises(TypeError, match="must be"):
+        lc.sequence_breakers(strings, words)

@@ -1,0 +1,110 @@
+"""What follows from the bytes of a vocabulary's tokens: masks of a prefix, sequence breakers."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .inputs.values import listed, show
+
+
+def prefix_mask(vocabulary_bytes: Any, prefix: bytes) -> NDArray[np.int32]:
+    """Which tokens can continue a prefix of bytes, as a mask for `Batch.set_mask`.
+
+    vocabulary_bytes   the bytes of each token, in the order of their ids; empty for a token that
+                       stands for no text, such as the end of a text
+    prefix             the bytes that the answer has to begin with
+
+    A prompt that ends within a token makes a model continue badly. Token healing drops the last
+    token of the prompt, and asks for an answer that begins with its bytes: a token may come next if
+    its bytes begin with the prefix, or if they are the beginning of the prefix. After such a token,
+    ask again for the rest of the prefix, until none is left. All tokens can continue an empty
+    prefix.
+
+    Returns int32 (words,) in which bit i % 32 of word i // 32 is 1 if token i may come next; it is
+    all zeros if no token may. Raises TypeError if the vocabulary or the prefix are not bytes.
+
+    >>> words = prefix_mask([b"h", b"http", b"https", b"://", b""], b"http")
+    >>> [token for token in range(5) if words[0] >> token & 1]
+    [0, 1, 2]
+    """
+    tokens = _tokens(vocabulary_bytes)
+    if not isinstance(prefix, bytes):
+        raise TypeError(f"prefix must be bytes, not {show(prefix)}")
+    allowed = [
+        token.startswith(prefix) or (token != b"" and prefix.startswith(token)) for token in tokens
+    ]
+    bits = np.zeros(-(-len(tokens) // 32) * 32, np.bool_)
+    bits[: len(tokens)] = allowed
+    return np.packbits(bits, bitorder="little").view("<i4").astype(np.int32)
+
+
+#: llama.cpp looks at so many bytes of a sequence breaker, and at so many tokens after its first.
+_MOST_BYTES, _MOST_TOKENS = 40, 20
+
+
+def sequence_breakers(
+    strings: Iterable[str],
+    vocabulary_bytes: Any,
+    tokenize: Callable[[str], Sequence[int] | None] | None = None,
+) -> list[tuple[int, ...]]:
+    """The token sequences in which some strings can occur, for `Params.dry_sequence_breakers`.
+
+    strings            as in `dry_sequence_breakers` of llama.cpp's request bodies, whose default is
+                       a newline, ":", a double quote and "*"
+    vocabulary_bytes   the bytes of each token, in the order of their ids
+    tokenize           text -> token ids, for what a token leaves of a string; by default the
+                       longest token that the rest begins with comes next. None says that no
+                       tokens stand for the rest
+
+    As llama.cpp does it: a token that contains a string breaks by itself. A token that ends with
+    the beginning of a string breaks if the rest of the string follows, in the tokens into which the
+    tokenizer splits it. Raises TypeError if an argument is of another kind.
+
+    >>> sequence_breakers([":", "ab"], [b"a", b"b", b"x:", b"xa", b"bc"])
+    [(2,), (0, 1), (3, 1)]
+    """
+    tokens = _tokens(vocabulary_bytes)
+    texts = listed("strings", strings, "strings", ordered=False)
+    if isinstance(strings, str) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"strings must be a list of strings, not {show(strings)}")
+    split = (lambda text: _longest_first(text.encode(), tokens)) if tokenize is None else tokenize
+    found: dict[tuple[int, ...], None] = {}
+    for text in texts:
+        target = text.encode()[:_MOST_BYTES]
+        for token, word in enumerate(tokens):
+            if not target:
+                continue
+            if target in word:
+                found[(token,)] = None
+                continue
+            for size in range(min(len(word), len(target) - 1), 0, -1):
+                if word.endswith(target[:size]):
+                    rest = split(target[size:].decode(errors="replace"))
+                    if rest is not None:
+                        found[(token, *map(int, rest[:_MOST_TOKENS]))] = None
+    return list(found)
+
+
+def _longest_first(text: bytes, tokens: Sequence[bytes]) -> list[int] | None:
+    """The tokens of a text, each the longest that fits; None where none does."""
+    ids: list[int] = []
+    while text:
+        fits = [(len(word), -i) for i, word in enumerate(tokens) if word and text.startswith(word)]
+        if not fits:
+            return None
+        size, negative = max(fits)
+        ids.append(-negative)
+        text = text[size:]
+    return ids
+
+
+def _tokens(vocabulary_bytes: Any) -> list[bytes]:
+    if isinstance(vocabulary_bytes, Mapping):
+        raise TypeError("vocabulary_bytes must be a sequence of bytes, not a mapping")
+    tokens: list[bytes] = listed("vocabulary_bytes", vocabulary_bytes, "a sequence of bytes")
+    for i, token in enumerate(tokens):
+        if not isinstance(token, bytes):
+            raise TypeError(f"token {i} must be bytes, not {show(token)}")
+    return tokens
