@@ -416,7 +416,7 @@ class Chain:
     def carry(
         self, logits: Any, batch: Batch, tokens: NDArray[np.int64], dtype: str | None = None
     ) -> None:
-        """Let the states of the rows follow tokens that were drawn elsewhere, when they are appended.
+        """Let the states of the rows follow tokens that were drawn elsewhere, once appended.
 
         logits   (rows, vocab), what the tokens were drawn from, unprocessed
         tokens   (rows,); a row whose token is negative must get none
