@@ -234,7 +234,7 @@ class Batch:
         >>> (row,) = batch.add(Params(mirostat_tau=2.0, seed=7))
         >>> batch.append(Chain().sample([[1.0, 0.0, 0.0, 0.0]], batch))
         >>> {name: round(number, 3) for name, number in batch.state(row).items()}
-        {'mirostat_mu': 4.093}
+        {'mirostat_mu': 3.948}
         """
         entry = self._entry(row)
         return entry.trail.last(self._state.names) if entry.trail else {}

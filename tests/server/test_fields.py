@@ -176,6 +176,38 @@ def test_smoothing_curve(client):
     assert say(client, smoothing_factor=1, smoothing_curve=3, seed=1) == ANSWER
 
 
+def test_dynatemp_range(client):
+    nearly_0 = {"dynatemp_range": 1, "dynatemp_exponent": 60}
+    assert say(client, temperature=1, **nearly_0, seed=1) == ANSWER
+
+
+def test_dynatemp_exponent(client):
+    always_2 = {"temperature": 1, "dynatemp_range": 1, "dynatemp_exponent": 0}
+    assert say(client, **always_2, seed=4) == say(client, temperature=2, seed=4)
+
+
+def test_mirostat_tau(client):
+    assert say(client, mirostat_tau=1e-6, seed=1) == ANSWER
+
+
+def test_mirostat_eta(guarded):
+    """The less is a surprise, the more tokens are left the next time."""
+    counts = [left(guarded, mirostat_tau=1.5, mirostat_eta=eta) for eta in (1e-9, 1.0)]
+    assert counts[0][0] == counts[1][0]
+    assert counts[0] != counts[1]
+
+
+def test_adaptive_target(client):
+    assert say(client, adaptive_target=1, seed=1) == ANSWER
+
+
+def test_adaptive_decay(client):
+    each = [
+        say(client, adaptive_target=0.4, adaptive_decay=x, min_p=0.01, seed=3) for x in (0, 0.99)
+    ]
+    assert each[0] != each[1]
+
+
 def test_top_k(client, guarded):
     assert say(client, top_k=1, seed=1) == ANSWER
     assert left(guarded) == [20] * 4
@@ -243,6 +275,31 @@ def test_penalty_exempt(client, tokenizer):
     free = say(client, REPEAT, **fields)
     held = {"repetition_penalty": 2.0, "penalty_exempt": tokenizer.encode(free)}
     assert say(client, REPEAT, **fields, **held).startswith(free)  # the end of the text is held
+
+
+def test_dry_multiplier(client):
+    assert variety(client, dry_multiplier=5) > variety(client)
+
+
+def test_dry_base(client):
+    """Of a penalty of almost nothing only the growth shows."""
+    small = {"dry_multiplier": 1e-6, "dry_allowed_length": 1}
+    assert variety(client, **small, dry_base=1) == variety(client)
+    assert variety(client, **small, dry_base=1e6) > variety(client)
+
+
+def test_dry_allowed_length(client):
+    assert variety(client, dry_multiplier=5, dry_allowed_length=1000) == variety(client)
+
+
+def test_dry_window(client):
+    assert variety(client, dry_multiplier=5, dry_window=0) == variety(client)
+
+
+def test_dry_sequence_breakers(client, tokenizer):
+    free = say(client, REPEAT, max_tokens=20, **GREEDY)
+    breakers = [[token] for token in {*tokenizer.encode(free)}]
+    assert variety(client, dry_multiplier=5, dry_sequence_breakers=breakers) == variety(client)
 
 
 def test_ngram_window(client):

@@ -80,6 +80,7 @@ SAMPLING = {
     "seed": also({**SEED, "items": SEED, "minItems": 1}, "array", "null"),
     "stop": also({**SOME, "items": SOME}, "array", "null"),
     "bad_words": also(array(array(TOKEN, least=1)), "null"),
+    "dry_sequence_breakers": also(array(array(TOKEN, least=1)), "null"),
     "logit_bias": also(BIAS, "null"),
 }
 

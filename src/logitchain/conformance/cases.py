@@ -12,7 +12,12 @@ Row = NDArray[np.float32]  # (vocab,)
 Fields = Mapping[str, Any]
 
 #: The control of a field that has another name; "" for a field that does nothing alone.
-CONTROLS = {"xtc_probability": "xtc", "xtc_threshold": "xtc", "eos_token": ""}
+CONTROLS = {
+    **{"xtc_probability": "xtc", "xtc_threshold": "xtc", "eos_token": ""},
+    **{"dry_multiplier": "dry", "dry_base": "", "dry_allowed_length": ""},
+    **{"dynatemp_range": "dynamic_temperature", "dynatemp_exponent": ""},
+    **{"mirostat_tau": "mirostat", "adaptive_target": "adaptive_p"},
+}
 
 
 class Case(NamedTuple):

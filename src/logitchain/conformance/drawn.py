@@ -26,7 +26,12 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "eta_cutoff": (3e-4, 0.01, 0.1),
     "top_h": (0.1, 0.4, 0.8),
     "xtc": (0.01, 0.05, 0.1, 0.4),
+    "mirostat_tau": (1.0, 3.0, 5.0),
+    "adaptive_target": (0.0, 0.2, 0.6),
 }
+
+#: Controls that are not asked for together with others: small differences before them grow.
+ALONE = ("dynamic_temperature", "mirostat", "adaptive_p")
 
 
 def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
@@ -40,7 +45,8 @@ def drawn_cases(controls: Collection[str], count: int) -> Iterator[Case]:
         requests = {name: _fields(name, rng, ids, history[1]) for name in controls}
         for fields in requests.values():
             yield Case(f"random row {number}", row, fields, *history)
-        some = [fields for fields in requests.values() if rng.random() < 0.7]
+        named = [name for name in requests if rng.random() < 0.7]
+        some = [requests[name] for name in named if name not in ALONE]
         together = {field: value for fields in some for field, value in fields.items()}
         if together:
             yield Case(f"random row {number}", row, together, *history)
@@ -75,6 +81,13 @@ def _fields(control: str, rng: Generator, ids: list[int], output: list[int]) -> 
         return {control: [[a], [output[-1], b], [*output[-2:], c], [b, c]]}
     if control == "logit_bias":
         return {control: {a: 3.5, b: -7.25}}
+    if control == "dry":
+        base, allowed = rng.choice([1.0, 1.75, 2.5]), rng.integers(3)
+        return {"dry_multiplier": 0.8, "dry_base": float(base), "dry_allowed_length": int(allowed)}
+    if control == "dynamic_temperature":
+        exponent = float(rng.choice([0.5, 1.0, 2.0]))
+        return {"dynatemp_range": float(rng.choice([0.3, 0.8])), "dynatemp_exponent": exponent}
+    control = {"mirostat": "mirostat_tau", "adaptive_p": "adaptive_target"}.get(control, control)
     value = VALUES[control][rng.integers(len(VALUES[control]))]
     if control == "top_k":
         return {control: min(value, len(ids) - 1)}

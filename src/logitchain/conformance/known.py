@@ -193,6 +193,34 @@ def nearly_typical(difference: Difference, control: str) -> bool:
     return bool((gaps < 1e-4).all() or np.ptp(deviation[difference.tokens]) < 1e-4)
 
 
+def rescaled(difference: Difference, _: str) -> bool:
+    """The engine divides by a temperature that is within 1e-4 of ours."""
+    if difference.kind != "logits":
+        return False
+    library, engine = (np.asarray(x, np.float64) for x in (difference.library, difference.engine))
+    finite = library > -np.inf
+    spread = np.ptp(library[finite])
+    factor = np.ptp(engine[finite]) / spread if spread else 1.0
+    scaled = (library * factor).astype(np.float32)
+    rest = compare(difference.preset, difference.case, scaled, difference.engine)
+    return bool(abs(factor - 1) < 1e-4 and rest is None)
+
+
+def alike(tolerance: float) -> Condition:
+    """The same tokens are left, and their logits differ by so small a part."""
+    return lambda difference, _: (
+        difference.kind == "logits"
+        and bool(
+            np.allclose(
+                np.asarray(difference.library),
+                np.asarray(difference.engine),
+                rtol=tolerance,
+                atol=tolerance,
+            )
+        )
+    )
+
+
 def beyond(difference: Difference, _: str) -> bool:
     """A penalty is beyond our range, and the engine subtracts it."""
     case = difference.case

@@ -23,16 +23,21 @@ from .known import (
     TOO_COLD,
     TYPICAL,
     Known,
+    alike,
     at_deviation,
     beyond,
+    both,
     gives,
     instead,
+    requested,
+    rescaled,
     tied,
 )
 
 CONTROLS = (
     *("logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
+    *("dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"),
+    *("dynamic_temperature", "mirostat", "adaptive_p"),
 )
 
 TIES = "of equal logits where top_k, top_p or XTC cuts an arbitrary one stays"
@@ -58,6 +63,29 @@ KNOWN = (
     Known("top_p", tied(), TIES),
     P_IN_FLOAT32,
     TYPICAL,
+    Known(
+        "typical_p",
+        both(
+            requested(
+                lambda case: case.get("top_n_sigma") > 0 or bool(np.isneginf(case.row).any())
+            ),
+            lambda difference, _: difference.filtered,
+        ),
+        "With a removed token in the row, llama.cpp's entropy is NaN",
+        rounding=True,
+    ),
+    Known(
+        "dynamic_temperature",
+        rescaled,
+        "llama.cpp sums the entropy in float32",
+        rounding=True,
+    ),
+    Known(
+        "adaptive_p",
+        alike(1e-3),
+        "llama.cpp's probabilities are float32",
+        rounding=True,
+    ),
     Known(
         "top_n_sigma",
         at_deviation,
@@ -153,6 +181,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "init_dry": (c_void_p, c_void_p, c_float, c_float, c_int32, c_int32, c_void_p, c_size_t),
     "init_xtc": (c_void_p, c_float, c_float, c_size_t, c_uint32),
     "init_temp": (c_void_p, c_float),
+    "init_temp_ext": (c_void_p, c_float, c_float, c_float),
+    "init_mirostat_v2": (c_void_p, c_uint32, c_float, c_float),
+    "init_adaptive_p": (c_void_p, c_float, c_float, c_uint32),
     "init_dist": (c_void_p, c_uint32),
 }
 
@@ -165,6 +196,13 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
             *(case.get("frequency_penalty"), case.get("presence_penalty")),
         ),
     ),
+    "dry": (
+        "init_dry",
+        lambda case: (
+            *(None, case.get("dry_multiplier"), case.get("dry_base")),
+            *(case.get("dry_allowed_length"), LAST, None, 0),
+        ),
+    ),
     "top_n_sigma": ("init_top_n_sigma", lambda case: (case.get("top_n_sigma"),)),
     "typ_p": ("init_typical", lambda case: (case.get("typical_p"), 0)),
     "top_k": ("init_top_k", lambda case: (case.get("top_k"),)),
@@ -174,7 +212,13 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
         "init_xtc",
         lambda case: (case.get("xtc_probability"), case.get("xtc_threshold"), 0, 0),
     ),
-    "temperature": ("init_temp", lambda case: (case.get("temperature"),)),
+    "temperature": (
+        "init_temp_ext",
+        lambda case: (
+            *(case.get("temperature"), case.get("dynatemp_range")),
+            case.get("dynatemp_exponent"),
+        ),
+    ),
 }
 
 
@@ -213,6 +257,11 @@ def _samplers(call: dict[str, Any], case: Case) -> Iterator[Any]:
         if name in SAMPLERS:
             function, arguments = SAMPLERS[name]
             yield call[function](*arguments(case))
+    if case.get("mirostat_tau") is not None:
+        yield call["init_mirostat_v2"](0, case.get("mirostat_tau"), case.get("mirostat_eta"))
+    if case.get("adaptive_target") is not None:
+        state = case.get("adaptive_target"), case.get("adaptive_decay")
+        yield call["init_adaptive_p"](*state, 0)
 
 
 def _wheel() -> tuple[str, Path]:

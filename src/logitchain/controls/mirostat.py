@@ -35,7 +35,7 @@ def mirostat(
     float32 array of the same shape, or `out`. Raises ValueError if `mu` is not finite or a row is
     invalid.
 
-    >>> mirostat([3.0, 2.0, 1.0, 0.0], 2.0)
+    >>> mirostat([3.0, 2.0, 1.0, 0.0], 2.5)
     array([  3.,   2., -inf, -inf], dtype=float32)
     """
     reading = Reading(logits, out, dtype)

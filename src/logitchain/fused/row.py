@@ -313,7 +313,8 @@ def run_row(
             else:
                 line[PENDING] = token
                 _carry(stages[CARRY], blocks, task, whole, stages)
-    drawn.tokens[r, 0] = token
+    if drawn.of != GIVEN:
+        drawn.tokens[r, 0] = token
     if needs == VALID and token < 0:
         needs = np.int64(INVALID)
     return needs
