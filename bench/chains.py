@@ -50,9 +50,14 @@ def history(vocab: int, length: int = 2000) -> list[int]:
     return (np.random.default_rng(3).zipf(1.3, length) % vocab).tolist()
 
 
-def ours(vocab: int, request: dict[str, Any], said: Sequence[int] = (), **options: Any) -> Sampler:
+def ours(
+    vocab: int,
+    request: dict[str, Any],
+    said: Sequence[int] = (),
+    order: Sequence[str] = lc.DEFAULT_ORDER,
+) -> Sampler:
     """This library, a batch of one; calls differ in their seeds, so that draws differ."""
-    chain, batches = lc.Chain(**options), []
+    chain, batches = lc.Chain(order), []
     for seed in range(SEEDS):
         batches.append(lc.Batch(vocab))
         batches[-1].add(lc.Params(seed=seed, **request), said)
@@ -60,26 +65,39 @@ def ours(vocab: int, request: dict[str, Any], said: Sequence[int] = (), **option
     return lambda row: int(chain.sample(row[None], next(endless))[0])
 
 
+#: llama.cpp's samplers in their order: the field that asks for one, and what makes it.
+LLAMA_CPP: dict[str, Callable[..., int]] = {
+    "repetition_penalty": lambda peer, request, vocab, said: peer.penalties(
+        vocab, said, 1.1, 0.2, 0.1, last=len(said)
+    ),
+    "dry_multiplier": lambda peer, request, vocab, said: peer.dry(
+        said, request["dry_multiplier"], 1.75, 2, len(said)
+    ),
+    "top_n_sigma": lambda peer, request, *_: peer.top_n_sigma(request["top_n_sigma"]),
+    "top_k": lambda peer, request, *_: peer.top_k(request["top_k"]),
+    "typical_p": lambda peer, request, *_: peer.typical_p(request["typical_p"]),
+    "top_p": lambda peer, request, *_: peer.top_p(request["top_p"]),
+    "min_p": lambda peer, request, *_: peer.min_p(request["min_p"]),
+    "xtc_probability": lambda peer, request, *_: peer.xtc(
+        request["xtc_threshold"], request["xtc_probability"]
+    ),
+    "temperature": lambda peer, request, *_: peer.dynamic_temperature(
+        request["temperature"], request.get("dynatemp_range", 0.0)
+    ),
+}
+
+
 def llama_cpp(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> Sampler:
     """llama.cpp's samplers in their usual order; their structs are filled in each time."""
     import llama_samplers as peer
 
-    samplers = []
-    if "repetition_penalty" in request:
-        samplers.append(peer.penalties(vocab, said, 1.1, 0.2, 0.1, last=len(said)))
-    if "top_k" in request:
-        samplers.append(peer.top_k(request["top_k"]))
-    if "top_n_sigma" in request:
-        samplers.append(peer.top_n_sigma(request["top_n_sigma"]))
-    if "typical_p" in request:
-        samplers.append(peer.typical_p(request["typical_p"]))
-    if "top_p" in request:
-        samplers.append(peer.top_p(request["top_p"]))
-    if "min_p" in request:
-        samplers.append(peer.min_p(request["min_p"]))
-    if "xtc_probability" in request:
-        samplers.append(peer.xtc(request["xtc_threshold"], request["xtc_probability"]))
-    samplers += [peer.temperature(request["temperature"]), peer.dist(1)]
+    samplers = [make(peer, request, vocab, said) for x, make in LLAMA_CPP.items() if x in request]
+    if "mirostat_tau" in request:
+        samplers.append(peer.mirostat(request["mirostat_tau"]))
+    elif "adaptive_target" in request:
+        samplers.append(peer.adaptive_p(request["adaptive_target"]))
+    else:
+        samplers.append(peer.dist(1))
     records = np.zeros(vocab, peer.RECORD)
     ids = np.arange(vocab, dtype=np.int32)
 
@@ -94,30 +112,31 @@ def llama_cpp(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> 
     return call
 
 
+#: transformers' processors in their order: the field that asks for one, and its class.
+TRANSFORMERS = {
+    "repetition_penalty": "RepetitionPenaltyLogitsProcessor",
+    "temperature": "TemperatureLogitsWarper",
+    "top_h": "TopHLogitsWarper",
+    "top_k": "TopKLogitsWarper",
+    "top_p": "TopPLogitsWarper",
+    "min_p": "MinPLogitsWarper",
+    "typical_p": "TypicalLogitsWarper",
+    "epsilon_cutoff": "EpsilonLogitsWarper",
+    "eta_cutoff": "EtaLogitsWarper",
+}
+
+
 def transformers(vocab: int, request: dict[str, Any], said: Sequence[int] = ()) -> Sampler:
     """transformers' processors and torch.multinomial, one thread; it has no XTC."""
     import torch
     from transformers.generation import logits_process as peer
 
     torch.set_num_threads(1)
-    processors: list[Any] = []
-    if "repetition_penalty" in request:
-        processors.append(peer.RepetitionPenaltyLogitsProcessor(1.1))
-    processors.append(peer.TemperatureLogitsWarper(request["temperature"]))
-    if "top_k" in request:
-        processors.append(peer.TopKLogitsWarper(request["top_k"]))
-    if "top_p" in request:
-        processors.append(peer.TopPLogitsWarper(request["top_p"]))
-    if "min_p" in request:
-        processors.append(peer.MinPLogitsWarper(request["min_p"]))
-    if "typical_p" in request:
-        processors.append(peer.TypicalLogitsWarper(request["typical_p"]))
-    if "epsilon_cutoff" in request:
-        processors.append(peer.EpsilonLogitsWarper(request["epsilon_cutoff"]))
-    if "eta_cutoff" in request:
-        processors.append(peer.EtaLogitsWarper(request["eta_cutoff"]))
-    if "top_h" in request:
-        processors.append(peer.TopHLogitsWarper(request["top_h"]))
+    processors = [
+        getattr(peer, name)(request[field])
+        for field, name in TRANSFORMERS.items()
+        if field in request
+    ]
     ids = torch.tensor([list(said) or [0]])
 
     def call(row: Row) -> int:

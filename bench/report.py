@@ -122,6 +122,21 @@ def controls(results: list[Result]) -> str:
     return table(["function, flat 128,256", "us", "times np.max"], rows)
 
 
+def samplers(results: list[Result]) -> str:
+    """Each control that truncates, bends or follows, in a chain."""
+    own = [r for r in results if r.get("table") == "samplers"]
+    ways = list(dict.fromkeys(r["way"] for r in own))
+    rows = []
+    for shape, name in dict.fromkeys((r["shape"], r["control"]) for r in own):
+        times = {
+            r["way"]: r["median"] * 1e6 for r in own if (r["shape"], r["control"]) == (shape, name)
+        }
+        cells = [number(times[way]) if way in times else "-" for way in ways]
+        ratios = [f"{times[way] / times['np.max']:.1f}" for way in ("alone", "after top_k")]
+        rows.append([f"{shape}: `{name}`", *cells, *ratios])
+    return table(["a row in the cache", *ways, "alone / np.max", "after top_k / np.max"], rows)
+
+
 def batches(results: list[Result]) -> str:
     """Rows and threads."""
     rows = []
@@ -260,6 +275,7 @@ SECTIONS: dict[str, Callable[[list[Result]], str]] = {
     "Beside the peers": peers,
     "Penalties over a history of 2,000 tokens (microseconds)": penalties,
     "Batches of mixed requests, 128,256 logits a row (microseconds)": batches,
+    "Each sampler in a chain, the draw included (microseconds)": samplers,
     "Each control by itself": controls,
     "Token bitmasks (microseconds)": masks,
     "Histories, start, memory": others,

@@ -68,6 +68,21 @@ def dry(
     return int(sampler)
 
 
+def dynamic_temperature(temperature: float, reach: float, exponent: float = 1.0) -> int:
+    """A temperature that moves with the entropy; with a range of 0, a plain one."""
+    return int(_of["init_temp_ext"](temperature, reach, exponent))
+
+
+def mirostat(tau: float, eta: float = 0.1, seed: int = 1) -> int:
+    """Mirostat 2, which also draws."""
+    return int(_of["init_mirostat_v2"](seed, tau, eta))
+
+
+def adaptive_p(target: float, decay: float = 0.9, seed: int = 1) -> int:
+    """Adaptive-p, which also draws."""
+    return int(_of["init_adaptive_p"](target, decay, seed))
+
+
 def logit_bias(vocab: int, bias: Mapping[int, float]) -> int:
     """A logit bias."""
     entries = (LogitBias * len(bias))(*[LogitBias(t, b) for t, b in bias.items()])
