@@ -141,6 +141,19 @@ def apply(name, rows, params, case):
         return lc.no_repeat_ngram(rows, params["ngram_size"], both)
     if name == "bad_words":
         return lc.bad_words(rows, params["bad_words_ids"], both)
+    if name == "dry":
+        settings = (params.get(x) for x in ("dry_multiplier", "dry_base", "dry_allowed_length"))
+        breakers = params["dry_sequence_breakers"]
+        return lc.dry(rows, both, *settings, params.get("dry_window"), breakers)
+    if name == "dynamic_temperature":
+        exponent = params["dynatemp_exponent"]
+        return lc.dynamic_temperature(
+            rows, params["temperature"], params["dynatemp_range"], exponent
+        )
+    if name == "mirostat":
+        return lc.mirostat(rows, 2 * params["mirostat_tau"])
+    if name == "adaptive_p":
+        return lc.adaptive_p(rows, params["adaptive_target"])
     if name == "bitmask":
         return lc.token_bitmask(rows, np.array(params["bitmask"], params["dtype"]))
     if name == "token_mask" and "allowed" in params:
@@ -369,5 +382,5 @@ def test_openvino_min_p_then_top_p():
 def test_no_case_is_lost():
     by_hand = {case["id"] for case in CASES if case["expected"]["kind"] == "property"}
     assert len(by_hand - DIFFERENT.keys()) == 12
-    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 12 == 179
+    assert len(CASES) == len(PLAIN) + len(DIFFERENT) + len(MIN_KEEP) + 12 == 199
     assert {case["id"] for case in CASES if case["divergent"]} <= DIFFERENT.keys()

@@ -15,8 +15,10 @@ Fields = Mapping[str, Any]
 CONTROLS = {
     **{"xtc_probability": "xtc", "xtc_threshold": "xtc", "eos_token": ""},
     **{"dry_multiplier": "dry", "dry_base": "", "dry_allowed_length": ""},
+    **{"dry_window": "", "dry_sequence_breakers": ""},
     **{"dynatemp_range": "dynamic_temperature", "dynatemp_exponent": ""},
-    **{"mirostat_tau": "mirostat", "adaptive_target": "adaptive_p"},
+    **{"mirostat_tau": "mirostat", "mirostat_eta": ""},
+    **{"adaptive_target": "adaptive_p", "adaptive_decay": ""},
 }
 
 

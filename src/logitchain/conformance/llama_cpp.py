@@ -200,7 +200,8 @@ SAMPLERS: dict[str, tuple[str, Callable[[Case], tuple[Any, ...]]]] = {
         "init_dry",
         lambda case: (
             *(None, case.get("dry_multiplier"), case.get("dry_base")),
-            *(case.get("dry_allowed_length"), LAST, None, 0),
+            case.get("dry_allowed_length"),
+            *(LAST if case.get("dry_window") is None else case.get("dry_window"), None, 0),
         ),
     ),
     "top_n_sigma": ("init_top_n_sigma", lambda case: (case.get("top_n_sigma"),)),
@@ -226,6 +227,11 @@ def version() -> str:
     """Whose library it is, and its version."""
     wheel, _ = _wheel()
     return f"llama.cpp of {wheel} {metadata.version(DISTRIBUTIONS.get(wheel, wheel))}"
+
+
+def runs(case: Case) -> bool:
+    """Whether a case can be run: sequence breakers would need a model's vocabulary."""
+    return not case.get("dry_sequence_breakers")
 
 
 def process(case: Case) -> Row:
