@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import logitchain as lc
 import reference
 import strategies
+from effort import effort
 
 INF = float("inf")
 PROBS = np.log([0.1, 0.2, 0.3, 0.4])
@@ -72,11 +73,11 @@ def test_rows_may_differ():
 
 def mean_probability(target):
     """Of the tokens drawn, before adaptive_p."""
-    generator, batch = np.random.default_rng(3), lc.Batch(500)
+    generator, batch = np.random.default_rng(3), lc.Batch(effort(100, 500))
     batch.add(lc.Params(min_p=0.01, adaptive_target=target, seed=5))
     probs = []
-    for _ in range(200):
-        row = generator.normal(0, 3, (1, 500)).astype(np.float32)
+    for _ in range(effort(100, 200)):
+        row = generator.normal(0, 3, (1, batch.vocab_size)).astype(np.float32)
         tokens = lc.Chain().sample(row, batch)
         probs.append(np.exp(lc.token_logprobs(lc.min_p(row, 0.01), tokens)[0]))
         batch.append(tokens)

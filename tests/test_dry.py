@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import logitchain as lc
 import reference
+from effort import effort
 from logitchain.controls.dry import largest_exponent
 
 INF = float("inf")
@@ -98,3 +99,73 @@ def test_rows_and_what_is_refused():
     for name, parameters in refused.items():
         with pytest.raises(ValueError, match=f"{name} must be in"):
             lc.dry(rows, histories, **parameters)
+
+
+# ---- in a chain: by the gaps between equal tokens
+
+
+@given(
+    st.lists(few, max_size=40),
+    st.sampled_from((1.0, 1.0000005, 1.75)),
+    st.integers(0, 5),
+    st.one_of(st.none(), st.integers(0, 45)),
+    breakers,
+    st.data(),
+)
+def test_in_a_chain_it_is_the_function(tokens, base, allowed, window, breakers, data):
+    batch, settings = lc.Batch(5), (0.8, base, allowed, window, breakers)
+    names = ("multiplier", "base", "allowed_length", "window", "sequence_breakers")
+    fields = {f"dry_{name}": value for name, value in zip(names, settings, strict=True)}
+    first = data.draw(st.integers(0, len(tokens)))
+    (row,) = batch.add(lc.Params(**fields), tokens[:first])
+    logits = np.float32([1, 2, 3, 4, 5])
+    for token in tokens[first:]:
+        batch.append([token])
+    chain = lc.Chain(["dry"])
+    assert_array_equal(chain(logits, batch), lc.dry(logits, tokens, *settings))
+    taken = data.draw(st.integers(0, len(tokens) - first))
+    batch.rollback(row, taken)
+    left = tokens[: len(tokens) - taken]
+    assert_array_equal(chain(logits, batch), lc.dry(logits, left, *settings))
+
+
+def test_a_text_of_few_tokens_is_read_in_linear_time():
+    """From one place to the one before would take too long: each repetition is long."""
+    batch = lc.Batch(3)
+    tokens = [1] * effort(300, 30_000)
+    batch.add(lc.Params(dry_multiplier=1e-30, dry_base=1.0000005), tokens)
+    ours = lc.Chain(["dry"])(np.zeros(3), batch)
+    assert_array_equal(ours, lc.dry(np.zeros(3), tokens, 1e-30, 1.0000005))
+    assert ours[1] < 0
+
+
+def test_exempt_tokens_and_foreign_ids():
+    batch = lc.Batch(4)
+    history = [3, 2**40, 2, 3, 2**40, 1, 3, 2**40]
+    batch.add(lc.Params(dry_multiplier=1.0, penalty_exempt=[2]), history)
+    assert lc.Chain(["dry"])(np.zeros(4), batch).tolist() == [0, -1, 0, 0]
+
+
+def test_before_and_after_other_controls():
+    """After a cut its tokens are found among the candidates that are left."""
+    rng = np.random.default_rng(5)
+    row = rng.normal(0, 3, 3000).astype(np.float32)
+    history = rng.integers(0, 40, 500).tolist()
+    batch = lc.Batch(3000)
+    batch.add(lc.Params(dry_multiplier=2.0, top_k=300, frequency_penalty=0.5, seed=1), [], history)
+    for order in (
+        ["dry", "top_k"],
+        ["top_k", "dry"],
+        ["frequency_penalty", "dry", "top_k"],
+        ["dry", "frequency_penalty", "top_k"],
+    ):
+        expected = row
+        for name in order:
+            expected = {
+                "dry": lambda x: lc.dry(x, history, 2.0),
+                "top_k": lambda x: lc.top_k(x, 300),
+                "frequency_penalty": lambda x: lc.frequency_penalty(x, 0.5, history),
+            }[name](expected)
+        assert_array_equal(lc.Chain(order)(row, batch), expected)
+        token = lc.Chain(order).sample(row, batch)[0]
+        assert token == lc.sample(expected, seed=1, position=500)

@@ -88,7 +88,8 @@ def test_an_engine_that_is_told_another_value_is_seen(engine, field, told, contr
 @pytest.mark.parametrize("engine", ["llama_cpp", "mlx_lm"])
 def test_a_preset_in_another_order_is_seen(engine, monkeypatch):
     preset = chain.PRESETS[engine]
-    monkeypatch.setitem(chain.PRESETS, engine, ["temperature", *preset[:-1]])
+    others = [entry for entry in preset if entry != "temperature"]
+    monkeypatch.setitem(chain.PRESETS, engine, ["temperature", *others])
     found = report(engine, 8)
     assert {difference.case.control for difference in found.unexplained} == {"chain"}
 
