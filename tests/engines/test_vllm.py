@@ -46,6 +46,7 @@ EVERY: dict[str, Any] = {
     "bad_words": [[7], [8, 9]],
     "banned_tokens": [11],
     "logit_bias": {5: 3.0, 6: -np.inf},
+    **{"dry_multiplier": 0.5, "dry_allowed_length": 1, "mirostat_tau": 7.0},
 }
 FEW = {"temperature": 3.0, "allowed_tokens": [20, 21, 22], "repetition_penalty": 1.01}
 XTC = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
