@@ -198,6 +198,8 @@ def test_a_callable_may_come_after_it():
 def test_looking_does_not_move_it():
     batch, row = batch_of()
     list(run(lc.Chain(), batch, 0, 5))
+    settings = {x.name: x.setting for x in lc.Chain().explain(ROWS[5:6], batch, row).stages}
+    assert settings["mirostat"] == f"2.5, 0.3, mirostat_mu {MUS[4]:g}"
     (drawn,) = lc.Chain().sample(ROWS[5:6], batch)
     lc.Chain()(ROWS[5:6], batch)
     assert lc.Chain().explain(ROWS[5:6], batch, row).token == drawn
@@ -261,9 +263,9 @@ def keep_around(row, ids, request):
 
 
 @njit
-def count_sure(values, before, after, state):
+def count_sure(values, logprob, state):
     count = 0.0 if np.isnan(values[1]) else values[1]
-    state[0] = count + np.exp(before) / np.exp(after)
+    state[0] = count + np.exp(logprob)
 
 
 REACH = lc.Field("reach", off=np.inf, range="[0, inf]")
@@ -274,6 +276,7 @@ AROUND = lc.Control(
     kernel=keep_around,
     state=("kept_so_far",),
     update=count_sure,
+    follows="before",
 )
 
 
@@ -294,8 +297,7 @@ def test_a_control_of_ones_own_carries_a_state():
         left = np.where(whole[0] < whole[0].max() - 4.0 / (1.0 + count), -np.inf, whole[0])
         tokens = chain.sample(whole, batch)
         assert tokens[0] == lc.sample(left, seed=3, position=i)
-        ratio = lc.token_logprobs(whole[0], tokens[0]) - lc.token_logprobs(left, tokens[0])
-        count += np.exp(np.float64(ratio))
+        count += np.exp(np.float64(lc.token_logprobs(whole[0], tokens[0])))
         batch.append(tokens)
         assert batch.state(row)["kept_so_far"] == pytest.approx(count, rel=1e-6)
         assert batch.state(other) == {}
@@ -310,6 +312,7 @@ def test_a_control_of_ones_own_carries_a_state():
         ({"state": ("top_k",)}, "state must be names that no field has, not 'top_k'"),
         ({"state": ("reach",)}, "state must be names that no field has, not 'reach'"),
         ({"state": ("a b",)}, "state must be names that no field has, not 'a b'"),
+        ({"follows": "now"}, "follows must be one of before, after, not 'now'"),
         ({"kind": "adjust"}, "state must be empty for a control of kind adjust"),
         ({"state": tuple("abcdefg")}, "fields and state must be at most 7, not 8"),
     ],

@@ -256,7 +256,10 @@ def _setting(control: Control | None, batch: Batch, index: int) -> str:
     values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
     if not _is_on(control, params):
         return "off"
-    return ", ".join(_shown(name, value) for name, value in values.items() if value is not None)
+    shown = [_shown(name, value) for name, value in values.items() if value is not None]
+    state = batch.state(batch.rows[index])
+    shown += [f"{name} {state[name]:g}" for name in control.state if name in state]
+    return ", ".join(shown)
 
 
 def _is_on(control: Control, params: Params) -> bool:

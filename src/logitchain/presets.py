@@ -22,6 +22,7 @@ from .fused.row import STAGES
 from .fused.tables import (
     DIVIDES,
     FLAGS,
+    FOLLOWS_BEFORE,
     KEEPS_SHARE,
     KIND,
     MAY_EMPTY,
@@ -278,6 +279,7 @@ def _line(
         + MEASURES * bool(control.statistics)
         + KEEPS_SHARE * control.keeps_share
         + MAY_EMPTY * (not keeps_one)
+        + FOLLOWS_BEFORE * (control.follows == "before")
     )
     where, off = [-1] * MOST_FIELDS, np.zeros(MOST_FIELDS)
     fields = [*control.fields, unless] if unless else control.fields

@@ -121,9 +121,9 @@ def _apply(row: Row, ids: Ids, request: Request) -> None:
 
 
 @kernel
-def _update(values: Values, before: F64, after: F64, state: Values) -> None:
+def _update(values: Values, logprob: F64, state: Values) -> None:
     state[:2] = values[2:4]
-    _advance(state, np.float64(exp(np.float32(max(before, -200.0)))), values[0], values[1])
+    _advance(state, np.float64(exp(np.float32(max(logprob, -200.0)))), values[0], values[1])
 
 
 CONTROL = Control(
@@ -133,5 +133,6 @@ CONTROL = Control(
     kernel=_apply,
     state=("adaptive_sum", "adaptive_weight"),
     update=_update,
+    follows="before",
     keeps_one=True,
 )

@@ -101,8 +101,8 @@ def _apply(row: Row, ids: Ids, request: Request) -> None:
 
 
 @kernel
-def _update(values: Values, before: F64, after: F64, state: Values) -> None:
-    state[0] = _next(_mu(values), after, values[0], values[1])
+def _update(values: Values, logprob: F64, state: Values) -> None:
+    state[0] = _next(_mu(values), logprob, values[0], values[1])
 
 
 CONTROL = Control(

@@ -94,7 +94,7 @@ KERNEL = types.none(_ROW, _IDS, _REQUEST)
 FLOOR = types.float64(types.float32, types.float64, _ROW, _VALUES, types.int64)
 IDLE = types.boolean(_VALUES, types.uint64, types.uint64)
 FIND = types.int64(_REQUEST, _LONGS, _LONGS, _LONGS)
-UPDATE = types.none(_VALUES, types.float64, types.float64, _VALUES)
+UPDATE = types.none(_VALUES, types.float64, _VALUES)
 
 ADD = types.none(_ROW, types.float32, types.float32, _LONGS)
 
@@ -128,9 +128,10 @@ class Control:
                 the kernel gets as `request.counts`; `room` is scratch of the size of the vocabulary
     state       names of numbers that the control carries from token to token. Its functions get
                 them after the fields; each is NaN before the first token
-    update      with a state: (values, before, after, state) -> None. It writes the state for the
-                next token; `before` and `after` are the natural log-probabilities of the token that
-                was drawn, in the row as the control got it and as the control left it
+    update      with a state: (values, logprob, state) -> None. It writes the state for the next
+                token; `logprob` is the natural log-probability of the token that was drawn
+    follows     "after": that log-probability is of the row as the control left it; "before": as the
+                control got it
     switches    the fields that each switch the control off by their off value; by default the first
     instead_of  the name of the control of a chain that does nothing where this one is on; then one
                 field switches this one
@@ -173,6 +174,7 @@ class Control:
     find: Callable[..., Any] | None = None
     state: tuple[str, ...] = ()
     update: Callable[..., Any] | None = None
+    follows: Literal["before", "after"] = "after"
     switches: tuple[str, ...] = ()
     instead_of: str = ""
     tokens: str = ""
@@ -199,6 +201,7 @@ class Control:
                 raise ValueError(f"state must be names that no field has, not {show(name)}")
         if bool(self.state) != (self.update is not None):
             raise ValueError("state and update must be given together")
+        one_of("follows", self.follows, ("before", "after"))
         if self.state and self.kind in ("mask", "adjust"):
             raise ValueError(f"state must be empty for a control of kind {self.kind}")
         for switch in self.switches:

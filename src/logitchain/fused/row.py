@@ -27,6 +27,8 @@ from .step import choose, place_of
 from .tables import (
     COLUMNS,
     FIELD_COUNT,
+    FLAGS,
+    FOLLOWS_BEFORE,
     GIVEN,
     KIND,
     PENDING,
@@ -85,7 +87,7 @@ TRUNCATE, _truncate = _stage(truncate, 0, _blocks, _task, _row, 0, _floor)
 def carry(blocks: Blocks, task: Task, whole: Row, stages: Longs) -> I64:
     """Write the states of a row that follow from its token, which is in `task.line`.
 
-    Each step that has a state asks for the token's log-probability before it and after it. The row
+    Each step that has a state asks for the token's log-probability before it or after it. The row
     as it stood there is what the same chain gives if it ends there.
     """
     first, line = np.int64(0), task.line.view(np.float64)
@@ -94,9 +96,9 @@ def carry(blocks: Blocks, task: Task, whole: Row, stages: Longs) -> I64:
     for s in range(first, task.steps.size):
         step, state = task.table[task.steps[s]], np.empty(MOST_FIELDS)
         if step[UPDATE] != 0:
-            before = _logprob_after(s, first, blocks, task, whole, stages)
-            after = _logprob_after(s + 1, first, blocks, task, whole, stages)
-            call_update(step[UPDATE], task.values[s], before, after, state)
+            steps = s if step[FLAGS] & FOLLOWS_BEFORE else s + 1
+            logprob = _logprob_after(steps, first, blocks, task, whole, stages)
+            call_update(step[UPDATE], task.values[s], logprob, state)
             known = step[FIELD_COUNT] - step[STATE_COUNT]
             for j in range(step[STATE_COUNT]):
                 line[step[COLUMNS + known + j] + 1] = state[j]

@@ -43,9 +43,10 @@ OFF = COLUMNS + MOST_FIELDS
 STEP_WIDTH = OFF + MOST_FIELDS
 
 #: Flags: the control divides by its first field; reads a statistic of the row; keeps a share of its
-#: mass; may remove the last token. From SWITCH on, a bit for each field that switches it off by its
-#: off value, and from UNLESS on for each that does so by another.
-DIVIDES, MEASURES, KEEPS_SHARE, MAY_EMPTY, SWITCH = 1, 2, 4, 8, 16
+#: mass; may remove the last token; its state follows the row before it. From SWITCH on, a bit for
+#: each field that switches it off by its off value, and from UNLESS on for each that does so by
+#: another.
+DIVIDES, MEASURES, KEEPS_SHARE, MAY_EMPTY, FOLLOWS_BEFORE, SWITCH = 1, 2, 4, 8, 16, 32
 UNLESS = SWITCH << MOST_FIELDS
 
 
