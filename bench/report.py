@@ -168,6 +168,9 @@ def others(results: list[Result]) -> str:
         if r.get("table") == "history":
             tokens = f"{r['length']:,} tokens ({r['distinct']:,} distinct)"
             lines.append([f"chain with penalties over {tokens}", f"{us} us"])
+        elif r.get("table") == "dry":
+            what = f"DRY, top_k 50 and the draw after {r['length']:,} tokens"
+            lines.append([f"{what}, {r['sampler']}", f"{us} us"])
         elif r.get("table") == "append":
             lines.append([f"`batch.append` after {r['length']:,} tokens", f"{us} us"])
         elif r.get("table") == "rows":

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from chains import PENALTIES, REQUESTS, history, ours
-from rows import peaked
+from chains import PENALTIES, REQUESTS, history, llama_cpp, ours
+from rows import flat, peaked
 
 import logitchain as lc
 
@@ -55,6 +55,17 @@ def test_history(over_rows, length):
     call = ours(VOCAB, FIRST | PENALTIES, said)
     distinct = len(set(said))
     over_rows(call, peaked(), table="history", length=length, distinct=distinct)
+
+
+@pytest.mark.parametrize("sampler", ["logitchain", "llama.cpp"])
+@pytest.mark.parametrize("length", [100, 2000, 20_000, 100_000])
+def test_dry(over_rows, length, sampler):
+    """A step over a history of this length: DRY, top_k, the draw."""
+    request = {"temperature": 0.8, "top_k": 50, "dry_multiplier": 0.8}
+    said = history(VOCAB, length)
+    make = {"logitchain": ours, "llama.cpp": llama_cpp}[sampler]
+    row = flat(count=1)
+    over_rows(make(VOCAB, request, said), row, 101, table="dry", length=length, sampler=sampler)
 
 
 @pytest.mark.parametrize("length", [0, 1_000, 100_000])
