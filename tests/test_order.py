@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from effort import effort
 from logitchain.numeric import order, simd
 from logitchain.numeric.compile import kernel
 
@@ -195,3 +196,18 @@ def test_blocks(start):
         assert_array_equal(target[7:71], block)
         assert not target[:7].any()
         assert not target[71:].any()
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 999, 1000, 1001, effort(1500, 20_000)])
+def test_in_ascending_order(size):
+    rng = np.random.default_rng(size)
+    for row in (
+        rng.normal(0, 3, size),
+        rng.integers(-3, 3, size) * 0.5,
+        -np.abs(rng.normal(0, 1e30, size)),
+        rng.normal(0, 1, size) * 10.0 ** rng.integers(-44, 38, size),
+        np.where(rng.random(size) < 0.5, -np.inf, rng.normal(0, 1, size)),
+        np.zeros(size),
+    ):
+        row = row.astype(np.float32)
+        assert_array_equal(order.in_ascending_order(row), np.sort(row))

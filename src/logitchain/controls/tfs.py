@@ -10,7 +10,7 @@ from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F64, I64, SLACK, Row, mass
-from ..numeric.order import keep_first, largest
+from ..numeric.order import in_ascending_order, keep_first, largest
 from .record import Control, Request
 
 
@@ -47,7 +47,7 @@ def truncate(row: Row, z: F64) -> None:
         if mass(row[i] - best) > 0:
             likely[n] = row[i]
             n += 1
-    ascending = np.sort(likely[:n])
+    ascending = in_ascending_order(likely[:n])
     kept = _before_tail(ascending, finite, z)
     if kept < finite:
         value, equals = ascending[n - kept], np.int64(0)

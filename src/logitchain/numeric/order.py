@@ -97,6 +97,38 @@ def kth_largest(row: Row, k: I64) -> tuple[F32, I64]:
     return value, k - above
 
 
+#: From so many logits on three passes over their keys take less time than comparisons do.
+_MANY = 1000
+_DIGIT = np.uint32(2**11 - 1)
+
+
+@kernel
+def in_ascending_order(row: Row) -> Row:
+    """The logits of a row, sorted: of many, 11 bits of the keys at a time from the lowest on.
+
+    128,256 logits took np.sort 13 ms, of which mispredicted comparisons were most.
+    """
+    if row.size < _MANY:
+        return np.sort(row)
+    keys, others = np.empty(row.size, np.uint32), np.empty(row.size, np.uint32)
+    for i in range(row.size):
+        keys[i] = np.uint32(float_to_key(row[i])) ^ np.uint32(2**31)
+    for digit in range(3):
+        shift, ends = np.uint32(11 * digit), np.zeros(2**11, np.int64)
+        for key in keys:
+            ends[(key >> shift) & _DIGIT] += 1
+        ends[:] = np.cumsum(ends) - ends  # where each digit's keys begin, and then end
+        for key in keys:
+            place = (key >> shift) & _DIGIT
+            others[ends[place]] = key
+            ends[place] += 1
+        keys, others = others, keys
+    ordered = np.empty(row.size, np.float32)
+    for i in range(row.size):
+        ordered[i] = key_to_float(np.int32(keys[i] ^ np.uint32(2**31)))
+    return ordered
+
+
 @kernel
 def keep_first(row: Row, value: F32, equals: I64) -> None:
     """Remove all logits below `value`, and all but the first `equals` >= 1 of those equal to it."""
