@@ -15,6 +15,7 @@ INF = float("inf")
 
 
 few = st.integers(0, 3)
+many_breakers = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), max_size=9)
 breakers = st.lists(st.lists(few, min_size=1, max_size=3), max_size=2)
 
 
@@ -127,6 +128,30 @@ def test_in_a_chain_it_is_the_function(tokens, base, allowed, window, breakers, 
     batch.rollback(row, taken)
     left = tokens[: len(tokens) - taken]
     assert_array_equal(chain(logits, batch), lc.dry(logits, left, *settings))
+
+
+@given(st.lists(st.integers(0, 6), max_size=60), many_breakers, st.integers(0, 2))
+def test_many_breakers(tokens, breakers, allowed):
+    settings = 0.5, 1.5, allowed, None, breakers
+    ours = lc.dry(np.zeros(7), tokens, *settings)
+    expected = reference.dry(np.zeros(7), tokens, *settings)
+    assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
+    batch = lc.Batch(7)
+    params = lc.Params(
+        dry_multiplier=0.5,
+        dry_base=1.5,
+        dry_allowed_length=allowed,
+        dry_sequence_breakers=breakers,
+    )
+    batch.add(params, tokens)
+    assert_array_equal(lc.Chain(["dry"])(np.zeros(7), batch), ours)
+
+
+def test_a_base_without_a_cap():
+    base, tokens = 1.0000005, [1] * effort(300, 3000)
+    ours = lc.dry(np.zeros(2), tokens, 1.0, base)
+    assert ours[1] == pytest.approx(-(base ** (len(tokens) - 3)), rel=1e-7)
+    assert ours[1] < -1.0001
 
 
 def test_a_text_of_few_tokens_is_read_in_linear_time():

@@ -53,6 +53,9 @@ def test_the_update():
     mu = np.array([4.0, 6.0])
     ours = lc.mirostat_update(mu, np.log([0.5, 0.25]), tau=3.0, eta=[0.5, 1.0])
     assert_allclose(ours, [4 - 0.5 * (1 - 3), 6 - (2 - 3)])
+    assert_allclose(
+        lc.mirostat_update([4.0, 6.0], -1.0, 3.0, 0.5)[1], 6 - 0.5 * (1 / np.log(2) - 3)
+    )
     assert isinstance(lc.mirostat_update(4.0, -1.0, 3.0, 0.1), float)
 
 
@@ -72,6 +75,17 @@ def test_out_of_range(name, bad):
     if name == "mu":
         with pytest.raises(ValueError, match="mu must be in"):
             lc.mirostat(PROBS, bad)
+
+
+def test_a_floor_leaves_the_tokens_at_the_limit():
+    """The best has nearly all of the mass, so that the floor is close to the limit."""
+    row = np.full(300, -40.0, np.float32)
+    row[[3, 70, 130, 200]] = 0, -6.91, -6.7, -6.95
+    batch = lc.Batch(300)
+    batch.add(lc.Params(mirostat_tau=5.0, seed=1))
+    ours = lc.Chain(["mirostat"])(row, batch)
+    assert_array_equal(ours, lc.mirostat(row, 10.0))
+    assert np.flatnonzero(ours > -INF).tolist() == [3, 70, 130]
 
 
 def test_rows_may_differ():

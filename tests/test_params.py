@@ -807,9 +807,14 @@ def test_our_own_names_are_understood_in_every_dialect(dialect):
     body = {name: value for name, value in PARSED.items() if name != "logit_bias"}
     body |= {"logit_bias": {"1003": -100, "7": 2.5}}
     expected = PARSED
+    if "mirostat" in DIALECTS[dialect] or "mirostat_mode" in DIALECTS[dialect]:
+        expected = expected | {
+            "mirostat_tau": None,
+            "mirostat_eta": 0.1,
+        }  # its version is not there
     if dialect == "text_generation_webui":  # there they are in units of 1 / 10,000
         body |= {"epsilon_cutoff": 3, "eta_cutoff": 20}
-        expected = PARSED | {"epsilon_cutoff": 3 * 1e-4, "eta_cutoff": 20 * 1e-4}
+        expected = expected | {"epsilon_cutoff": 3 * 1e-4, "eta_cutoff": 20 * 1e-4}
     assert dataclasses.asdict(lc.Params.from_request(body, dialect=dialect)) == expected
 
 

@@ -231,11 +231,15 @@ def test_on_threads_beside_other_rows_and_of_other_types(kind):
     ]
 
 
+NAMED = "a name in state must be one of mirostat_mu, adaptive_sum, adaptive_weight"
+
+
 @pytest.mark.parametrize(
     ("state", "error"),
     [
-        ({"top_k": 1.0}, "state must have names that `Batch.state` gives, not 'top_k'"),
-        ({3: 1.0}, "state must have names that `Batch.state` gives, not 3"),
+        ({"top_k": 1.0}, f"{NAMED}, not 'top_k'"),
+        ({"mirostat_nu": 1.0}, f"{NAMED}, not 'mirostat_nu'; did you mean 'mirostat_mu'?"),
+        ({3: 1.0}, f"{NAMED}, not 3"),
         ({"mirostat_mu": np.inf}, "state['mirostat_mu'] must be in (-inf, inf), not inf"),
     ],
 )
@@ -247,6 +251,26 @@ def test_a_bad_state(state, error):
     with pytest.raises(TypeError, match="state must be a mapping of names to numbers, not 3"):
         batch.add(lc.Params(), state=3)
     assert len(batch) == 0
+
+
+def test_a_token_that_the_chain_removes_leaves_it_as_it_is():
+    batch, row = batch_of()
+    list(run(lc.Chain(), batch, 0, 5))
+    gone = int(np.argmin(ROWS[5]))
+    lc.Chain().carry(ROWS[5:6], batch, np.array([gone]))
+    batch.append([gone])
+    assert batch.state(row) == {"mirostat_mu": MUS[4]}
+    first, row = batch_of()
+    lc.Chain().carry(ROWS[0:1], first, np.array([gone]))
+    first.append([gone])
+    assert first.state(row) == {}
+
+
+def test_a_negative_mu_leaves_the_best():
+    for order in (["mirostat"], ["top_k", "mirostat"]):
+        batch, _ = batch_of(state={"mirostat_mu": -5.0})
+        assert np.isfinite(lc.Chain(order)(ROWS[0], batch)).sum() == 1
+        assert lc.Chain(order).sample(ROWS[0], batch)[0] == ROWS[0].argmax()
 
 
 # ---- a control of one's own

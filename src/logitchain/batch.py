@@ -167,7 +167,7 @@ class Batch:
 
         Sample 0 has the request's seed, the others seeds derived from it, unless the request names
         each. A row that was removed continues where it was, given its own seed, its prompt, the
-        tokens it had generated as `output_tokens` and, if a control of it carries one, its `state`.
+        tokens it had generated as `output_tokens` and its `state`, if one of its controls has one.
 
         Both histories are sequences of any 64-bit integers: multimodal prompts hold ids that are no
         token of the vocabulary. Penalties skip these; to `no_repeat_ngram` and `bad_words` each is
@@ -185,8 +185,7 @@ class Batch:
             raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {show(params.top_k)}")
         prompt = history_ids("prompt_tokens", prompt_tokens)
         output = history_ids("output_tokens", output_tokens)
-        known = checked_state(state)
-        self.keep_states(list(known))
+        known = checked_state(state, self._state.names)
         lists, words = _lists(params, self.vocab_size), _words(params, self.vocab_size)
         history = History.of(prompt, output, _has_penalty(params), params.dry_multiplier > 0.0)
         before, added, trail = self._settled(), [], None
@@ -205,7 +204,8 @@ class Batch:
         """Add one generated token to each row, or to each of `rows`, which may name a row again.
 
         Each was drawn, so it must be in the vocabulary: the -1 of a row that a chain has marked is
-        an error.
+        an error. The state of a control follows a token that a chain has drawn for the row, and no
+        other; see `Chain.carry`.
         """
         self._check_may_change()
         entries = [*self._settled().entries] if rows is None else self._find(rows)
@@ -227,7 +227,8 @@ class Batch:
     def state(self, row: int) -> dict[str, float]:
         """What the controls of a row carry from token to token, by name: `add` takes it again.
 
-        Empty before the first token, and without a control that has a state.
+        Plain numbers, as JSON has them. Empty without a control that has a state, and where none is
+        known: before the first token, or after tokens that were added without a state.
 
         >>> from logitchain import Chain
         >>> batch = Batch(vocab_size=4)
@@ -243,8 +244,8 @@ class Batch:
         """Replace a row's generated tokens by those that an engine keeps.
 
         They may be any 64-bit integers, as in `add`. What they share with the row's own stays: a
-        token more costs what `append` costs, and a look at the others. As with `append`, a state
-        that a control carries follows a token that a chain has drawn for this place, and no other.
+        token more costs what `append` costs, and a comparison for each of the others. States follow
+        as in `append`.
 
         >>> batch = Batch(vocab_size=100)
         >>> (row,) = batch.add(Params(seed=7), output_tokens=[40, 50])
@@ -389,7 +390,11 @@ class Batch:
         return any(row.trail for row in self._state.entries)
 
     def keep_states(self, names: Sequence[str]) -> None:
-        """Have columns for controls' states of these names."""
+        """Have columns for states of these names, as `Chain.states` has them.
+
+        A chain sees to this when it first runs on the batch. It is needed before `add` gets a state
+        of a control of your own.
+        """
         state = self._settled()
         missing = [name for name in names if name not in state.names]
         if missing:

@@ -98,8 +98,8 @@ class Chain:
         if isinstance(order, Mapping):  # of which a list would have the keys alone
             raise TypeError(f"order must be a sequence of controls, not {show(order)}")
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
-        #: The names of the numbers that its controls carry from token to token.
         controls = [step.control for step in self.steps if step.control is not None]
+        #: The names of the numbers that its controls carry from token to token.
         self.states = tuple(name for control in controls for name in control.state)
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
@@ -221,7 +221,8 @@ class Chain:
     ) -> NDArray[np.int64]:
         """A token for each row: `logitchain.sample` of the processed logits, bit for bit.
 
-        The token of row r depends on its logits, its request, its seed and its position alone. The
+        The token of row r depends on its logits, its request, its seed and its position alone, and
+        on the state of `mirostat` or `adaptive_p` if the request has one of these. The
         batch does not move on until its `append` is called.
         """
         given = _open(logits, batch, dtype)
@@ -416,10 +417,11 @@ class Chain:
     def carry(
         self, logits: Any, batch: Batch, tokens: NDArray[np.int64], dtype: str | None = None
     ) -> None:
-        """Let the states of the rows follow tokens that were drawn elsewhere, once appended.
+        """Prepare the states of the rows for tokens drawn elsewhere; call it before `append`.
 
         logits   (rows, vocab), what the tokens were drawn from, unprocessed
-        tokens   (rows,); a row whose token is negative must get none
+        tokens   (rows,); do not append to a row whose token is negative. A token that the chain
+                 removes leaves the states as they are
 
         `sample` and `verify` see to this themselves. Without a control that carries a state there
         is nothing to do.

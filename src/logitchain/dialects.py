@@ -591,11 +591,8 @@ NOT_SAMPLING = frozenset(
     )
 )
 
-#: Beside the version of mirostat, which says whether it is on, these two say nothing by themselves.
-_MIROSTAT: dict[str, Rule] = {
-    name: Beside(name, unless=("mirostat", "mirostat_mode"))
-    for name in ("mirostat_tau", "mirostat_eta")
-}
+#: They are read together with the version of mirostat, without which mirostat is off.
+_MIROSTAT = _engine("mirostat_tau mirostat_eta")
 
 #: Of the completions API, which is older than chat completions.
 _COMPLETIONS: dict[str, Rule] = {

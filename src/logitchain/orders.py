@@ -26,9 +26,9 @@ class Naming:
     split      a string -> the names in it; None where only a list will do
     letters    name in such a string -> name, where these are others
     last       a control that comes last, and once, wherever it is named
-    unnamed    controls that come first if the body does not name them, others then do not come
+    unnamed    controls that come first if the body does not name them; other controls are left out
     is_once    whether only the first of two equal names counts
-    is_empty   whether no names at all are an order, and not the same as no field
+    is_empty   whether an empty list is an order of its own, and not the same as no field
     most       how many names there may be
     """
 

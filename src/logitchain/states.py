@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fused.tables import NEXT, PENDING
-from .inputs.values import show
-from .params import FIELDS, real_number
+from .inputs.values import one_of, show
+from .params import real_number
 
-State = NDArray[np.int64]  # (state columns,) the bits of float64 numbers, or fewer of them
+State = NDArray[np.int64]  # (state columns,) the bits of float64 numbers; older ones may be shorter
 Line = NDArray[np.int64]  # a row of a batch's table
 
 #: A number before the first token.
@@ -43,7 +43,7 @@ class Trail:
         return self.found(self.states[size], token)
 
     def found(self, state: State, token: int) -> State:
-        """The state after a state and a token: as a trial has found it, or else the same."""
+        """The state after a state and a token: what a trial has found, or else a copy."""
         known = (after for before, x, after in self.ahead if before is state and x == token)
         return next(known, state.copy())
 
@@ -74,13 +74,12 @@ def columns_of(names: tuple[str, ...]) -> NDArray[np.int64]:
     return np.array([i for i, (name, after) in pairs if after == NEXT + name], np.int64)
 
 
-def checked_state(given: Any) -> dict[str, float]:
-    """A state as `Batch.state` gives it, or None for none."""
+def checked_state(given: Any, names: tuple[str, ...]) -> dict[str, float]:
+    """A state as `Batch.state` gives it, or None for none; `names` are those of all columns."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         raise TypeError(f"state must be a mapping of names to numbers, not {show(given)}")
     for name in given:
-        if not isinstance(name, str) or not name.isidentifier() or name in FIELDS:
-            raise ValueError(f"state must have names that `Batch.state` gives, not {show(name)}")
+        one_of("a name in state", name, [names[column] for column in columns_of(names)])
     return {x: real_number(f"state[{x!r}]", number, "(-inf, inf)") for x, number in given.items()}

@@ -111,6 +111,7 @@ def _cases(
             state = {name: float(generator.random()) for one in order for name in one.state}
             if number % 2:
                 state = {}
+            batch.keep_states(list(state))
             (row,) = batch.add(kind(**fields), prompt, output, state)
             if any(one.tokens == "token_bitmask" for one in order):
                 words = generator.integers(0, 2**32, -(-vocab // 32), np.uint32)
@@ -239,6 +240,7 @@ def _check_independence(control: Control, case: Case) -> None:
         alone = Batch(batch.vocab_size)
         params = replace(batch.params(handle), seed=batch.seed(handle))
         history = batch.prompt(handle), batch.output(handle)
+        alone.keep_states(list(batch.state(handle)))
         (row,) = alone.add(params, *history, batch.state(handle))
         if batch.has_mask(handle):
             continue  # the mask of a row cannot be read back
@@ -271,6 +273,7 @@ def _check_state(control: Control, case: Case) -> None:
     removed = Batch(batch.vocab_size)
     params = replace(batch.params(row), seed=batch.seed(row))
     output = batch.output(row)
+    removed.keep_states(chain.states)
     removed.add(params, batch.prompt(row), output, batch.state(row))
     token = chain.sample(case.logits[:1], removed)[0]
     assert token == drafts[1][0], f"a row continues from its state: {case.requests[0]}"

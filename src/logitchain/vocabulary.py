@@ -54,9 +54,8 @@ def sequence_breakers(
     strings            as in `dry_sequence_breakers` of llama.cpp's request bodies, whose default is
                        a newline, ":", a double quote and "*"
     vocabulary_bytes   the bytes of each token, in the order of their ids
-    tokenize           text -> token ids, for what a token leaves of a string; by default the
-                       longest token that the rest begins with comes next. None says that no
-                       tokens stand for the rest
+    tokenize           text -> token ids, for the rest of a string that a token begins; None if no
+                       tokens stand for it. By default the longest token that fits comes next
 
     As llama.cpp does it: a token that contains a string breaks by itself. A token that ends with
     the beginning of a string breaks if the rest of the string follows, in the tokens into which the

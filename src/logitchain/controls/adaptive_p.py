@@ -12,15 +12,13 @@ from ..inputs.logits import Reading
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
-from ..numeric.functions import F64, MASS_BITS, Row, exp, total_mass
+from ..numeric.functions import F64, MASS_BITS, MASS_FLOOR, Row, exp, total_mass
 from ..numeric.order import largest
 from ..params import real_number, reals
 from .record import Control, Request, Values
 
 #: A token at the target gets this logit; one this far from it loses half of `_DROP`.
 _PEAK, _WIDTH, _DROP = 5.0, 0.3, 10.0
-#: Below it exp is subnormal.
-_FAR = np.float32(-87.0)
 
 
 @in_standard_mode
@@ -77,8 +75,7 @@ def adaptive_p_target(state: tuple[float, float] | None, target: float) -> float
     state    as `adaptive_p_update` gives it
     target   in [0, 1], the probability that is aimed at
 
-    It lies as far on the other side of `target` as the average of the tokens so far does on this
-    one, in [0, 1].
+    It is 2 * `target` less the average of the tokens so far, within [0, 1].
 
     >>> round(adaptive_p_target((4.8, 10.0), 0.5), 12)
     0.52
@@ -94,7 +91,7 @@ def favour(row: Row, target: F64) -> None:
     total = total_mass(row, best) * 2.0**-MASS_BITS
     for i in range(row.size):
         if row[i] > -np.inf:
-            prob = np.float64(exp(max(np.float32(row[i] - best), _FAR))) / total
+            prob = np.float64(exp(max(np.float32(row[i] - best), MASS_FLOOR))) / total
             distance = abs(prob - target) / _WIDTH
             row[i] = np.float32(_PEAK - _DROP * distance * distance / (1.0 + distance))
 
@@ -123,7 +120,7 @@ def _apply(row: Row, ids: Ids, request: Request) -> None:
 @kernel
 def _update(values: Values, logprob: F64, state: Values) -> None:
     state[:2] = values[2:4]
-    _advance(state, np.float64(exp(np.float32(max(logprob, -200.0)))), values[0], values[1])
+    _advance(state, np.float64(exp(np.float32(logprob))), values[0], values[1])
 
 
 CONTROL = Control(

@@ -34,7 +34,7 @@ def dry(
     dtype: str | None = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
-    """Lower the logits of tokens that would continue a repetition, the longer it is the more.
+    """Lower the logits of tokens that would continue a repetition, more for a longer one.
 
     logits                  (vocab,) or (rows, vocab); -inf is removed
     tokens                  the history, any 64-bit integers: one sequence for all rows, or one per
@@ -104,7 +104,7 @@ def find(
     lengths: Longs,
     room: Longs,
 ) -> I64:
-    """List the tokens that would continue a repetition, and how long each one's is; how many.
+    """List the tokens that would continue a repetition, and the length of each; how many they are.
 
     gaps               how far before each token of the history the same one stands, 0 if it does
                        not; or empty if that is not known
@@ -175,7 +175,7 @@ def _note(
     """Add a token to the n found, or a longer repetition to a token that is there; how many."""
     if not 0 <= token < room.size:
         return n
-    place = room[token]  # of a token that is not there yet it says nothing
+    place = room[token]  # stale if the token is not among the n found
     if 0 <= place < n and found[place] == token:
         lengths[place] = max(lengths[place], length)
         return n

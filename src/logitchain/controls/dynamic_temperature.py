@@ -79,7 +79,7 @@ def _power(share: F64, exponent: F64) -> F64:
         return 1.0
     if exponent == 1.0 or share == 0.0:
         return share
-    return np.float64(exp(np.float32(max(exponent * log(share), -200.0))))
+    return np.float64(exp(np.float32(exponent * log(share))))
 
 
 @kernel

@@ -62,7 +62,7 @@ class Request(NamedTuple):
     seed: Any
     position: Any  # how many tokens the row has generated
     history: NDArray[np.int64]  # the tokens so far, within the options `scope` and `window`
-    gaps: NDArray[np.int64]  # of each how far before it the same token stands, 0 if it does not;
+    gaps: NDArray[np.int64]  # for each the distance to its previous occurrence, 0 if there is none;
     # empty unless the request has DRY
     tokens: NDArray[np.int64]  # the tokens of the record's list field, and a number of each
     numbers: NDArray[np.int64]
@@ -124,7 +124,7 @@ class Control:
                 floors of later controls leave out others. Without a floor it gets all of them
     idle        (values, seed, position) -> whether the control does nothing at this position
     find        of an adjustment that finds the tokens itself: (request, tokens, numbers, room) ->
-                how many. It lists tokens of the vocabulary, each once, and a number of each, which
+                how many. It lists tokens of the vocabulary, each once, and a number for each, which
                 the kernel gets as `request.counts`; `room` is scratch of the size of the vocabulary
     state       names of numbers that the control carries from token to token. Its functions get
                 them after the fields; each is NaN before the first token
@@ -133,8 +133,8 @@ class Control:
     follows     "after": that log-probability is of the row as the control left it; "before": as the
                 control got it
     switches    the fields that each switch the control off by their off value; by default the first
-    instead_of  the name of the control of a chain that does nothing where this one is on; then one
-                field switches this one
+    instead_of  the name of the control that this one replaces in a chain while it is on; it has one
+                field that switches it then
     tokens      which tokens a mask or an adjustment names: "history", or the list field of `Params`
                 that has them, one of `LISTS` or `WORDS`; with `find`, the list that this reads
     window      of a control that reads the history: which of `fields` says how many of the last

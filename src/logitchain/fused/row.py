@@ -98,8 +98,10 @@ def carry(blocks: Blocks, task: Task, whole: Row, stages: Longs) -> I64:
         if step[UPDATE] != 0:
             steps = s if step[FLAGS] & FOLLOWS_BEFORE else s + 1
             logprob = _logprob_after(steps, first, blocks, task, whole, stages)
-            call_update(step[UPDATE], task.values[s], logprob, state)
             known = step[FIELD_COUNT] - step[STATE_COUNT]
+            state[: step[STATE_COUNT]] = task.values[s, known : step[FIELD_COUNT]]
+            if logprob > -np.inf:  # or else the token comes from elsewhere, and the state stays
+                call_update(step[UPDATE], task.values[s], logprob, state)
             for j in range(step[STATE_COUNT]):
                 line[step[COLUMNS + known + j] + 1] = state[j]
     return np.int64(0)
@@ -134,8 +136,8 @@ CARRY, _carry = _stage(carry, 0, _blocks, _task, _row, _longs[0])
 RACE, _race = _stage(race, 0, _row, _ids, *_key)
 LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0)
 
-#: What `run_row` returns of a row. A number >= 0 is that of a missing stage, or len(STAGES) + s for
-#: the control of step s.
+#: Results of `run_row`. A number >= 0 is that of a missing stage, or len(STAGES) + s for the
+#: control of step s.
 INVALID, VALID = -2, -1
 _NOTHING_NEEDED = np.int64(VALID)
 
@@ -155,7 +157,7 @@ def run(
     Returns how many rows are invalid: their token is -1, and their part of `out` is undefined. The
     others get a token, or 0. `out` may be where the rows are.
     """
-    # Of a tuple as an argument numba finds out the type anew at each call, which took 7 us.
+    # numba infers the type of a tuple argument anew at each call, which took 7 us.
     kind, wide, narrow, _ = given
     arrays: Any = (*program.steps, requests.table, memory, out, *drawn)
     row = first
