@@ -64,8 +64,10 @@ def test_cases(tokens, parameters, penalties):
 
 
 def test_the_cap_of_the_exponent():
-    caps = [largest_exponent(base) for base in (2.0, 1.75, 1.0, 1.0000005)]
-    assert caps == [128, 158, 0, 0]
+    limit = float(np.float32(1.000001))
+    caps = [largest_exponent(base) for base in (2.0, 1.75, 1.0, 1.0000005, limit)]
+    assert caps == [128, 158, 0, 0, 0]
+    assert largest_exponent(1.0000012) > 10**7
     ours = lc.dry(np.zeros(2), [1] * 500, 1.0, 2.0)
     assert ours[1] == -np.finfo(np.float32).max  # 2**128 is beyond float32
     assert lc.dry(np.zeros(2), [1] * 500, 1e-9, 1.75)[1] == pytest.approx(-1e-9 * 1.75**158)
@@ -130,21 +132,33 @@ def test_in_a_chain_it_is_the_function(tokens, base, allowed, window, breakers, 
     assert_array_equal(chain(logits, batch), lc.dry(logits, left, *settings))
 
 
-@given(st.lists(st.integers(0, 6), max_size=60), many_breakers, st.integers(0, 2))
-def test_many_breakers(tokens, breakers, allowed):
-    settings = 0.5, 1.5, allowed, None, breakers
+@given(
+    st.lists(st.integers(0, 6), max_size=60),
+    many_breakers,
+    st.integers(0, 2),
+    st.sampled_from((1.0, 1.5)),
+)
+def test_many_breakers(tokens, breakers, allowed, base):
+    settings = 0.5, base, allowed, None, breakers
     ours = lc.dry(np.zeros(7), tokens, *settings)
     expected = reference.dry(np.zeros(7), tokens, *settings)
     assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
     batch = lc.Batch(7)
     params = lc.Params(
         dry_multiplier=0.5,
-        dry_base=1.5,
+        dry_base=base,
         dry_allowed_length=allowed,
         dry_sequence_breakers=breakers,
     )
     batch.add(params, tokens)
     assert_array_equal(lc.Chain(["dry"])(np.zeros(7), batch), ours)
+
+
+def test_a_breaker_is_seen_as_far_back_as_it_counts():
+    """With a base of 1 no longer repetition than the allowed one has to be known."""
+    history = [6, 1, 7, 5, 6, 1]
+    assert lc.dry(np.zeros(8), history, 1.0, 1.0)[7] == -1.0
+    assert not lc.dry(np.zeros(8), history, 1.0, 1.0, dry_sequence_breakers=[[5, 6]]).any()
 
 
 def test_a_base_without_a_cap():

@@ -5,7 +5,7 @@ order over one row and frees them.
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,18 @@ def apply(row: Row, *samplers: int) -> Row:
     return out
 
 
+def follow(sampler: int, rows: Iterable[Row]) -> Iterator[tuple[Row, int]]:
+    """Each row after one sampler that keeps a state and draws, and the token that it drew."""
+    for row in rows:
+        left, selected = _left(row, [sampler])
+        token = int(left[selected]["id"])
+        out = np.full(row.size, -np.inf, np.float32)
+        out[left["id"]] = left["logit"]
+        yield out, token
+        _accept(sampler, token)
+    _free(sampler)
+
+
 def sample(row: Row, *samplers: int) -> int:
     """The token that the last sampler selects."""
     left, selected = _run(row, samplers)
@@ -104,11 +116,17 @@ def sample(row: Row, *samplers: int) -> int:
 
 
 def _run(row: Row, samplers: Sequence[int]) -> tuple[NDArray[Any], int]:
+    result = _left(row, samplers)
+    for sampler in samplers:
+        _free(sampler)
+    return result
+
+
+def _left(row: Row, samplers: Sequence[int]) -> tuple[NDArray[Any], int]:
     records = np.zeros(row.size, RECORD)
     records["id"], records["logit"] = np.arange(row.size), row
     array = TokenArray(records.ctypes.data, row.size, -1, False)
     for sampler in samplers:
         _apply(sampler, ctypes.byref(array))
-        _free(sampler)
     start = (array.data - records.ctypes.data) // RECORD.itemsize  # XTC moves the pointer
     return records[start : start + array.size], array.selected

@@ -94,6 +94,40 @@ def test_dry():
     assert penalised > 150
 
 
+@pytest.mark.parametrize(("tau", "eta"), [(1.0, 0.1), (3.0, 0.5), (6.0, 1.0)])
+def test_mirostat_over_many_tokens(tau, eta):
+    """llama.cpp draws; mu follows its tokens here as there."""
+    rows = [row for row in ROWS if np.isfinite(row).all()]
+    mu, different = 2 * tau, []
+    for row, (left, token) in zip(rows, peer.follow(peer.mirostat(tau, eta), rows), strict=True):
+        ours = lc.mirostat(row, mu)
+        different.append((np.isfinite(ours) != np.isfinite(left)).sum())
+        mu = lc.mirostat_update(mu, lc.token_logprobs(ours, token), tau, eta)
+    assert max(different) <= 2  # its probabilities and mu are float32
+    assert np.count_nonzero(different) < len(rows) / 20
+
+
+@pytest.mark.parametrize(("target", "decay"), [(0.1, 0.9), (0.5, 0.5), (0.9, 0.0), (0.3, 0.99)])
+def test_adaptive_p_over_many_tokens(target, decay):
+    """Each row's transformed logits show the state."""
+    rows = [row for row in ROWS if np.isfinite(row).all()][:60]
+    sampler, state = peer.adaptive_p(target, decay), None
+    for row, (theirs, token) in zip(rows, peer.follow(sampler, rows), strict=True):
+        ours = lc.adaptive_p(row, lc.adaptive_p_target(state, target))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+        prob = float(np.exp(lc.token_logprobs(row, token)))
+        state = lc.adaptive_p_update(state, min(prob, 1.0), target, decay)
+
+
+def test_dynamic_temperature():
+    for number, row in enumerate(ROWS):
+        if not np.isfinite(row).all():
+            continue  # llama.cpp counts removed tokens
+        settings = (0.5 + number % 3 / 2, 0.2 + number % 4 / 5, 0.5 + number % 2)
+        theirs = peer.apply(row, peer.dynamic_temperature(*settings))
+        np.testing.assert_allclose(lc.dynamic_temperature(row, *settings), theirs, rtol=1e-3)
+
+
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
 def test_typical_p(p):
     """The mass of what is kept reaches p with both; few rows differ in more than the last token."""

@@ -194,7 +194,7 @@ def nearly_typical(difference: Difference, control: str) -> bool:
 
 
 def rescaled(difference: Difference, _: str) -> bool:
-    """The engine divides by a temperature that is within 1e-4 of ours."""
+    """The engine divides by a temperature that is within 1e-3 of ours."""
     if difference.kind != "logits":
         return False
     library, engine = (np.asarray(x, np.float64) for x in (difference.library, difference.engine))
@@ -203,7 +203,7 @@ def rescaled(difference: Difference, _: str) -> bool:
     factor = np.ptp(engine[finite]) / spread if spread else 1.0
     scaled = (library * factor).astype(np.float32)
     rest = compare(difference.preset, difference.case, scaled, difference.engine)
-    return bool(abs(factor - 1) < 1e-4 and rest is None)
+    return bool(abs(factor - 1) < 1e-3 and rest is None)
 
 
 def alike(tolerance: float) -> Condition:
