@@ -182,6 +182,21 @@ def test_verify_keeps_the_status_of_each_row():
     assert batch.rows == [first, second]
 
 
+def test_carry_leaves_the_status_alone():
+    batch, row = batch_of()
+    (other,) = batch.add(lc.Params(seed=1))
+    logits = ROWS[:2].copy()
+    logits[1, 3] = np.nan
+    lc.Chain().sample(logits, batch, on_invalid="mark")
+    marked = ["ok", "token 3 is nan"]
+    assert batch.status == marked
+    lc.Chain().carry(logits, batch, np.array([TOKENS[0], -1]))
+    assert batch.status == marked
+    batch.append([TOKENS[0]], [row])
+    assert batch.state(row) == {"mirostat_mu": MUS[0]}
+    assert batch.state(other) == {}
+
+
 def test_a_callable_may_come_after_it():
     def nothing(rows, batch):
         rows += 0.0

@@ -434,10 +434,11 @@ class Chain:
         >>> round(batch.state(row)["mirostat_mu"], 2)
         2.5
         """
-        if self.states:
-            given = _open(logits, batch, dtype)
-            parts = self._compiled(batch, 0, len(self.steps))
+        given, status = _open(logits, batch, dtype), batch.status
+        parts = self._compiled(batch, 0, len(self.steps))
+        if batch.has_states:
             self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(np.maximum(tokens, 0)))
+            batch.status = status
 
     def _policy(self, on_invalid: str | None) -> str:
         return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)

@@ -196,14 +196,15 @@ def _settle_rows(
     """A token for each row that goes on, -1 if it is marked; the others get any."""
     if all(depth >= len(proposals[r].logits) for r in going):  # the chain's own draw is faster
         return chain.sample(logits, batch, on_invalid="mark", dtype="bfloat16")
-    out = logits if logits.dtype == np.float32 and not chain.states else None
+    out = logits if logits.dtype == np.float32 and not batch.has_states else None
     rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16", out=out)
     tokens = np.full(len(batch), -1, np.int64)
     for r in going:
         if batch.status[r] == "ok":
             key = batch.seeds[r], batch.positions[r]
             tokens[r] = _settle(rows[r], proposals[r], depth, *key)
-    chain.carry(logits, batch, tokens, "bfloat16")
+    if batch.has_states:
+        chain.carry(logits, batch, tokens, "bfloat16")
     return tokens
 
 
