@@ -225,7 +225,7 @@ def dry(row, tokens, multiplier, base, allowed, window, breakers):
         while n < place and tokens[place - 1 - n] == tokens[-1 - n]:
             n += 1
         n = min(n, limit)
-        if n >= allowed and tokens[place] < row.size:
+        if n >= allowed and 0 <= tokens[place] < row.size:
             longest[tokens[place]] = max(n, longest.get(tokens[place], 0))
     for token, n in longest.items():
         if [token] not in breakers:

@@ -66,6 +66,19 @@ def test_out_of_range():
         lc.adaptive_p_update(None, 0.5, 0.5, 0.995)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [(np.nan, 3.0), (1.0, 0.0), (-1.0, 2.0), (1.0,), (1.0, 2.0, 3.0), (INF, 2.0), ("a", 1), 3],
+)
+def test_a_bad_state(state):
+    for call in (
+        lambda: lc.adaptive_p_target(state, 0.5),
+        lambda: lc.adaptive_p_update(state, 0.3, 0.5, 0.9),
+    ):
+        with pytest.raises((TypeError, ValueError), match="state must be"):
+            call()
+
+
 def test_rows_may_differ():
     ours = lc.adaptive_p(np.stack([PROBS, PROBS]), [0.2, 0.5])
     assert_array_equal(ours, [lc.adaptive_p(PROBS, 0.2), lc.adaptive_p(PROBS, 0.5)])

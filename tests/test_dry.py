@@ -161,6 +161,16 @@ def test_a_breaker_is_seen_as_far_back_as_it_counts():
     assert not lc.dry(np.zeros(8), history, 1.0, 1.0, dry_sequence_breakers=[[5, 6]]).any()
 
 
+def test_breakers_are_of_a_bounded_length():
+    for call in (
+        lambda breaker: lc.dry(np.zeros(3), [1], 1.0, dry_sequence_breakers=[breaker]),
+        lambda breaker: lc.Params(dry_sequence_breakers=[breaker]),
+    ):
+        call([1] * 64)
+        with pytest.raises(ValueError, match="sequences of at most 64 tokens, not of 65"):
+            call([1] * 65)
+
+
 def test_a_base_without_a_cap():
     base, tokens = 1.0000005, [1] * effort(300, 3000)
     ours = lc.dry(np.zeros(2), tokens, 1.0, base)

@@ -58,6 +58,13 @@ def test_ends():
     assert_array_equal(both, expected)
 
 
+def test_a_range_beyond_float64():
+    ours = lc.dynamic_temperature([100.0, 0.0, 0.0], 1e308, 1e308)
+    assert ours.tolist() == [100.0, -INF, -INF]  # the row is certain, so the temperature is 0
+    flat = lc.dynamic_temperature([1.0, 1.0, 1.0], 1e308, 1e308)
+    assert np.isfinite(flat).all()
+
+
 def test_out_of_range():
     for bad in (-0.1, INF):
         with pytest.raises(ValueError, match=r"dynatemp_range must be in \[0, inf\)"):

@@ -59,6 +59,11 @@ def test_the_update():
     assert isinstance(lc.mirostat_update(4.0, -1.0, 3.0, 0.1), float)
 
 
+def test_the_update_stays_finite():
+    assert np.isfinite(lc.mirostat_update(-1.7e308, -1.7e308, 1.0, 1.0))
+    assert np.isfinite(lc.mirostat(PROBS, lc.mirostat_update(-1.7e308, -1.7e308, 1.0, 1.0))).any()
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
     [

@@ -675,6 +675,35 @@ PARSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("text_generation_webui", {"epsilon_cutoff": 10**400}),
+        ("text_generation_webui", {"dynamic_temperature": True, "dynatemp_high": 10**400}),
+        ("exllamav2", {"max_temp": 10**400}),
+        ("vllm", {"sampling_params": {"sampling_params": {"temperature": 0}}}),
+        ("openai", {"eos_token": json.loads("[" * 300 + "]" * 300)}),
+        ("openai", {"bad_words": json.loads("[" * 300 + "]" * 300)}),
+        ("openai", {"seed": json.loads("[" * 300 + "]" * 300)}),
+    ],
+)
+def test_what_json_can_say_and_no_request_means(dialect, body):
+    name = next(iter(body))
+    with pytest.raises((TypeError, ValueError), match=f"request body, field '({name}|dyn|temp)"):
+        lc.Params.from_request(body, dialect=dialect)
+
+
+def test_numpy_numbers_in_the_bodies_of_engines():
+    read = lc.Params.from_request
+    webui = {"dialect": "text_generation_webui"}
+    assert read({"epsilon_cutoff": np.float32(5)}, **webui) == read(
+        {"epsilon_cutoff": 5.0}, **webui
+    )
+    body = {"dry_multiplier": np.float32(0.5), "dry_base": np.int64(3)}
+    params = read(body, dialect="llama_cpp")
+    assert (params.dry_multiplier, params.dry_base) == (0.5, 3.0)
+
+
 def test_a_whole_body():
     body = json.loads(BODY)
     assert dataclasses.asdict(lc.Params.from_request(body)) == PARSED

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -197,6 +197,45 @@ def test_carry_leaves_the_status_alone():
     assert batch.state(other) == {}
 
 
+@pytest.mark.parametrize("tokens", [[300], [2**40], [0, 1], [], [True], [[1]], [0.5], ["a"], 3])
+def test_carry_refuses_what_append_refuses(tokens):
+    batch, _ = batch_of()
+    with pytest.raises((TypeError, ValueError), match="tokens must be"):
+        lc.Chain().carry(ROWS[:1], batch, tokens)
+
+
+def test_two_chains_on_one_batch():
+    """A state follows the draw of the chain that came last, and nothing else of another chain."""
+    both, one = lc.Chain(["mirostat", "adaptive_p"]), lc.Chain(["mirostat"])
+    batch = lc.Batch(4)
+    params = lc.Params(mirostat_tau=2.0, adaptive_target=0.5, seed=1)
+    given = {"mirostat_mu": 3.0, "adaptive_sum": 5.0, "adaptive_weight": 10.0}
+    (row,) = batch.add(params, state=given)
+    both.sample([[0.0] * 4], batch)  # is not appended
+    batch.append(one.sample([[3.0, 2.0, 1.0, 0.0]], batch))
+    state = batch.state(row)
+    assert state["mirostat_mu"] != 3.0
+    assert (state["adaptive_sum"], state["adaptive_weight"]) == (5.0, 10.0)
+
+
+def test_what_changes_nothing_keeps_the_draw():
+    batch, row = batch_of()
+    tokens = lc.Chain().sample(ROWS[:1], batch)
+    batch.rollback(row, 0)
+    batch.follow(row, batch.output(row))
+    batch.append([], [])
+    batch.append(tokens)
+    assert batch.state(row) == {"mirostat_mu": MUS[0]}
+
+
+def test_an_incomplete_state_is_none():
+    for state in ({"adaptive_weight": 10.0}, {"adaptive_sum": 0.0, "adaptive_weight": 0.0}):
+        batch = lc.Batch(4)
+        batch.add(lc.Params(adaptive_target=0.5, seed=1), state=state)
+        ours = lc.Chain(["adaptive_p"])([[3.0, 2.0, 1.0, 0.0]], batch)
+        assert_array_equal(ours, lc.adaptive_p([[3.0, 2.0, 1.0, 0.0]], 0.5))
+
+
 def test_a_callable_may_come_after_it():
     def nothing(rows, batch):
         rows += 0.0
@@ -343,6 +382,40 @@ def test_a_control_of_ones_own_carries_a_state():
     assert batch["reach"].tolist() == [4.0, pytest.approx(np.nan, nan_ok=True)]
 
 
+@pytest.mark.parametrize("first", [lambda chain, *_: None, lc.Chain.sample])
+def test_verify_may_be_the_first_call(first):
+    chain, drafts = lc.Chain([AROUND, "mirostat"]), [[1, 2]]
+    states = []
+    for params in (Reach(reach=4.0, mirostat_tau=3.0, seed=3), Reach(reach=4.0, seed=3)):
+        batch = lc.Batch(VOCAB)
+        (row,) = batch.add(params)
+        first(chain, ROWS[:1], batch)
+        (tokens,) = chain.verify(ROWS[:3], batch, drafts)
+        batch.append(tokens, [row] * len(tokens))
+        assert batch.output(row) == tokens.tolist()
+        assert "kept_so_far" in batch.state(row)
+        states.append(batch.state(row))
+    assert "mirostat_mu" in states[0]
+    assert "mirostat_mu" not in states[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept(Reach):
+    kept_so_far: float = lc.field(1.0, "[0, inf]")
+
+
+def test_a_state_must_not_have_the_name_of_a_field():
+    batch = lc.Batch(VOCAB)
+    batch.add(Kept(reach=4.0, kept_so_far=7.0))
+    with pytest.raises(
+        ValueError, match="a state must not have the name of a request field, 'kept"
+    ):
+        lc.Chain([AROUND]).sample(ROWS[:1], batch)
+    for name in ("mirostat_mu", "token_bitmask"):
+        with pytest.raises(ValueError, match="state of around must have names of its own, not"):
+            lc.Chain([replace(AROUND, state=(name,))])
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
@@ -350,6 +423,8 @@ def test_a_control_of_ones_own_carries_a_state():
         ({"state": ()}, "state and update must be given together"),
         ({"state": ("top_k",)}, "state must be names that no field has, not 'top_k'"),
         ({"state": ("reach",)}, "state must be names that no field has, not 'reach'"),
+        ({"state": "mu"}, "state must be distinct names, not 'mu'"),
+        ({"state": ("a", "a")}, "state must be distinct names, not ('a', 'a')"),
         ({"state": ("a b",)}, "state must be names that no field has, not 'a b'"),
         ({"follows": "now"}, "follows must be one of before, after, not 'now'"),
         ({"kind": "adjust"}, "state must be empty for a control of kind adjust"),

@@ -1,5 +1,7 @@
 """The mask of a prefix: which tokens may come next, and a loop that heals a prompt."""
 
+from time import perf_counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,9 +101,35 @@ def test_the_tokenizer_splits_the_rest():
         calls.append(text)
         return np.arange(30)
 
-    found = lc.sequence_breakers(["ab:"], [b"a", b"xab"], tokenize)
+    vocabulary = [b"a", b"xab", *[b"-"] * 28]
+    found = lc.sequence_breakers(["ab:"], vocabulary, tokenize)
     assert found == [(0, *range(20)), (1, *range(20))]
     assert calls == ["b:", ":"]
+
+
+def test_a_token_may_end_within_a_character():
+    byte = [bytes([i]) for i in range(256)]
+    assert lc.sequence_breakers(["\u00e9:"], byte) == [(0xC3, 0xA9, ord(":"))]
+
+    def tokenize(text):
+        return [byte.index(x.to_bytes()) for x in text.encode()]
+
+    assert lc.sequence_breakers(["\u00e9:"], byte, tokenize) == [(0xC3, 0xA9, ord(":"))]
+
+
+@pytest.mark.parametrize("given", [[1.7], [-5, 99], "1", 3.0, [10**30]])
+def test_what_the_tokenizer_gives_is_checked(given):
+    with pytest.raises((TypeError, ValueError), match="tokenize"):
+        lc.sequence_breakers(["ab"], WORDS, lambda text: given)
+
+
+def test_a_large_vocabulary_takes_little_time():
+    rng = np.random.default_rng(1)
+    letters = np.frombuffer(b"endofthx ", np.uint8)
+    words = [bytes(rng.choice(letters, 1 + i % 6)) for i in range(20_000)]
+    started = perf_counter()
+    assert lc.sequence_breakers(["end of the text"], words)
+    assert perf_counter() - started < 20  # it was minutes
 
 
 def test_they_break_repetitions():

@@ -101,7 +101,10 @@ class Batch:
             row.write_addresses(line)
         handles = [row.handle for row in rows]
         places = dict(zip(handles, range(len(rows)), strict=True))
-        self._state = _State(handles, status, rows, places, table, following, names)
+        carries = any(row.trail for row in rows)
+        self._state = _State(
+            handles, status, rows, places, table, following, names, carries=carries
+        )
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -222,6 +225,8 @@ class Batch:
         entry = self._entry(row)
         generated = entry.history.size - entry.history.prompt_size
         size = entry.history.size - whole_number("k", k, f"[0, {generated}]")
+        if size == entry.history.size:
+            return
         self._change(_Change([entry], [size], [], [], [] if entry.trail else None))
 
     def state(self, row: int) -> dict[str, float]:
@@ -262,6 +267,8 @@ class Batch:
         same = int(differs[0]) if differs.size else size
         added = tokens[same:].tolist()
         kept = entry.history.prompt_size + same
+        if not added and kept == entry.history.size:
+            return
         growing = [entry] * len(added)
         states = self._states_after(growing, [kept] * len(added), added)
         if entry.trail and not added:
@@ -387,7 +394,14 @@ class Batch:
     @property
     def has_states(self) -> bool:
         """Whether a row carries a state."""
-        return any(row.trail for row in self._state.entries)
+        return self._state.carries
+
+    def forget_draws(self) -> None:
+        """Let the states be as they are after the tokens so far, before a chain draws anew."""
+        state = self._settled()
+        for row, line in zip(state.entries, state.table, strict=True):
+            if row.trail is not None:
+                row.trail.write(line, state.names)
 
     def keep_states(self, names: Sequence[str]) -> None:
         """Have columns for states of these names, as `Chain.states` has them.
@@ -396,7 +410,11 @@ class Batch:
         of a control of your own.
         """
         state = self._settled()
-        missing = [name for name in names if name not in state.names]
+        kept = [state.names[column] for column in columns_of(state.names)]
+        missing = [name for name in dict.fromkeys(names) if name not in kept]
+        for name in missing:
+            if name in state.names:
+                raise ValueError(f"a state must not have the name of a request field, {show(name)}")
         if missing:
             self._state = _widened(state, [x for name in missing for x in (name, NEXT + name)])
 
@@ -587,6 +605,7 @@ class _State:
     names: tuple[str, ...] = _BASE  # of the columns of the table
     memory: NDArray[np.int64] | None = None  # the table, and room for more rows
     pending: _Change | None = None  # a change that counts, and may be half applied
+    carries: bool = False  # whether a row has a trail
 
 
 def _joined(state: _State, added: list[_Row]) -> _State:
@@ -609,6 +628,7 @@ def _joined(state: _State, added: list[_Row]) -> _State:
         state.following + len(added),
         names,
         memory,
+        carries=state.carries or any(row.trail for row in added),
     )
 
 
@@ -621,21 +641,23 @@ def _widened(state: _State, names: Sequence[str]) -> _State:
         row if row.trail else row._replace(trail=trail_of(row.history.output.size, {}, state.names))
         for row in state.entries
     ]
-    names = (*state.names, *names)
-    return replace(state, table=table, entries=entries, names=names, memory=None)
+    names, carries = (*state.names, *names), len(entries) > 0
+    return replace(state, table=table, entries=entries, names=names, memory=None, carries=carries)
 
 
 def _selected(state: _State, handles: list[int]) -> _State:
     """The state with the selected rows, in the given order."""
     places = [state.places[handle] for handle in handles]
+    entries = [state.entries[place] for place in places]
     return replace(
         state,
         rows=handles,
         status=[state.status[place] for place in places],
-        entries=[state.entries[place] for place in places],
+        entries=entries,
         places=dict(zip(handles, range(len(handles)), strict=True)),
         table=state.table[places],
         memory=None,
+        carries=any(row.trail for row in entries),
     )
 
 

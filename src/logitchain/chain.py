@@ -30,8 +30,10 @@ from .inputs.logits import (
     NO_NARROW,
     Stored,
     first_invalid,
+    history_ids,
     lies_across,
     stored,
+    token_ids,
     why_invalid,
     writeable,
 )
@@ -363,6 +365,8 @@ class Chain:
             batch.status = status = ["ok"] * len(batch)
         else:
             status = ["ok"] * len(requests.table)
+        if batch.has_states and not out.shape[0]:
+            batch.forget_draws()
         last = drawn_rows or drawn(len(status))
         rows, carrying = out, []
         for part in parts:
@@ -414,9 +418,7 @@ class Chain:
                 return control.name
         return controls[-1].name
 
-    def carry(
-        self, logits: Any, batch: Batch, tokens: NDArray[np.int64], dtype: str | None = None
-    ) -> None:
+    def carry(self, logits: Any, batch: Batch, tokens: Any, dtype: str | None = None) -> None:
         """Prepare the states of the rows for tokens drawn elsewhere; call it before `append`.
 
         logits   (rows, vocab), what the tokens were drawn from, unprocessed
@@ -435,9 +437,13 @@ class Chain:
         2.5
         """
         given, status = _open(logits, batch, dtype), batch.status
+        ids = history_ids("tokens", tokens)
+        if ids.size != len(batch):
+            raise ValueError(f"tokens must be one per row ({len(batch)}), not {ids.size}")
+        token_ids("tokens", ids[ids >= 0], batch.vocab_size)
         parts = self._compiled(batch, 0, len(self.steps))
         if batch.has_states:
-            self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(np.maximum(tokens, 0)))
+            self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(np.maximum(ids, 0)))
             batch.status = status
 
     def _policy(self, on_invalid: str | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from .inputs.values import listed, show
+from .inputs.values import listed, plain, show
 
 Values = dict[str, Any]
 
@@ -215,7 +215,7 @@ class TemperatureRange(Rule):
         for name, value in zip(names, values, strict=True):
             if not _is_number(value):
                 raise TypeError(f"{name} must be a number in [0, inf), not {show(value)}")
-            if not 0 <= value < inf:
+            if not 0 <= _real(value) < inf:
                 raise ValueError(f"{name} must be in [0, inf), not {show(value)}")
         if values[0] > values[1]:
             raise ValueError(
@@ -394,7 +394,7 @@ class Nested(Rule):
 
 def flat(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
     """The fields of a body and of what is nested in it, as their rules read them."""
-    fields = list(_fields(body, rules))
+    fields = [(key, plain("a field of the body", value)) for key, value in _fields(body, rules)]
     given = {key: value for key, value in fields if value is not None}
     for key, value in fields:
         sees_body = value is not None and key in rules and rules[key].sees_body
@@ -406,7 +406,10 @@ def _fields(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tupl
         if not isinstance(rules.get(key), Nested) or value is None:
             yield key, value
         elif isinstance(value, Mapping):
-            yield from value.items()
+            for inner, its in value.items():
+                if isinstance(rules.get(inner), Nested):
+                    raise ValueError(f"request body, field {inner!r}: must not stand in {key!r}")
+                yield inner, its
         else:
             raise TypeError(
                 f"request body, field {key!r}: must be a JSON object, not {show(value)}"
@@ -432,6 +435,14 @@ def _off_up_to(limit: int, off: Any, *others: int) -> Callable[[Any], Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _real(number: Any) -> float:
+    """A number as a float, infinite where it is too large."""
+    try:
+        return float(number)
+    except OverflowError:
+        return inf if number > 0 else -inf
 
 
 def _is_above_0(value: Any) -> bool:
@@ -466,7 +477,7 @@ def _best_at_0(value: Any) -> Any:
 
 def _of_10_000(value: Any) -> Any:
     """A probability in units of 1 / 10,000."""
-    return value * 1e-4 if _is_number(value) else value
+    return _real(value) * 1e-4 if _is_number(value) else value
 
 
 def _exllamav3_target(value: Any) -> Any:

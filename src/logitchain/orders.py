@@ -11,6 +11,7 @@ from typing import Any
 
 from .dialects import DIALECTS, flat
 from .inputs.values import one_of, show, suggestion
+from .params import FIELDS
 from .presets import DEFAULT_ORDER, MASKS, PRESETS
 
 Entry = tuple[str, Mapping[str, Any]]
@@ -222,7 +223,10 @@ def _is_on(names: Sequence[str], given: Mapping[str, Any], dialect: str) -> bool
     for name in names:
         if name in given:
             try:
-                if DIALECTS[dialect][name].read(name, given[name]):
+                fields = DIALECTS[dialect][name].read(name, given[name])
+                for field, value in fields.items():
+                    FIELDS[field].check(field, value)
+                if fields:
                     return True
             except (TypeError, ValueError) as error:
                 raise type(error)(f"request body, field {name!r}: {error}") from None

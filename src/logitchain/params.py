@@ -238,6 +238,20 @@ class Phrases(Checked):
             yield tuple.__new__(TokenIds, _token_ids(name, ids))
 
 
+#: Longer sequence breakers would make DRY look for them at each token of the history for too long.
+MOST_OF_A_BREAKER = 64
+
+
+def _breakers(name: str, value: Any) -> Phrases:
+    phrases = Phrases.checked(name, value)
+    longest = max(map(len, phrases), default=0)
+    if longest > MOST_OF_A_BREAKER:
+        raise ValueError(
+            f"{name} must be sequences of at most {MOST_OF_A_BREAKER} tokens, not of {longest}"
+        )
+    return phrases
+
+
 class StopPhrases(Checked):
     """Strings, none empty."""
 
@@ -400,9 +414,7 @@ class Params:
     dry_base: float = field(1.75, "[1, inf)")
     dry_allowed_length: int = field(2, "[0, inf)", integer=True)
     dry_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    dry_sequence_breakers: tuple[tuple[int, ...], ...] = _row(
-        Phrases(), Phrases.checked, ID_INTERVAL
-    )
+    dry_sequence_breakers: tuple[tuple[int, ...], ...] = _row(Phrases(), _breakers, ID_INTERVAL)
     allowed_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     banned_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     no_repeat_ngram: int = field(0, "[0, inf)", integer=True)

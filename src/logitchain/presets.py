@@ -31,6 +31,7 @@ from .fused.tables import (
     STEP_WIDTH,
     SWITCH,
     UNLESS,
+    VALUES,
     Program,
     Steps,
 )
@@ -174,6 +175,10 @@ def as_step(entry: Any) -> Step:
         checked["protected_ids"] = xtc.protected_tokens(checked["protected_ids"])
     _numbers(checked)
     if control not in CONTROLS:
+        others = (x for other in CONTROLS if other.name != control.name for x in other.state)
+        taken = [name for name in control.state if name in {*others, *VALUES}]
+        if taken:
+            raise ValueError(f"state of {control.name} must have names of its own, not {taken[0]}")
         control.compiled()  # an error in it is reported before anything is called
     return Step(control.name, checked, control, None)
 

@@ -148,6 +148,7 @@ def verify_rows(
     tokens: list[list[int]] = [[] for _ in proposals]
     room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
     going, status = list(range(len(batch))), ["ok"] * len(batch)
+    batch.keep_states(chain.states)
     with batch.trial() as trial:
         while going:
             depth = len(tokens[going[0]])

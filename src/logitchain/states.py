@@ -51,6 +51,7 @@ class Trail:
         """Fill in the state after the last token, from which no token is drawn yet."""
         columns, known = columns_of(names), self.states[-1]
         line[columns[: known.size]], line[columns[known.size :]] = known, UNKNOWN
+        line[columns + 1] = line[columns]
         line[PENDING] = -1
 
     def last(self, names: tuple[str, ...]) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """What follows from the bytes of a vocabulary's tokens: masks of a prefix, sequence breakers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .inputs.logits import token_ids
 from .inputs.values import listed, show
 
 
@@ -68,10 +70,10 @@ def sequence_breakers(
     texts = listed("strings", strings, "strings", ordered=False)
     if isinstance(strings, str) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"strings must be a list of strings, not {show(strings)}")
-    split = (lambda text: _longest_first(text.encode(), tokens)) if tokenize is None else tokenize
+    split = _Splitter(tokens, tokenize)
     found: dict[tuple[int, ...], None] = {}
     for text in texts:
-        target = text.encode()[:_MOST_BYTES]
+        target = text.encode(errors="surrogatepass")[:_MOST_BYTES]
         for token, word in enumerate(tokens):
             if not target:
                 continue
@@ -80,23 +82,43 @@ def sequence_breakers(
                 continue
             for size in range(min(len(word), len(target) - 1), 0, -1):
                 if word.endswith(target[:size]):
-                    rest = split(target[size:].decode(errors="replace"))
+                    rest = split(target[size:])
                     if rest is not None:
-                        found[(token, *map(int, rest[:_MOST_TOKENS]))] = None
+                        found[(token, *rest[:_MOST_TOKENS])] = None
     return list(found)
 
 
-def _longest_first(text: bytes, tokens: Sequence[bytes]) -> list[int] | None:
-    """The tokens of a text, each the longest that fits; None where none does."""
-    ids: list[int] = []
-    while text:
-        fits = [(len(word), -i) for i, word in enumerate(tokens) if word and text.startswith(word)]
-        if not fits:
-            return None
-        size, negative = max(fits)
-        ids.append(-negative)
-        text = text[size:]
-    return ids
+class _Splitter:
+    """Splits text into tokens: as a tokenizer does, or the longest token first."""
+
+    def __init__(self, tokens: Sequence[bytes], tokenize: Any) -> None:
+        self._tokenize, self._vocab = tokenize, len(tokens)
+        self._ids = {word: i for i, word in reversed(list(enumerate(tokens))) if word}
+        self._longest = max(map(len, self._ids), default=0)
+        self._known: dict[bytes, list[int] | None] = {}
+
+    def __call__(self, text: bytes) -> list[int] | None:
+        """The tokens of a text; None where there are none for it."""
+        if text not in self._known:
+            self._known[text] = self._split(text)
+        return self._known[text]
+
+    def _split(self, text: bytes) -> list[int] | None:
+        if self._tokenize is not None:
+            with suppress(UnicodeDecodeError):  # a token may end within a character
+                given = self._tokenize(text.decode())
+                if given is None:
+                    return None
+                return [int(i) for i in token_ids("tokenize", given, self._vocab)]
+        ids: list[int] = []
+        while text:
+            sizes = range(min(self._longest, len(text)), 0, -1)
+            word = next((text[:size] for size in sizes if text[:size] in self._ids), None)
+            if word is None:
+                return None
+            ids.append(self._ids[word])
+            text = text[len(word) :]
+        return ids
 
 
 def _tokens(vocabulary_bytes: Any) -> list[bytes]:

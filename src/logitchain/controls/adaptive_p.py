@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs.logits import Reading
+from ..inputs.values import listed, show
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -64,7 +65,7 @@ def adaptive_p_update(
     (0.48, 10.0)
     """
     checked = real_number("target", target, "[0, 1]"), real_number("decay", decay, "[0, 0.99]")
-    sums = np.array([np.nan, np.nan] if state is None else state, np.float64)
+    sums = _sums(state)
     _advance(sums, real_number("prob", prob, "[0, 1]"), *checked)
     return float(sums[0]), float(sums[1])
 
@@ -80,8 +81,19 @@ def adaptive_p_target(state: tuple[float, float] | None, target: float) -> float
     >>> round(adaptive_p_target((4.8, 10.0), 0.5), 12)
     0.52
     """
-    sums = np.array([np.nan, np.nan] if state is None else state, np.float64)
+    sums = _sums(state)
     return float(_favoured(sums, real_number("target", target, "[0, 1]")))
+
+
+def _sums(state: Any) -> Values:
+    """A state as the kernels have it: (weighted sum, total weight), NaN before the first token."""
+    if state is None:
+        return np.array([np.nan, np.nan])
+    pair = listed("state", state, "a sum and a weight")
+    if len(pair) != 2:
+        raise ValueError(f"state must be a sum and a weight, not {show(state)}")
+    total = real_number("the sum in state", pair[0], "[0, inf)")
+    return np.array([total, real_number("the weight in state", pair[1], "(0, inf)")])
 
 
 @kernel
@@ -97,8 +109,13 @@ def favour(row: Row, target: F64) -> None:
 
 
 @kernel
+def _is_known(sums: Values) -> bool:
+    return bool(sums[0] >= 0.0 and sums[1] > 0.0)
+
+
+@kernel
 def _favoured(sums: Values, target: F64) -> F64:
-    if np.isnan(sums[1]):
+    if not _is_known(sums):
         return target
     return min(max(2.0 * target - sums[0] / sums[1], 0.0), 1.0)
 
@@ -106,7 +123,7 @@ def _favoured(sums: Values, target: F64) -> F64:
 @kernel
 def _advance(sums: Values, prob: F64, target: F64, decay: F64) -> None:
     """Count a token; before the first, as if all before it had been at the target."""
-    if np.isnan(sums[1]):
+    if not _is_known(sums):
         sums[0], sums[1] = target / (1.0 - decay), 1.0 / (1.0 - decay)
     sums[0] = prob + decay * sums[0]
     sums[1] = 1.0 + decay * sums[1]

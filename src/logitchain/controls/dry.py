@@ -11,7 +11,7 @@ from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F64, I64, Row, finite, log
-from ..params import column
+from ..params import FIELDS, column
 from .record import Control, Request
 
 Longs = NDArray[np.int64]
@@ -46,8 +46,8 @@ def dry(
     dry_allowed_length      scalar or (rows,), in [0, inf), shorter repetitions do not count
     dry_window              scalar or (rows,), in [0, inf), only so many of the last tokens count;
                             None for all
-    dry_sequence_breakers   sequences of token ids: no repetition reaches back over one, and a
-                            breaker of one token is never penalised
+    dry_sequence_breakers   sequences of at most 64 token ids: no repetition reaches back over one,
+                            and a breaker of one token is never penalised
 
     If the last n tokens have occurred before, the token that followed them then loses
     `dry_multiplier * dry_base ** (n - dry_allowed_length)`, with the largest such n. As in
@@ -67,7 +67,8 @@ def dry(
         column("dry_allowed_length", dry_allowed_length, count),
         column("dry_window", 2**62 if dry_window is None else dry_window, count),
     )
-    breakers = breaker_table(phrase_arrays("dry_sequence_breakers", dry_sequence_breakers, vocab))
+    given = FIELDS["dry_sequence_breakers"].check("dry_sequence_breakers", dry_sequence_breakers)
+    breakers = breaker_table(phrase_arrays("dry_sequence_breakers", given, vocab))
     found, lengths, room = np.empty((3, vocab), np.int64)
     histories = token_lists(tokens, count)
     for row, history, *each in zip(rows, histories, *values, strict=True):
@@ -82,11 +83,11 @@ def dry(
 def breaker_table(breakers: Sequence[Longs]) -> tuple[Longs, Longs]:
     """Sequence breakers as `find` reads them: (tokens, starts), two arrays of the same size.
 
-    tokens   the breakers one after the other, in ascending order of their first tokens
+    tokens   the breakers one after the other, in the order of tuples
     starts   the place of each in `tokens`, and then -1
     """
-    ordered = sorted(breakers, key=lambda breaker: int(breaker[0]))
-    tokens = np.concatenate([*ordered, _NOTHING])
+    ordered = sorted({tuple(breaker.tolist()) for breaker in breakers})
+    tokens = np.array([token for breaker in ordered for token in breaker], np.int64)
     starts = np.full(tokens.size, -1)
     starts[: len(ordered)] = np.cumsum([0, *map(len, ordered)])[:-1]
     return tokens, starts
@@ -179,11 +180,10 @@ def _note(
     if 0 <= place < n and found[place] == token:
         lengths[place] = max(lengths[place], length)
         return n
-    i = _first_with(token, breakers, starts)
-    while i < starts.size and starts[i] >= 0 and breakers[starts[i]] == token:
-        if _end(i, starts) == starts[i] + 1:
-            return n
-        i += 1
+    first = _first_from(token, np.int64(0), np.int64(0), _count(starts), breakers, starts)
+    begins_so = first < _count(starts) and breakers[starts[first]] == token
+    if begins_so and _end(first, starts) == starts[first] + 1:  # the shortest comes first
+        return n
     found[n], lengths[n], room[token] = token, length, n
     return n + 1
 
@@ -192,31 +192,49 @@ def _note(
 def reach(history: Longs, breakers: Longs, starts: Longs, most: I64) -> I64:
     """How many of the latest tokens come after the last sequence breaker; at most `most`."""
     sizes = np.int64(0)
-    for b in range(starts.size):
-        sizes = max(sizes, _end(b, starts) - starts[b] if starts[b] >= 0 else np.int64(0))
+    for b in range(_count(starts)):
+        sizes = max(sizes, _end(b, starts) - starts[b])
     for i in range(min(history.size, most + sizes) if starts.size else 0):
-        first, longest = history.size - 1 - i, np.int64(0)  # a breaker may begin with this token
-        b = _first_with(history[first], breakers, starts)
-        while b < starts.size and starts[b] >= 0 and breakers[starts[b]] == history[first]:
-            size = _end(b, starts) - starts[b]
-            if longest < size <= i + 1:
-                n = np.int64(1)
-                while n < size and breakers[starts[b] + n] == history[first + n]:
-                    n += 1
-                longest = size if n == size else longest
-            b += 1
+        longest = _breaker_at(history[history.size - 1 - i :], breakers, starts)
         if longest > 0:
             return min(np.int64(i + 1 - longest), most)
     return min(np.int64(history.size), most)
 
 
 @kernel
-def _first_with(token: I64, breakers: Longs, starts: Longs) -> I64:
-    """The first breaker that begins with a token, or with one above it."""
+def _breaker_at(tokens: Longs, breakers: Longs, starts: Longs) -> I64:
+    """The size of the longest breaker with which the tokens begin; 0 if they begin with none."""
+    low, high, longest, size = np.int64(0), _count(starts), np.int64(0), np.int64(0)
+    while low < high and size < tokens.size:  # the breakers from low to high begin alike
+        token = tokens[size]
+        low = _first_from(token, size, low, high, breakers, starts)
+        high = _first_from(token + 1, size, low, high, breakers, starts)
+        size += 1
+        if low < high and _end(low, starts) == starts[low] + size:
+            longest = size
+            low += 1
+    return longest
+
+
+@kernel
+def _first_from(token: I64, at: I64, low: I64, high: I64, breakers: Longs, starts: Longs) -> I64:
+    """The first of the breakers from low to high with this token, or a higher one, at a place."""
+    while low < high:
+        middle = (low + high) // 2
+        if breakers[starts[middle] + at] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _count(starts: Longs) -> I64:
+    """How many breakers there are."""
     low, high = np.int64(0), np.int64(starts.size)
     while low < high:
         middle = (low + high) // 2
-        if starts[middle] >= 0 and breakers[starts[middle]] < token:
+        if starts[middle] >= 0:
             low = middle + 1
         else:
             high = middle

@@ -16,6 +16,9 @@ from ..params import column
 from .record import Control, Request
 from .temperature import scale
 
+#: The largest float64: a sum beyond it would be infinite.
+_HOTTEST = 1.7976931348623157e308
+
 
 @in_standard_mode
 def dynamic_temperature(
@@ -68,8 +71,8 @@ def scale_by_entropy(row: Row, t: F64, reach: F64, exponent: F64) -> None:
     if finite > 1:
         add_surprises(row, best, best, sums)
         share = min(max(entropy(sums) / log(np.float64(finite)), 0.0), 1.0)
-        lowest = max(0.0, t - reach)
-        scale(row, lowest + (t + reach - lowest) * _power(share, exponent))
+        lowest, highest = max(0.0, t - reach), min(t + reach, _HOTTEST)
+        scale(row, lowest + (highest - lowest) * _power(share, exponent))
 
 
 @kernel

@@ -19,6 +19,7 @@ from ..params import reals
 from .record import Control, Request, Values
 
 _LN2 = 0.6931471805599453
+_MOST = 1.7976931348623157e308  # the largest float64
 
 
 @in_standard_mode
@@ -81,7 +82,7 @@ def keep_expected(row: Row, best: F32, mu: F64, mass: I64) -> None:
 
 @kernel
 def _next(mu: F64, logprob: F64, tau: F64, eta: F64) -> F64:
-    return mu - eta * (-logprob / _LN2 - tau)
+    return min(max(mu - eta * (-logprob / _LN2 - tau), -_MOST), _MOST)
 
 
 @kernel

@@ -196,6 +196,8 @@ class Control:
             count = len(fields) + len(self.state)
             raise ValueError(f"fields and state must be at most {MOST_FIELDS}, not {count}")
         names = [field.name for field in fields]
+        if isinstance(self.state, str) or len(set(self.state)) != len(self.state):
+            raise ValueError(f"state must be distinct names, not {show(self.state)}")
         for name in self.state:
             if not isinstance(name, str) or not name.isidentifier() or name in {*FIELDS, *names}:
                 raise ValueError(f"state must be names that no field has, not {show(name)}")

@@ -52,7 +52,11 @@ def _has_masked(value: Any) -> bool:
     return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
-def items(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
+#: No argument has lists in lists to such a depth.
+_DEEPEST = 8
+
+
+def items(name: str, value: Any, depth: int = 0) -> tuple[tuple[int, ...], list[Any]]:
     """The shape of a number, a list or an array, and its items as Python objects.
 
     A list does not become a NumPy array on the way, which would turn True into 1 and round integers
@@ -62,7 +66,9 @@ def items(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
         if set(map(type, value)) <= {int}:
             return (len(value),), list(value)
         nested = len(value) > 0 and all(isinstance(x, (list, tuple)) for x in value)
-        inner = [items(name, x) for x in value] if nested else []
+        if nested and depth == _DEEPEST:
+            raise TypeError(f"{name} must not be lists in lists, more than {_DEEPEST} deep")
+        inner = [items(name, x, depth + 1) for x in value] if nested else []
         if len({shape for shape, _ in inner}) == 1:
             return (len(value), *inner[0][0]), [x for _, row in inner for x in row]
         return (len(value),), plain_items(name, value)
