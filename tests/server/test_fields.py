@@ -285,7 +285,7 @@ def test_dry_multiplier(client):
 
 def test_dry_base(client):
     """Of a penalty of almost nothing only the growth shows."""
-    small = {"dry_multiplier": 1e-6, "dry_allowed_length": 1}
+    small = {"dry_multiplier": 1e-3, "dry_allowed_length": 1}
     fields = {"max_tokens": 20, **GREEDY, **small}
     free = say(client, REPEAT, max_tokens=20, **GREEDY)
     assert say(client, REPEAT, dry_base=1, **fields) == free
