@@ -86,10 +86,10 @@ def test_rows_may_differ():
 
 def mean_probability(target):
     """Of the tokens drawn, before adaptive_p."""
-    generator, batch = np.random.default_rng(3), lc.Batch(effort(100, 500))
+    generator, batch = np.random.default_rng(3), lc.Batch(effort(50, 500))
     batch.add(lc.Params(min_p=0.01, adaptive_target=target, seed=5))
     probs = []
-    for _ in range(effort(100, 200)):
+    for _ in range(effort(40, 200)):
         row = generator.normal(0, 3, (1, batch.vocab_size)).astype(np.float32)
         tokens = lc.Chain().sample(row, batch)
         probs.append(np.exp(lc.token_logprobs(lc.min_p(row, 0.01), tokens)[0]))
@@ -99,4 +99,4 @@ def mean_probability(target):
 
 def test_a_higher_target_draws_more_probable_tokens():
     low, middle, high = map(mean_probability, (0.1, 0.25, 0.4))
-    assert low < middle - 0.03 < high - 0.06
+    assert low < middle - effort(0.0, 0.03) < high - effort(0.0, 0.06)
