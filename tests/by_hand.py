@@ -202,7 +202,10 @@ def steps(order):
 
 
 def by_hand(logits, rows, order):
-    """Each row's result, or the error that the functions raise, with the name of the control."""
+    """Each row's result, or the error that the functions raise, with the name of the control.
+
+    An order may also have functions of (logits of the row, row), as BY_HAND has them.
+    """
     results = []
     is_dynamic = "dynamic_temperature" in dict(steps(order))
     for x, row in zip(logits, rows, strict=True):
@@ -210,7 +213,7 @@ def by_hand(logits, rows, order):
             for name, chosen in steps(order):
                 if name == "temperature" and row["params"].dynatemp_range and is_dynamic:
                     continue  # the dynamic one works instead
-                x = BY_HAND[name](x, row, **chosen)
+                x = (name if callable(name) else BY_HAND[name])(x, row, **chosen)
         except ValueError as error:
             x = ValueError(f"{error} after {name}")
         results.append(x)
