@@ -311,12 +311,12 @@ def main(path: str) -> None:
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"
-        "A call has a fixed cost (above), which C has not: over a few thousand logits, and with "
-        "`top_k` over a row that is in the cache, llama.cpp is not far off. A sampler that has to "
-        "weigh every token of a row costs more than 4 times `np.max` alone: a mass or an entropy "
-        "takes 5 to 8 times as long, and `tfs` sorts. After a `top_k` each costs about 3 times, "
-        "and 4 if a state follows it. Several threads gain "
-        "nothing for a few rows. The first call in a new environment compiles, for half a minute.",
+        "A call has a fixed cost (above) that a call in C does not have: llama.cpp is not far off "
+        "over a few thousand logits, and with `top_k` over a row that is in the cache. A sampler "
+        "that has to weigh every token of a row costs more than 4 times `np.max` alone: a mass or "
+        "an entropy takes 5 to 8 times as long, and `tfs` sorts. After a `top_k` each costs about "
+        "3 times, and 4 if a state follows it. Several threads gain nothing for a few rows. The "
+        "first call in a new environment compiles, for half a minute.",
         "## About the peers\n\n"
         "transformers has no XTC and only the repetition penalty; llama.cpp's figure contains the "
         "filling of its structs, which an engine has to do too. Real logits are the steps of three "

@@ -773,9 +773,9 @@ def test_what_an_engine_leaves_out_beside_mirostat_is_off(dialect, stay):
 
 def test_every_control_that_mirostat_switches_off_is_in_the_table_above():
     names = {name for name, field in lc.FIELDS.items() if name in CONTROLS}
-    switches = {switch for control in lc.presets.NAMED.values() for switch in control.switched_by}
+    switches = {x.name for control in lc.presets.NAMED.values() for x in control.switched_by}
     others = {"mirostat_tau", "frequency_penalty", "xtc_threshold", "logit_bias"}
-    masks = {switch for name in lc.presets.MASKS for switch in lc.presets.NAMED[name].switched_by}
+    masks = {x.name for name in lc.presets.MASKS for x in lc.presets.NAMED[name].switched_by}
     assert names == switches - others - masks
 
 

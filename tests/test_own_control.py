@@ -29,6 +29,11 @@ def halve(row, ids, request):
 
 
 @njit
+def nothing(row, ids, request):
+    pass
+
+
+@njit
 def drop_named(row, ids, request):
     for i in range(request.places.size):
         row[request.places[i]] = -np.inf
@@ -150,6 +155,52 @@ def test_two_controls_may_read_two_scopes_of_one_history():
             assert lowered.tolist() == (1.0 * named[0] + 4.0 * named[1]).tolist(), (one, other)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counted(MyParams):
+    counted: float = lc.field(0.0, "[0, 1]")
+    calm: float = lc.field(0.0, "[0, 1]")
+
+
+def counter(size):
+    """A control of so many fields that adds to the first logit how often a token was drawn."""
+
+    @njit
+    def add(row, ids, request):
+        drawn = request.values[size]
+        row[0] += 0.0 if np.isnan(drawn) else drawn
+
+    @njit
+    def update(values, logprob, state):
+        state[0] = 1.0 + (0.0 if np.isnan(values[size]) else values[size])
+
+    names = ("counted", *(f"spare_{i}" for i in range(size - 1)))
+    fields = [lc.Field(name, off=0.0, range="[0, 1]") for name in names]
+    return lc.Control(
+        name="counter", fields=fields, kind="free", kernel=add, state=["drawn"], update=update
+    )
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_a_control_that_two_others_replace_keeps_its_state(size):
+    """Also one with as many fields as there may be, and across a callable."""
+    others = [
+        lc.Control(
+            name=f"no_{x.name}", fields=[x], kind="free", kernel=nothing, instead_of="counter"
+        )
+        for x in (SHRINK, lc.Field("calm", off=0.0, range="[0, 1]"))
+    ]
+    chain = lc.Chain([others[0], lambda rows, batch: None, counter(size), others[1]])
+    batch, rows = lc.Batch(4), np.zeros((3, 4), np.float32)
+    for more in ({}, {"shrink": 0.5}, {"calm": 1}):
+        batch.add(Counted(counted=1, seed=1, **more))
+    for step in range(3):
+        assert chain(rows, batch)[:, 0].tolist() == [step, 0, 0]
+        batch.append(chain.sample(rows, batch))
+    assert [batch.state(row) for row in batch.rows] == [{"drawn": 3.0}, {}, {}]
+    settings = [chain.explain(rows, batch, row).stages[3].setting for row in batch.rows]
+    assert [setting == "off" for setting in settings] == [False, True, True]
+
+
 def unbounded(row, ids, request):
     return row[0]
 
@@ -160,6 +211,11 @@ BAD_RECORDS = {
     "a field": ({"fields": ["no_field"]}, ValueError, "fields must be one of"),
     "tokens": ({"kind": "mask", "tokens": "histroy"}, ValueError, "tokens must be one of.*history"),
     "a switch": ({"switches": ("x",)}, ValueError, "switches must be one of"),
+    "nothing to replace by": (
+        {"fields": [], "instead_of": "top_k"},
+        ValueError,
+        "switches must be one field",
+    ),
     "a statistic": ({"statistics": ("median",)}, ValueError, "statistics must be one of"),
     "an option": ({"options": {"x": 1}}, ValueError, "options must be one of"),
     "a floor": ({"kind": "free", "floor": too_high}, ValueError, "floor must be None"),

@@ -813,6 +813,15 @@ def test_an_error_names_the_field_of_the_body(field, value, text):
     assert str(error.value) == f"request body, field {field!r}: {text}"
 
 
+def test_a_value_that_cannot_be_read_as_an_array_names_the_field_of_the_body():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise KeyError("broken")
+
+    with pytest.raises(TypeError, match=r"^request body, field 'top_k' of type Broken cannot be"):
+        lc.Params.from_request({"top_k": Broken()})
+
+
 @pytest.mark.parametrize(("dialect", "field"), [("openai", "seed"), ("sglang", "sampling_seed")])
 def test_a_wrong_number_of_seeds_names_the_field_of_the_body(dialect, field):
     with pytest.raises(ValueError, match=f"field '{field}'"):

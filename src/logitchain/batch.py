@@ -15,7 +15,7 @@ from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
 from .controls.dry import breaker_table
-from .controls.record import LISTS, as_number
+from .controls.record import LISTS, Control, as_number
 from .controls.token_bitmask import ALL, TAILS, Words, packed
 from .fused.tables import (
     ADDRESS,
@@ -45,7 +45,7 @@ from .inputs.values import buffer, listed, one_of, show
 from .numeric.blocks import block_count
 from .numeric.functions import MAX_VOCAB
 from .params import FIELDS, Params, fields_of, whole_number
-from .states import UNKNOWN, State, Trail, checked_state, columns_of, trail_of
+from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_states, trail_of
 
 #: The fields of which a batch has a column.
 NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized))
@@ -55,12 +55,11 @@ _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram
 #: The names of the columns of a batch's table; "" where it is no request field.
 _BASE = (*VALUES, *STATES, *[""] * (WIDTH - len(VALUES) - len(STATES)))
 
-#: The fields that switch on a control which carries a state.
-_SWITCHES = [control.switched_by for control in CONTROLS if control.state]
-
-
-#: The fields of the controls that read how often each token of the history occurs.
-_PENALTIES = [control.fields[0] for control in CONTROLS if control.tokens == "history"]
+#: The controls that carry a state, that read how often each token of the history occurs, and that
+#: read the gaps between equal tokens.
+_CARRYING = [control for control in CONTROLS if control.state]
+_COUNTING = [control for control in CONTROLS if control.tokens == "history"]
+_FINDING = [control for control in CONTROLS if control.find is not None]
 
 
 class Batch:
@@ -190,10 +189,10 @@ class Batch:
         output = history_ids("output_tokens", output_tokens)
         known = checked_state(state, self._state.names)
         lists, words = _lists(params, self.vocab_size), _words(params, self.vocab_size)
-        history = History.of(prompt, output, _has_penalty(params), params.dry_multiplier > 0.0)
+        history = History.of(prompt, output, _any_on(_COUNTING, params), _any_on(_FINDING, params))
         before, added, trail = self._settled(), [], None
         names = before.names
-        if known or _carries(params) or columns_of(names).size > len(STATES) // 2:
+        if known or _any_on(_CARRYING, params) or columns_of(names).size > len(STATES) // 2:
             trail = trail_of(output.size, known, names)
         for handle, seed in enumerate(rng.sample_seeds(params.seed, params.n), before.following):
             row = _Row(handle, params, seed, lists, history, words, trail)
@@ -227,7 +226,7 @@ class Batch:
         size = entry.history.size - whole_number("k", k, f"[0, {generated}]")
         if size == entry.history.size:
             return
-        self._change(_Change([entry], [size], [], [], [] if entry.trail else None))
+        self._change(_Change([entry], [size], [], [], [] if self._state.carries else None))
 
     def state(self, row: int) -> dict[str, float]:
         """What the controls of a row carry from token to token, by name: `add` takes it again.
@@ -271,8 +270,6 @@ class Batch:
             return
         growing = [entry] * len(added)
         states = self._states_after(growing, [kept] * len(added), added)
-        if entry.trail and not added:
-            states = []
         self._change(_Change([entry], [kept], growing, added, states))
 
     def reorder(self, rows: Sequence[int]) -> None:
@@ -380,7 +377,7 @@ class Batch:
         trial = object.__new__(type(self))
         trial.__dict__.update(self.__dict__)
         trial._state = replace(state)
-        state.pending = _Change(rows, sizes, [], [], [] if any(row.trail for row in rows) else None)
+        state.pending = _Change(rows, sizes, [], [], [] if state.carries else None)
         yield trial
         for row, size in zip(rows, sizes, strict=True):
             if row.trail is not None:  # `append` finds the states again, one after the other
@@ -399,9 +396,10 @@ class Batch:
     def forget_draws(self) -> None:
         """Let the states be as they are after the tokens so far, before a chain draws anew."""
         state = self._settled()
-        for row, line in zip(state.entries, state.table, strict=True):
-            if row.trail is not None:
-                row.trail.write(line, state.names)
+        for place in np.flatnonzero(state.table[:, PENDING] >= 0).tolist():
+            trail = state.entries[place].trail
+            if trail is not None:
+                trail.write(state.table[place], state.names)
 
     def keep_states(self, names: Sequence[str]) -> None:
         """Have columns for states of these names, as `Chain.states` has them.
@@ -410,8 +408,7 @@ class Batch:
         of a control of your own.
         """
         state = self._settled()
-        kept = [state.names[column] for column in columns_of(state.names)]
-        missing = [name for name in dict.fromkeys(names) if name not in kept]
+        missing = [x for x in dict.fromkeys(names) if x not in names_of_states(state.names)]
         for name in missing:
             if name in state.names:
                 raise ValueError(f"a state must not have the name of a request field, {show(name)}")
@@ -451,7 +448,7 @@ class Batch:
         After a token that a chain has drawn, or a trial found, it is what follows from it; after
         any other token it is as before. None if no row has a state.
         """
-        if not [row for row in rows if row.trail]:
+        if not self._state.carries:
             return None
         states: list[State | None] = []
         latest: dict[int, State] = {}
@@ -710,15 +707,9 @@ def _lists(params: Params, vocab: int) -> dict[int, Table]:
     }
 
 
-def _has_penalty(params: Params) -> bool:
-    """Whether a control reads how often each token occurs; then the counts are kept."""
-    return any(getattr(params, field.name) != field.off for field in _PENALTIES)
-
-
-def _carries(params: Params) -> bool:
-    """Whether a built-in control carries a state for the request."""
-    switches = (names for names in _SWITCHES)
-    return any(all(getattr(params, x) != FIELDS[x].off for x in names) for names in switches)
+def _any_on(controls: list[Control], params: Params) -> bool:
+    """Whether a request switches on one of the controls."""
+    return any(control.is_on(params) for control in controls)
 
 
 def _words(params: Params, vocab: int) -> Words | None:

@@ -371,7 +371,7 @@ class Chain:
         rows, carrying = out, []
         for part in parts:
             call = part.call
-            if call is not None and part.carries and not out.shape[0] and batch.has_states:
+            if call is not None and not out.shape[0] and batch.has_states and part.carries:
                 carrying.append((given._replace(wide=given.wide.copy()), part.program))
             result = last if call is None else drawn(len(status))
             if call is not None and not rows.shape[0]:
@@ -393,8 +393,7 @@ class Chain:
                 given = Stored(FLOAT32, rows, given.narrow, rows.shape)
         tokens = last.tokens[:, 0]
         for before, program in carrying:  # these did not see the draw
-            follow = given_tokens(np.maximum(tokens, 0))
-            self._run_on_threads(before, program, requests, NO_ROWS, follow)
+            self._run_on_threads(before, program, requests, NO_ROWS, given_tokens(tokens))
         if policy == "mark":
             tokens[[reason != "ok" for reason in status]] = -1
         return tokens, status
@@ -443,7 +442,7 @@ class Chain:
         token_ids("tokens", ids[ids >= 0], batch.vocab_size)
         parts = self._compiled(batch, 0, len(self.steps))
         if batch.has_states:
-            self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(np.maximum(ids, 0)))
+            self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(ids))
             batch.status = status
 
     def _policy(self, on_invalid: str | None) -> str:

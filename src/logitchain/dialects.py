@@ -5,12 +5,12 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from .inputs.values import listed, plain, show
+from .inputs.values import as_float, is_array, listed, plain, show
 
 Values = dict[str, Any]
 
@@ -215,7 +215,7 @@ class TemperatureRange(Rule):
         for name, value in zip(names, values, strict=True):
             if not _is_number(value):
                 raise TypeError(f"{name} must be a number in [0, inf), not {show(value)}")
-            if not 0 <= _real(value) < inf:
+            if not 0 <= as_float(value) < inf:
                 raise ValueError(f"{name} must be in [0, inf), not {show(value)}")
         if values[0] > values[1]:
             raise ValueError(
@@ -394,7 +394,10 @@ class Nested(Rule):
 
 def flat(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
     """The fields of a body and of what is nested in it, as their rules read them."""
-    fields = [(key, plain("a field of the body", value)) for key, value in _fields(body, rules)]
+    fields = [
+        (key, plain(f"request body, field {show(key)}", value) if is_array(value) else value)
+        for key, value in _fields(body, rules)
+    ]
     given = {key: value for key, value in fields if value is not None}
     for key, value in fields:
         sees_body = value is not None and key in rules and rules[key].sees_body
@@ -437,14 +440,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _real(number: Any) -> float:
-    """A number as a float, infinite where it is too large."""
-    try:
-        return float(number)
-    except OverflowError:
-        return inf if number > 0 else -inf
-
-
 def _is_above_0(value: Any) -> bool:
     return _is_number(value) and bool(value > 0)
 
@@ -477,7 +472,7 @@ def _best_at_0(value: Any) -> Any:
 
 def _of_10_000(value: Any) -> Any:
     """A probability in units of 1 / 10,000."""
-    return _real(value) * 1e-4 if _is_number(value) else value
+    return as_float(value) * 1e-4 if _is_number(value) else value
 
 
 def _exllamav3_target(value: Any) -> Any:
@@ -485,25 +480,37 @@ def _exllamav3_target(value: Any) -> Any:
     return (None if value >= 1 else max(value, 0.0)) if _is_number(value) else value
 
 
+def _biases(name: str, form: str, one: str, value: Any) -> Iterator[tuple[Any, Any]]:
+    """The pairs of a mapping, or of a list of pairs.
+
+    form, one   what the value must be, and each of its pairs
+    """
+    if not isinstance(value, (Mapping, list, tuple)):
+        raise TypeError(f"{name} must be {form}, not {show(value)}")
+    for pair in value.items() if isinstance(value, Mapping) else value:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise TypeError(f"{name} must hold pairs {one}, not {show(pair)}")
+        yield pair[0], pair[1]
+
+
+def _collected(name: str, pairs: Iterable[tuple[Any, Any]], keys: tuple[type, ...]) -> Values:
+    """Tokens and what is added to each, none named twice."""
+    bias: dict[Any, Any] = {}
+    for token, number in pairs:
+        if not isinstance(token, keys):
+            raise TypeError(f"a token id in {name} must be an integer, not {show(token)}")
+        if token in bias:
+            raise ValueError(f"{name} names token {show(token)} twice")
+        bias[token] = number
+    return bias
+
+
 def _llama_cpp_bias(value: Any) -> Any:
     """A mapping or a list of pairs, in which false bans."""
-    if not isinstance(value, (Mapping, list, tuple)):
-        raise TypeError(
-            "logit_bias must be a mapping of token ids to numbers "
-            f"or a list of [token id, number], not {show(value)}"
-        )
-    pairs = list(value.items()) if isinstance(value, Mapping) else list(value)
-    bias: dict[Any, Any] = {}
-    for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise TypeError(f"logit_bias must hold pairs [token id, number], not {show(pair)}")
-        token, number = pair
-        if not isinstance(token, (int, str)):
-            raise TypeError(f"a token id in logit_bias must be an integer, not {show(token)}")
-        if token in bias:
-            raise ValueError(f"logit_bias names token {show(token)} twice")
-        bias[token] = -inf if number is False else number
-    return bias
+    name, one = "logit_bias", "[token id, number]"
+    pairs = _biases(name, f"a mapping of token ids to numbers or a list of {one}", one, value)
+    banned = ((token, -inf if number is False else number) for token, number in pairs)
+    return _collected(name, banned, (int, str))
 
 
 def _in_text(name: str, *, or_listed: bool = False) -> Callable[[Any], Any]:
@@ -542,23 +549,15 @@ def _ngram_size(value: Any) -> Any:
 
 def _sequence_bias(value: Any) -> Any:
     """transformers' biases of sequences, which here are of one token each."""
-    if not isinstance(value, (Mapping, list, tuple)):
-        raise TypeError(f"sequence_bias must be a list of [[token id], number], not {show(value)}")
-    bias: dict[Any, Any] = {}
-    for pair in value.items() if isinstance(value, Mapping) else value:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise TypeError(f"sequence_bias must hold pairs [[token id], number], not {show(pair)}")
-        sequence, number = pair
+    name, one = "sequence_bias", "[[token id], number]"
+
+    def single(sequence: Any) -> Any:
         if not isinstance(sequence, (list, tuple)) or len(sequence) != 1:
-            raise ValueError(f"sequence_bias must be of single tokens, not {show(sequence)}")
-        if not isinstance(sequence[0], int):
-            raise TypeError(
-                f"a token id in sequence_bias must be an integer, not {show(sequence[0])}"
-            )
-        if sequence[0] in bias:
-            raise ValueError(f"sequence_bias names token {show(sequence[0])} twice")
-        bias[sequence[0]] = number
-    return bias
+            raise ValueError(f"{name} must be of single tokens, not {show(sequence)}")
+        return sequence[0]
+
+    pairs = _biases(name, f"a list of {one}", one, value)
+    return _collected(name, ((single(sequence), number) for sequence, number in pairs), (int,))
 
 
 def _engine(names: str) -> dict[str, Rule]:

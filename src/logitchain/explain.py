@@ -18,7 +18,7 @@ from .inputs.values import show
 from .logprobs import first_of_order
 from .numeric.functions import Row
 from .numeric.order import largest
-from .params import FIELDS, Params, whole_number
+from .params import FIELDS, whole_number
 from .presets import Step
 from .sample import draw
 
@@ -223,7 +223,7 @@ def explain(
         control = chain[number].control
         setting = _setting(control, batch, index)
         if any(
-            x.control and x.control.instead_of == name and _is_on(x.control, params) for x in chain
+            x.control and x.control.instead_of == name and x.control.is_on(params) for x in chain
         ):
             setting = "off"
         stage = Stage(name, setting, logits, stages[-1])
@@ -254,18 +254,12 @@ def _setting(control: Control | None, batch: Batch, index: int) -> str:
     if control.tokens == "token_bitmask":
         return "set" if batch.has_mask(batch.rows[index]) else "off"
     values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
-    if not _is_on(control, params):
+    if not control.is_on(params):
         return "off"
     shown = [_shown(name, value) for name, value in values.items() if value is not None]
     state = batch.state(batch.rows[index])
     shown += [f"{name} {state[name]:g}" for name in control.state if name in state]
     return ", ".join(shown)
-
-
-def _is_on(control: Control, params: Params) -> bool:
-    """Whether a request has none of the off values that switch a control off."""
-    switches = [field for field in control.fields if field.name in control.switched_by]
-    return all(getattr(params, field.name, field.off) != field.off for field in switches)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import rng
 from .dialects import DIALECTS, NOT_SAMPLING, Reading, Rule, Spelling, flat
-from .inputs.values import items, listed, one_of, plain, show, suggestion
+from .inputs.values import as_float, items, listed, one_of, plain, show, suggestion
 
 Check = Callable[[str, Any], Any]
 
@@ -126,11 +126,7 @@ def _as_float(name: str, value: Any) -> float | None:
     value = plain(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
         return None
-    try:
-        with np.errstate(over="ignore"):
-            return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    return as_float(value)
 
 
 def whole_number(name: str, value: Any, interval: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,14 @@ from .fused.tables import (
     MAY_EMPTY,
     MEASURES,
     NOT_COMPILED,
-    STEP_WIDTH,
+    REPLACED,
     SWITCH,
-    UNLESS,
     VALUES,
     Program,
     Steps,
 )
 from .inputs.values import one_of, show, suggestion
-from .params import Field, whole_number
+from .params import whole_number
 
 #: A control of one's own: it changes the rows (rows, vocab) of a batch in place.
 Call = Callable[[NDArray[np.float32], Any], Any]
@@ -141,8 +140,12 @@ class Part(NamedTuple):
     program: Program  # the controls
     after: str  # the name of the callable before them; "" at the beginning
     call: tuple[str, Call] | None  # the callable after them and its name; None at the end
-    carries: bool  # whether a control of it carries a state from token to token
     removes_late: bool  # whether a step may empty a row after one that changes every logit
+
+    @property
+    def carries(self) -> bool:
+        """Whether a control of it carries a state from token to token."""
+        return any(control.state for control in self.program.controls)
 
 
 def as_step(entry: Any) -> Step:
@@ -209,7 +212,7 @@ def arrange(
     columns   the fields of which the batch's table has the values, "" for other columns
     """
     controls = [step.control for step in chain if step.control is not None]
-    replacing = {x.instead_of: _switch(x) for x in controls if x.instead_of}
+    replacing = [control for control in controls if control.instead_of]
     cut: list[Part] = []
     named: list[Step] = []
     after = ""
@@ -222,29 +225,25 @@ def arrange(
     return [*cut, _part(named, after, None, replacing, vocab, columns)]
 
 
-def _switch(control: Control) -> Field:
-    """The field that switches on a control which replaces another."""
-    (switch,) = (field for field in control.fields if field.name in control.switched_by)
-    return cast(Field, switch)
-
-
 def _part(
     named: list[Step],
     after: str,
     call: tuple[str, Call] | None,
-    replacing: Mapping[str, Field],
+    replacing: list[Control],
     vocab: int,
     columns: Sequence[str],
 ) -> Part:
     program = _program(named, replacing, vocab, columns)
     late = dropwhile(lambda step: step[KIND] <= ADJUST, program.steps.table.tolist())
     removes_late = any(step[FLAGS] & MAY_EMPTY for step in late)
-    carries = any(control.state for control in program.controls)
-    return Part(program, after, call, carries, removes_late)
+    return Part(program, after, call, removes_late)
 
 
 def _program(
-    steps: list[Step], replacing: Mapping[str, Field], vocab: int, columns: Sequence[str]
+    steps: list[Step],
+    replacing: list[Control],
+    vocab: int,
+    columns: Sequence[str],
 ) -> Program:
     table: list[list[int]] = []
     marks: list[NDArray[np.bool_]] = []
@@ -259,11 +258,10 @@ def _program(
                 mark = len(marks)
                 marks.append(protected)
         if control is not None:
-            unless = replacing.get(control.name)
-            table.append(_line(control, _numbers(step.options), mark, columns, unless))
+            table.append(_line(control, _numbers(step.options), mark, replacing, columns))
             controls.append(control)
     arrays = Steps(
-        table=np.array(table, np.int64).reshape(len(table), STEP_WIDTH),
+        table=np.array(table, np.int64).reshape(len(table), REPLACED + 2 * len(replacing)),
         marks=np.array(marks, np.bool_).reshape(len(marks), vocab),
         stages=np.zeros(len(STAGES), np.int64),
     )
@@ -274,8 +272,8 @@ def _line(
     control: Control,
     options: tuple[int, int],
     mark: int,
+    replacing: list[Control],
     columns: Sequence[str],
-    unless: Field | None,
 ) -> list[int]:
     """A step's row of the table."""
     keeps_one = control.keeps_one or control.kind in ("scale", "cut")
@@ -287,23 +285,23 @@ def _line(
         + FOLLOWS_BEFORE * (control.follows == "before")
     )
     where, off = [-1] * MOST_FIELDS, np.zeros(MOST_FIELDS)
-    fields = [*control.fields, unless] if unless else control.fields
-    for j, field in enumerate(fields):
-        flags += (UNLESS if field is unless else SWITCH * (field.name in control.switched_by)) << j
-        where[j] = columns.index(field.name) if field.name in columns else -1
-        off[j] = as_number(field.off)
-    for j, name in enumerate(control.state, len(fields)):
+    for j, field in enumerate(control.fields):
+        flags += SWITCH * (field in control.switched_by) << j
+        where[j], off[j] = _place(field.name, columns), as_number(field.off)
+    for j, name in enumerate(control.state, len(control.fields)):
         where[j], off[j] = columns.index(name), np.nan
+    replaced = np.zeros((len(replacing), 2), np.int64)
+    for pair, other in zip(replaced, replacing, strict=True):
+        (switch,) = other.switched_by
+        pair[0] = _place(switch.name, columns) if other.instead_of == control.name else -1
+        pair[1:].view(np.float64)[0] = as_number(switch.off)
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
         *(KINDS.index(control.kind), flags, *NOT_COMPILED),
         *(*options, mark, *sources, _place(control.exempt, LISTS)),
-        *(
-            _place(control.window, [field.name for field in control.fields]),
-            len(fields) + len(control.state),
-        ),
-        len(control.state),
-        *(*where, *off.view(np.int64).tolist()),
+        _place(control.window, [field.name for field in control.fields]),
+        *(len(control.fields) + len(control.state), len(control.state)),
+        *(*where, *off.view(np.int64).tolist(), *replaced.ravel().tolist()),
     ]
 
 

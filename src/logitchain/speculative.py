@@ -159,11 +159,12 @@ def verify_rows(
                     raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
                 tokens[r].append(int(settled[r]))
                 status[r] = trial.status[r]
-            # The last token of a row is appended as well: the states of its controls follow it.
-            grown = [r for r in going if tokens[r][-1] >= 0]
-            trial.append([tokens[r][-1] for r in grown], [trial.rows[r] for r in grown])
+            settled_now = going
             going = [r for r in going if proposals[r].has(tokens[r])]
             at[going] += 1
+            # A state follows the last token of its row as well.
+            grown = [r for r in (settled_now if batch.has_states else going) if tokens[r][-1] >= 0]
+            trial.append([tokens[r][-1] for r in grown], [trial.rows[r] for r in grown])
     batch.status = status
     return [np.array(row, np.int64) for row in tokens]
 

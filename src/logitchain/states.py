@@ -57,15 +57,14 @@ class Trail:
     def last(self, names: tuple[str, ...]) -> dict[str, float]:
         """The numbers of the last state that are known, by name."""
         numbers = self.states[-1].view(np.float64).tolist()
-        pairs = zip(columns_of(names).tolist(), numbers, strict=False)
-        return {names[column]: number for column, number in pairs if number == number}
+        pairs = zip(names_of_states(names), numbers, strict=False)
+        return {name: number for name, number in pairs if number == number}
 
 
 def trail_of(size: int, known: Mapping[str, float], names: tuple[str, ...]) -> Trail:
     """The trail of a row that has generated `size` tokens, after which these numbers are known."""
-    columns = columns_of(names)
-    last = np.array([known.get(names[column], np.nan) for column in columns], np.float64)
-    return Trail([*[np.full(columns.size, UNKNOWN)] * size, last.view(np.int64)])
+    last = np.array([known.get(name, np.nan) for name in names_of_states(names)], np.float64)
+    return Trail([*[np.full(last.size, UNKNOWN)] * size, last.view(np.int64)])
 
 
 @lru_cache(maxsize=64)
@@ -75,6 +74,11 @@ def columns_of(names: tuple[str, ...]) -> NDArray[np.int64]:
     return np.array([i for i, (name, after) in pairs if after == NEXT + name], np.int64)
 
 
+def names_of_states(names: tuple[str, ...]) -> list[str]:
+    """The names of these columns."""
+    return [names[column] for column in columns_of(names)]
+
+
 def checked_state(given: Any, names: tuple[str, ...]) -> dict[str, float]:
     """A state as `Batch.state` gives it, or None for none; `names` are those of all columns."""
     if given is None:
@@ -82,5 +86,5 @@ def checked_state(given: Any, names: tuple[str, ...]) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise TypeError(f"state must be a mapping of names to numbers, not {show(given)}")
     for name in given:
-        one_of("a name in state", name, [names[column] for column in columns_of(names)])
+        one_of("a name in state", name, names_of_states(names))
     return {x: real_number(f"state[{x!r}]", number, "(-inf, inf)") for x, number in given.items()}

@@ -181,9 +181,7 @@ def _row(generator: Generator, vocab: int) -> Rows:
 
 
 def _check_off(control: Control, case: Case) -> None:
-    fields = {
-        field.name: field.off for field in control.fields if field.name in control.switched_by
-    }
+    fields = {field.name: field.off for field in control.switched_by}
     batch = Batch(case.batch.vocab_size)
     for row in case.batch.rows:
         if "token_bitmask" not in fields:
@@ -237,15 +235,19 @@ def _check_independence(control: Control, case: Case) -> None:
     case.equal([x[-1] for x in chain.verify(logits, batch, drafts)], tokens, "verify is sample")
     for r, handle in enumerate(batch.rows):
         assert chain.explain(logits, batch, handle).token == tokens[r], "explain is sample"
-        alone = Batch(batch.vocab_size)
-        params = replace(batch.params(handle), seed=batch.seed(handle))
-        history = batch.prompt(handle), batch.output(handle)
-        alone.keep_states(list(batch.state(handle)))
-        (row,) = alone.add(params, *history, batch.state(handle))
         if batch.has_mask(handle):
             continue  # the mask of a row cannot be read back
-        assert chain.sample(logits[r], alone)[0] == tokens[r], f"a row alone: {case.requests[r]}"
-        assert alone.rows == [row]
+        token = chain.sample(logits[r], _alone(batch, handle))[0]
+        assert token == tokens[r], f"a row alone: {case.requests[r]}"
+
+
+def _alone(batch: Batch, handle: int) -> Batch:
+    """A batch of one of the rows, added anew."""
+    alone, state = Batch(batch.vocab_size), batch.state(handle)
+    params = replace(batch.params(handle), seed=batch.seed(handle))
+    alone.keep_states(list(state))
+    alone.add(params, batch.prompt(handle), batch.output(handle), state)
+    return alone
 
 
 def _check_state(control: Control, case: Case) -> None:
@@ -270,14 +272,9 @@ def _check_state(control: Control, case: Case) -> None:
     assert again.state(row) == states[-1], "the tokens that verify gives carry the state"
     batch.rollback(row, steps - 1)
     assert batch.state(row) == states[0], "rollback takes a state back"
-    removed = Batch(batch.vocab_size)
-    params = replace(batch.params(row), seed=batch.seed(row))
-    output = batch.output(row)
-    removed.keep_states(chain.states)
-    removed.add(params, batch.prompt(row), output, batch.state(row))
-    token = chain.sample(case.logits[:1], removed)[0]
+    token = chain.sample(case.logits[:1], _alone(batch, row))[0]
     assert token == drafts[1][0], f"a row continues from its state: {case.requests[0]}"
-    assert len(output) == position + 1, "rollback keeps the tokens before"
+    assert len(batch.output(row)) == position + 1, "rollback keeps the tokens before"
 
 
 def _check_fusion(order: tuple[Control, ...], case: Case) -> None:

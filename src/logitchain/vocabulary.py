@@ -98,7 +98,7 @@ class _Splitter:
         self._known: dict[bytes, list[int] | None] = {}
 
     def __call__(self, text: bytes) -> list[int] | None:
-        """The tokens of a text; None where there are none for it."""
+        """The tokens of a text, or None if no tokens stand for it."""
         if text not in self._known:
             self._known[text] = self._split(text)
         return self._known[text]

@@ -5,6 +5,7 @@ The fused path, the batch, the chain and `explain` read everything they need fro
 
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -62,8 +63,8 @@ class Request(NamedTuple):
     seed: Any
     position: Any  # how many tokens the row has generated
     history: NDArray[np.int64]  # the tokens so far, within the options `scope` and `window`
-    gaps: NDArray[np.int64]  # for each the distance to its previous occurrence, 0 if there is none;
-    # empty unless the request has DRY
+    gaps: NDArray[np.int64]  # how far before each of these tokens it stood last; 0 if it did not.
+    # It is empty unless a control of the request has a `find`
     tokens: NDArray[np.int64]  # the tokens of the record's list field, and a number of each
     numbers: NDArray[np.int64]
     places: NDArray[np.int64]  # of kind "adjust": where in the row the named tokens are, ...
@@ -222,7 +223,7 @@ class Control:
             raise ValueError(f"floor must be None for a control of kind {self.kind}")
         if self.find is not None and self.kind != "adjust":
             raise ValueError(f"find must be None for a control of kind {self.kind}")
-        if self.instead_of and len(self.switches) > 1:
+        if self.instead_of and len(self.switches or fields[:1]) != 1:
             raise ValueError(f"switches must be one field, since {self.name} replaces another")
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "state", tuple(self.state))
@@ -230,10 +231,15 @@ class Control:
         object.__setattr__(self, "statistics", tuple(self.statistics))
         object.__setattr__(self, "options", dict(self.options or {}))
 
-    @property
-    def switched_by(self) -> tuple[str, ...]:
+    @cached_property
+    def switched_by(self) -> tuple[Field, ...]:
         """The fields that each switch the control off."""
-        return self.switches or tuple(field.name for field in self.fields[:1])
+        switches = self.switches or [field.name for field in self.fields[:1]]
+        return tuple(field for field in self.fields if field.name in switches)
+
+    def is_on(self, params: Any) -> bool:
+        """Whether a request has none of the off values that switch the control off."""
+        return all(getattr(params, x.name, x.off) != x.off for x in self.switched_by)
 
     def __deepcopy__(self, memo: Any) -> "Control":
         """The record itself, which cannot change."""

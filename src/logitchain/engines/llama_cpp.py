@@ -45,13 +45,13 @@ class LogitsProcessor:
         self._history = _History(llm.n_vocab(), params)
         self.batch = self._history.batch
         self._error: Exception | None = None
-        self._last: Logits | None = None  # where a control's state follows the token
+        self._last: Logits | None = None  # the last scores, where a state follows the token
 
     def __call__(self, ids: Ids, scores: Logits) -> Logits:
         """The processed logits (vocab,), in a new array."""
         try:
             if self._last is not None:
-                self.chain.carry(self._last, self.batch, np.array(ids[-1:], np.int64))
+                self.chain.carry(self._last, self.batch, ids[-1:])
             self._history.follow(ids)
             self._last = np.array(scores) if self.batch.has_states else None
             return self.chain(scores, self.batch, on_invalid="raise")

@@ -58,7 +58,7 @@ class Request:
         #: Whether a warning was logged that a row of the request was left unprocessed.
         self.failed = False
         self._batch: Batch | None = None
-        #: The last row as it came, where the engine draws and a control's state follows the token.
+        #: The row before, unprocessed. It is kept where the engine draws and a state follows.
         self._last: NDArray[np.float32] | None = None
 
     @property
@@ -86,7 +86,7 @@ class Request:
             self._batch = batch
         (row,) = self._batch.rows
         if self._last is not None and len(output) == len(self.output) + 1:
-            chain.carry(self._last, self._batch, np.array(output[-1:]))
+            chain.carry(self._last, self._batch, output[-1:])
         self._batch.follow(row, output)
         if self._batch.has_states and not self.draws:
             self._last = logits.copy()

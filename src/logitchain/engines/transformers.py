@@ -110,10 +110,11 @@ class LogitsProcessor:
         Read where they are if they are on the CPU; from another device they are copied, and back.
         """
         self._follow(input_ids)
+        there = scores.cpu()
         if self.batch.has_states and not self._draws:
-            self._last = scores.cpu().clone()
+            self._last = there.clone()
         out = scores.new_empty(scores.shape, device="cpu").float()
-        self._process(scores.cpu(), out)
+        self._process(there, out)
         for r, status in enumerate(self.batch.status):
             if status != "ok":
                 self._give_up(r, status, out.numpy())

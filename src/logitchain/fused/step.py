@@ -12,7 +12,7 @@ from ..controls import token_bitmask
 from ..controls.record import ADJUST, MASK, Request, call_find, call_idle, call_kernel
 from ..numeric.blocks import Blocks, Ids, copy_blocks_with
 from ..numeric.compile import at, kernel, spliced
-from ..numeric.functions import I64, U64, Row
+from ..numeric.functions import F64, I64, U64, Row
 from ..numeric.statistics import Statistics, unknown
 from ..sample import EVERY
 from .tables import (
@@ -41,9 +41,9 @@ from .tables import (
     OUTPUT_ONLY,
     PROMPT_ONLY,
     PROMPT_SIZE,
+    REPLACED,
     SIZE,
     SWITCH,
-    UNLESS,
     WINDOW,
     WINDOW_FIELD,
     WORD,
@@ -69,14 +69,16 @@ def choose(
     """
     n = 0
     for s in range(table.shape[0]):
-        flags, is_on, j = table[s, FLAGS], True, 0
+        is_on, j = True, REPLACED
+        while is_on and j < table.shape[1]:
+            value, off = _value(columns, table[s, j], table[s, j + 1])
+            is_on = value == off or np.isnan(value)
+            j += 2
+        j = 0
         while is_on and j < table[s, FIELD_COUNT]:
-            column = table[s, COLUMNS + j]
-            value = columns[column] if column >= 0 else np.nan
-            off = np.int64(table[s, OFF + j]).view(np.float64)
-            value = off if np.isnan(value) else value  # a request may lack the field
+            value, off = _value(columns, table[s, COLUMNS + j], table[s, OFF + j])
             is_off = value == off or np.isnan(value)
-            is_on = flags & ((SWITCH if is_off else UNLESS) << j) == 0
+            is_on = not (is_off and table[s, FLAGS] & (SWITCH << j))
             values[n, j] = value
             j += 1
         if is_on and table[s, KERNEL] == 0:
@@ -87,6 +89,13 @@ def choose(
             steps[n] = s
             n += 1
     return n
+
+
+@kernel
+def _value(columns: NDArray[np.float64], column: I64, off: I64) -> tuple[F64, F64]:
+    """The value of a field in a row of the batch's table, which may lack it, and its off value."""
+    value, off_value = columns[column] if column >= 0 else np.nan, np.int64(off).view(np.float64)
+    return (off_value if np.isnan(value) else value), off_value
 
 
 @kernel

@@ -40,20 +40,20 @@ WINDOW, MARKS, WORDS_OF, LIST_OF, EXEMPT, WINDOW_FIELD = range(OPTION + 1, OPTIO
 #: table they are, their off values.
 FIELD_COUNT, STATE_COUNT, COLUMNS = OPTION + 7, OPTION + 8, OPTION + 9
 OFF = COLUMNS + MOST_FIELDS
-STEP_WIDTH = OFF + MOST_FIELDS
+#: From REPLACED on, for each control that replaces this one in the chain: the column of the field
+#: that switches it on, and the off value.
+REPLACED = OFF + MOST_FIELDS
 
 #: Flags: the control divides by its first field; reads a statistic of the row; keeps a share of its
 #: mass; may remove the last token; its state follows the row before it. From SWITCH on, a bit for
-#: each field that switches it off by its off value, and from UNLESS on for each that does so by
-#: another.
+#: each field that switches it off.
 DIVIDES, MEASURES, KEEPS_SHARE, MAY_EMPTY, FOLLOWS_BEFORE, SWITCH = 1, 2, 4, 8, 16, 32
-UNLESS = SWITCH << MOST_FIELDS
 
 
 class Steps(NamedTuple):
     """A chain's controls, and what is compiled so far."""
 
-    table: NDArray[np.int64]  # (steps, STEP_WIDTH); a KERNEL of 0: the control is not compiled
+    table: NDArray[np.int64]  # (steps, columns); a KERNEL of 0: the control is not compiled
     marks: NDArray[np.bool_]  # (protections, vocab)
     stages: NDArray[np.int64]  # the addresses of the stages of `row.py`; 0: not compiled
 
@@ -169,8 +169,8 @@ def drawn(rows: int) -> Drawn:
 
 
 def given_tokens(tokens: NDArray[np.int64]) -> Drawn:
-    """Tokens (rows,) that were drawn elsewhere."""
-    return Drawn(GIVEN, tokens.reshape(-1, 1).copy(), _NO_LOGPROBS)
+    """Tokens (rows,) that were drawn elsewhere; of a row with a negative one nothing is read."""
+    return Drawn(GIVEN, np.maximum(tokens, 0).reshape(-1, 1), _NO_LOGPROBS)
 
 
 def drawn_with_logprobs(of: int, rows: int, n: int) -> Drawn:
@@ -186,7 +186,7 @@ NO_ROWS = np.empty((0, 0), np.float32)
 class Task(NamedTuple):
     """Everything that the fused path needs for one row."""
 
-    table: NDArray[np.int64]  # (chain's steps, STEP_WIDTH)
+    table: NDArray[np.int64]  # (chain's steps, columns)
     steps: NDArray[np.int64]  # (steps,) the rows of `table` that change this row
     values: NDArray[np.float64]  # (steps, MOST_FIELDS) the values of each one's fields
     seed: Any

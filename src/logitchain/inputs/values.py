@@ -1,6 +1,7 @@
 """Values as callers give them, numbers, lists or arrays, read without surprises."""
 
 import contextlib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
@@ -98,6 +99,15 @@ def plain(name: str, value: Any) -> Any:
         if array.ndim == 0 and array.dtype.kind not in "mM":
             return array.item()
     return value
+
+
+def as_float(number: Any) -> float:
+    """A number as a float, infinite where it is too large."""
+    try:
+        with np.errstate(over="ignore"):
+            return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def is_array(value: Any) -> bool:
