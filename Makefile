@@ -22,7 +22,7 @@ help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.json PROMPT="...")
-	.venv/bin/python docs/examples/demo.py --request "$(REQUEST)" --prompt "$(PROMPT)"
+	$(WITH_BLAS) .venv/bin/python docs/examples/demo.py --request "$(REQUEST)" --prompt "$(PROMPT)"
 
 serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
 	$(WITH_BLAS) .venv/bin/python docs/examples/serve.py
@@ -64,6 +64,7 @@ lint: .venv/.lint  ## style, format and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/mypy --strict tests/typed.py
 
 format: .venv/.lint  ## put the code into its format
 	.venv/bin/ruff check --fix

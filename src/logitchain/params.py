@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,8 @@ def field(off: Any, range: str, *, domain: str = "", integer: bool = False) -> A
 
 def _row(off: Any, check: Check, range: str = "", domain: str = "", integer: bool = False) -> Any:
     metadata = {"check": check, "range": range, "domain": domain, "integer": integer}
+    if isinstance(off, type):  # a dict, of which each request has its own
+        return dataclasses.field(default_factory=off, metadata=metadata)
     return dataclasses.field(default=off, metadata=metadata)
 
 
@@ -364,6 +366,35 @@ BIAS_INTERVAL = "[-inf, inf)"
 MOST_SAMPLES = 2**20
 
 
+# ---- the types of the fields that are given in one form and kept in another
+
+Kept = TypeVar("Kept", covariant=True)
+Accepted = TypeVar("Accepted", contravariant=True)
+
+if TYPE_CHECKING:
+
+    class Converted(Generic[Kept, Accepted]):
+        """A field whose argument may be of more types than its value."""
+
+        def __get__(self, params: object, kind: Any = None) -> Kept:
+            """The type of the value."""
+
+        def __set__(self, params: object, value: Accepted) -> None:
+            """The type of the argument."""
+
+    Tokens = Converted[tuple[int, ...], int | Iterable[int] | None]
+    TokenSequences = Converted[tuple[tuple[int, ...], ...], Iterable[Iterable[int]] | None]
+    Texts = Converted[tuple[str, ...], str | list[str] | tuple[str, ...] | None]
+    Seed = Converted[int | tuple[int, ...] | None, int | Iterable[int] | None]
+    Biases = Converted[Mapping[int, float], Mapping[int, float] | Mapping[str, float]]
+else:
+    Tokens = tuple[int, ...]
+    TokenSequences = tuple[tuple[int, ...], ...]
+    Texts = tuple[str, ...]
+    Seed = int | tuple[int, ...] | None
+    Biases = Mapping[int, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """What one request asks of its sampling. Every field has its off value by default.
@@ -405,27 +436,25 @@ class Params:
     frequency_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
     presence_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
     penalty_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    penalty_exempt: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    penalty_exempt: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     dry_multiplier: float = field(0.0, "[0, inf)")
     dry_base: float = field(1.75, "[1, inf)")
     dry_allowed_length: int = field(2, "[0, inf)", integer=True)
     dry_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    dry_sequence_breakers: tuple[tuple[int, ...], ...] = _row(Phrases(), _breakers, ID_INTERVAL)
-    allowed_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    banned_tokens: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    dry_sequence_breakers: TokenSequences = _row(Phrases(), _breakers, ID_INTERVAL)
+    allowed_tokens: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    banned_tokens: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     no_repeat_ngram: int = field(0, "[0, inf)", integer=True)
     ngram_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    ngram_exempt: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    bad_words: tuple[tuple[int, ...], ...] = _row(Phrases(), Phrases.checked, ID_INTERVAL)
-    logit_bias: Mapping[int, float] = dataclasses.field(
-        default_factory=Bias, metadata={"check": Bias.checked, "range": BIAS_INTERVAL}
-    )
-    seed: int | tuple[int, ...] | None = _row(None, _seed, SEED_INTERVAL)
+    ngram_exempt: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    bad_words: TokenSequences = _row(Phrases(), Phrases.checked, ID_INTERVAL)
+    logit_bias: Biases = _row(Bias, Bias.checked, BIAS_INTERVAL)
+    seed: Seed = _row(None, _seed, SEED_INTERVAL)
     n: int = field(1, f"[1, {MOST_SAMPLES}]", integer=True)
     max_tokens: int | None = _row(None, _optional("[1, inf)"), "[1, inf)")
     min_tokens: int = field(0, "[0, inf)", integer=True)
-    stop: tuple[str, ...] = _row(StopPhrases(), StopPhrases.checked)
-    eos_token: tuple[int, ...] = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
+    stop: Texts = _row(StopPhrases(), StopPhrases.checked)
+    eos_token: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
     logprobs: bool = _row(False, _flag)
     top_logprobs: int = field(0, "[0, 20]", integer=True)
 
