@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ def test_presets_and_dialects_are_documented():
     for dialect, rules in DIALECTS.items():
         named = set(re.findall(r"`([\w.]+)`", sections[dialect]))
         assert not rules.keys() - named, dialect
+
+
+def test_tab_completion_shows_the_public_names_and_no_modules():
+    assert {"Params", "PRESETS", "DIALECTS", "__version__"} <= set(dir(lc))
+    assert not [name for name in dir(lc) if ismodule(getattr(lc, name))]
 
 
 def test_every_public_name_is_documented_with_an_example():
