@@ -1,28 +1,31 @@
 """What `mypy --strict` accepts of a caller, and what it refuses; `make lint` checks this file.
 
-It is not run. An ignored error that is none is an error.
+Nothing of it runs. An ignored error that is none is an error.
 """
 
-import numpy as np
-from typing_extensions import assert_type
+from typing import TYPE_CHECKING
 
-import logitchain as lc
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import assert_type
 
-lc.Params(stop="x", eos_token=2, seed=[1, 2], n=2)
-lc.Params(stop=["x", "y"], eos_token={2, 3}, seed=7, banned_tokens=range(3), bad_words=[[1, 2]])
-lc.Params(allowed_tokens=np.arange(3), penalty_exempt=(1,), ngram_exempt=[1], logit_bias={1: 2})
-lc.Params(logit_bias={"1": 2.0}, dry_sequence_breakers=[(1, 2), (3,)], stop=None, seed=None)
+    import logitchain as lc
 
-params = lc.Params()
-assert_type(params.stop, tuple[str, ...])
-assert_type(params.eos_token, tuple[int, ...])
-assert_type(params.bad_words, tuple[tuple[int, ...], ...])
-assert_type(params.seed, int | tuple[int, ...] | None)
-assert_type(params.temperature, float)
+    lc.Params(stop="x", eos_token=2, seed=[1, 2], n=2)
+    lc.Params(stop=["x", "y"], eos_token={2, 3}, seed=7, banned_tokens=range(3), bad_words=[[1, 2]])
+    lc.Params(allowed_tokens=np.arange(3), penalty_exempt=(1,), ngram_exempt=[1], logit_bias={1: 2})
+    lc.Params(logit_bias={"1": 2.0}, dry_sequence_breakers=[(1, 2), (3,)], stop=None, seed=None)
 
-lc.Params(stop=1)  # type: ignore[arg-type]
-lc.Params(eos_token="x")  # type: ignore[arg-type]
-lc.Params(bad_words=[1])  # type: ignore[list-item]
-lc.Params(seed=1.5)  # type: ignore[arg-type]
-lc.Params(top_kay=1)  # type: ignore[call-arg]
-params.stop = ()  # type: ignore[misc]
+    params = lc.Params()
+    assert_type(params.stop, tuple[str, ...])
+    assert_type(params.eos_token, tuple[int, ...])
+    assert_type(params.bad_words, tuple[tuple[int, ...], ...])
+    assert_type(params.seed, int | tuple[int, ...] | None)
+    assert_type(params.temperature, float)
+
+    lc.Params(stop=1)  # type: ignore[arg-type]
+    lc.Params(eos_token="x")  # type: ignore[arg-type]
+    lc.Params(bad_words=[1])  # type: ignore[list-item]
+    lc.Params(seed=1.5)  # type: ignore[arg-type]
+    lc.Params(top_kay=1)  # type: ignore[call-arg]
+    params.stop = ()  # type: ignore[misc]
