@@ -1,6 +1,7 @@
 """What a body may hold, as JSON Schema, and the check of what in it is not sampling."""
 
-from collections.abc import Mapping, Sized
+import re
+from collections.abc import Iterator, Mapping, Sized
 from math import inf
 from typing import Any
 
@@ -132,8 +133,16 @@ BODY = fields(
     resume_generation=also(BOOLEAN, "null"),
     chat_template_kwargs=also(TEMPLATE, "null"),
 )
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Schema) -> Iterator[ValidationError]:
+    """As JSON Schema has it, `$` is the end; Python's would also be before a last line break."""
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 _TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-_VALIDATOR = extend(Draft202012Validator, type_checker=_TYPES)(BODY)
+_VALIDATOR = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=_TYPES)(BODY)
 
 
 def check(body: Mapping[str, Any]) -> None:
