@@ -408,7 +408,8 @@ class Batch:
         of a control of your own.
         """
         state = self._settled()
-        missing = [x for x in dict.fromkeys(names) if x not in names_of_states(state.names)]
+        kept = names_of_states(state.names)
+        missing = [name for name in dict.fromkeys(names) if name not in kept]
         for name in missing:
             if name in state.names:
                 raise ValueError(f"a state must not have the name of a request field, {show(name)}")

@@ -368,10 +368,9 @@ MOST_SAMPLES = 2**20
 
 # ---- the types of the fields that are given in one form and kept in another
 
-Kept = TypeVar("Kept", covariant=True)
-Accepted = TypeVar("Accepted", contravariant=True)
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers, the argument of a dataclass's field is what `__set__` takes
+    Kept = TypeVar("Kept", covariant=True)
+    Accepted = TypeVar("Accepted", contravariant=True)
 
     class Converted(Generic[Kept, Accepted]):
         """A field whose argument may be of more types than its value."""

@@ -290,18 +290,18 @@ def _line(
         where[j], off[j] = _place(field.name, columns), as_number(field.off)
     for j, name in enumerate(control.state, len(control.fields)):
         where[j], off[j] = columns.index(name), np.nan
-    replaced = np.zeros((len(replacing), 2), np.int64)
-    for pair, other in zip(replaced, replacing, strict=True):
+    replaced: list[int] = []
+    for other in replacing:
         (switch,) = other.switched_by
-        pair[0] = _place(switch.name, columns) if other.instead_of == control.name else -1
-        pair[1:].view(np.float64)[0] = as_number(switch.off)
+        column = _place(switch.name, columns) if other.instead_of == control.name else -1
+        replaced += column, int(np.float64(as_number(switch.off)).view(np.int64))
     sources = _place(control.tokens, WORDS), _place(control.tokens, LISTS)
     return [
         *(KINDS.index(control.kind), flags, *NOT_COMPILED),
         *(*options, mark, *sources, _place(control.exempt, LISTS)),
         _place(control.window, [field.name for field in control.fields]),
         *(len(control.fields) + len(control.state), len(control.state)),
-        *(*where, *off.view(np.int64).tolist(), *replaced.ravel().tolist()),
+        *(*where, *off.view(np.int64).tolist(), *replaced),
     ]
 
 

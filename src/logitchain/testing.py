@@ -246,7 +246,8 @@ def _alone(batch: Batch, handle: int) -> Batch:
     alone, state = Batch(batch.vocab_size), batch.state(handle)
     params = replace(batch.params(handle), seed=batch.seed(handle))
     alone.keep_states(list(state))
-    alone.add(params, batch.prompt(handle), batch.output(handle), state)
+    (row,) = alone.add(params, batch.prompt(handle), batch.output(handle), state)
+    assert alone.rows == [row]
     return alone
 
 
