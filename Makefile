@@ -92,16 +92,16 @@ clean:  ## remove the virtual environments and what the tools left
 
 STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
 	.venv-server/.test .venv-vllm/.engines .venv-oldest/.test
-.venv/.demo: EXTRAS := demo
-.venv/.serve: EXTRAS := server
-.venv/.test: EXTRAS := test
-.venv/.lint: EXTRAS := lint
-.venv-peers/.peers: EXTRAS := test,peers
-.venv-peers/.bench: EXTRAS := bench
-.venv-peers/.engines: EXTRAS := engines
-.venv-server/.test: EXTRAS := server,test-server
-.venv-vllm/.engines: EXTRAS := test,engines-vllm
-.venv-oldest/.test: EXTRAS := test
+.venv/.demo: GROUPS := demo
+.venv/.serve: GROUPS := server
+.venv/.test: GROUPS := test
+.venv/.lint: GROUPS := lint
+.venv-peers/.peers: GROUPS := test peers
+.venv-peers/.bench: GROUPS := bench
+.venv-peers/.engines: GROUPS := engines
+.venv-server/.test: GROUPS := test-server
+.venv-vllm/.engines: GROUPS := test engines-vllm
+.venv-oldest/.test: GROUPS := test
 .venv-oldest/.test: OTHERS := 'numba==0.61.0' 'numpy==1.26.4'
 .venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
 # Without what they depend on: of the one only the model's file is wanted, the others ask for CUDA.
@@ -117,6 +117,6 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 
 .SECONDEXPANSION:
 $(STAMPS): $$(@D)/.made pyproject.toml
-	$(@D)/bin/python -m pip install --progress-bar on -e '.[$(EXTRAS)]' $(OTHERS)
+	$(@D)/bin/python -m pip install --progress-bar on -e . $(addprefix --group ,$(GROUPS)) $(OTHERS)
 	$(if $(ALONE),$(@D)/bin/python -m pip install --progress-bar on --no-deps $(ALONE))
 	@touch $@

@@ -1,39 +1,101 @@
-"""`python -m logitchain warmup` compiles every kernel ahead of the first request;
-`python -m logitchain conformance ENGINE` holds an installed engine's samplers against its preset.
-"""
+"""Every sampling control of an LLM request as a function over logits, and one chain."""
 
 import argparse
 import json
 import os
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from . import DIALECTS, PRESETS, Batch, Chain, Params, __version__
 from .params import whole_number
 from .warmup import kernels, warmup
 
 
-def compile_ahead(jobs: int) -> None:
+def compile_ahead(options: argparse.Namespace) -> int:
     """Compile all kernels, with a line for each group."""
     started, count = time.perf_counter(), len(kernels())
-    for number, (name, seconds) in enumerate(warmup(jobs), 1):
-        print(f"{number:2}/{count} {name} {seconds:.1f} s", flush=True)
-    print(f"all kernels are ready after {time.perf_counter() - started:.1f} s")
+    for number, (name, seconds) in enumerate(warmup(max(1, options.jobs)), 1):
+        _say(f"{number:2}/{count} {name} {seconds:.1f} s")
+    _say(f"all kernels are ready after {time.perf_counter() - started:.1f} s")
+    return 0
 
 
-def conformance(engine: str, rows: int, as_json: bool) -> int:
-    """Print how an engine compares; 1 if it does otherwise than we know, 2 if it is not there."""
+def conformance(options: argparse.Namespace) -> int:
+    """Print how an engine compares: status 1 for a new difference, 2 without the engine."""
     from .conformance import check  # its modules are of no use to others
 
     try:
-        report = check(engine, rows)
+        report = check(options.engine, options.rows)
     except ModuleNotFoundError as error:
-        print(f"{engine} cannot be run here: {error}", file=sys.stderr)
-        return 2
-    try:
-        print(json.dumps(report.as_dict(), indent=1) if as_json else report, flush=True)
-    except BrokenPipeError:  # as of `| head`; what is left goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _failed(f"{options.engine} cannot be run here: {error}")
+    _say(json.dumps(report.as_dict(), indent=1) if options.json else report)
     return 0 if report.ok else 1
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print what a chain does to a saved row of logits under a request body."""
+    try:
+        row, body = _row(options.logits, options.row), _json(options.request)
+        if options.preset:
+            chain = Chain.preset(options.preset, on_invalid="mark")
+        else:
+            chain = Chain.from_request(body, dialect=options.dialect, on_invalid="mark")
+        batch = Batch(vocab_size=row.size)
+        params = Params.from_request(body, dialect=options.dialect)
+        tokens = [_json(path) if path else [] for path in (options.prompt, options.output)]
+        (handle, *_) = batch.add(params, *tokens)
+        decode = _texts(options.vocab, row.size).__getitem__ if options.vocab else None
+        explanation = chain.explain(row, batch, handle, decode)
+        _say(explanation)
+        for token in options.token:
+            _say(f"token {token}: {explanation.fate(token)}")
+        if options.plot:
+            explanation.plot(options.plot)
+            _say(f"picture: {options.plot}")
+    except (OSError, TypeError, ValueError, LookupError, ModuleNotFoundError) as error:
+        return _failed(str(error))
+    return 0
+
+
+def _row(path: str, row: int) -> Any:
+    """One row of the logits in a file: NumPy's format, or a JSON list."""
+    saved = np.load(path) if path.endswith(".npy") else np.array(_json(path), np.float32)
+    if saved.ndim not in (1, 2):
+        raise ValueError(f"logits must be one row or several, not of shape {saved.shape}")
+    rows = np.atleast_2d(saved)
+    return rows[whole_number("--row", row, f"[0, {len(rows)})")]
+
+
+def _texts(path: str, vocab_size: int) -> list[str]:
+    texts = _json(path)
+    if not isinstance(texts, list) or len(texts) != vocab_size:
+        raise ValueError(f"--vocab must be a list of {vocab_size} texts")
+    return list(map(str, texts))
+
+
+def _json(path: str) -> Any:
+    """The JSON in a file, or on the standard input for "-"."""
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _say(text: object) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # as of `| head`; the rest of the output goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _failed(reason: str) -> int:
+    print(f"logitchain: {reason}", file=sys.stderr)
+    return 2
 
 
 def count(text: str) -> int:
@@ -41,29 +103,48 @@ def count(text: str) -> int:
     return whole_number("count", int(text), "[0, inf)")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
     from .conformance.run import ENGINES  # its modules are of no use to others
 
-    parser = argparse.ArgumentParser(prog="python -m logitchain", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    top = argparse.ArgumentParser(prog="logitchain", description=__doc__)
+    top.add_argument("--version", action="version", version=f"logitchain {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
     ahead = commands.add_parser("warmup", help="compile every kernel into the cache")
-    ahead.add_argument(
-        "--jobs", type=count, default=os.cpu_count() or 1, help="how many processes compile"
-    )
+    ahead.set_defaults(run=compile_ahead)
+    cores = os.cpu_count() or 1
+    ahead.add_argument("--jobs", type=count, default=cores, help="how many processes compile")
+
+    why = commands.add_parser("explain", help="show what each control does to a saved row")
+    why.set_defaults(run=explain)
+    why.add_argument("logits", help="a .npy file or a JSON list: one row, or several")
+    why.add_argument("request", help='a request body as JSON, or "-" for the standard input')
+    why.add_argument("--row", type=int, default=0, help="which row, if there are several")
+    why.add_argument("--dialect", choices=DIALECTS, default="openai", help="whose body it is")
+    why.add_argument("--preset", choices=PRESETS, help="another engine's order of the controls")
+    why.add_argument("--prompt", metavar="FILE", help="the prompt's token ids, a JSON list")
+    why.add_argument("--output", metavar="FILE", help="the token ids generated so far")
+    why.add_argument("--vocab", metavar="FILE", help="the text of each token, a JSON list")
+    why.add_argument("--token", type=int, action="append", default=[], help="tell its fate")
+    why.add_argument("--plot", metavar="FILE", help="draw a picture; needs matplotlib")
+
     against = commands.add_parser(
         "conformance",
-        help="hold an engine against its preset",
-        epilog="Status 0: all differences are known. 1: not so. 2: the engine cannot be run here.",
+        help="compare an installed engine's samplers with its preset",
+        epilog="Status 0: all differences are known. 1: some are not. 2: the engine cannot be run.",
     )
+    against.set_defaults(run=conformance)
     against.add_argument("engine", help="one that is installed", choices=ENGINES)
     against.add_argument("--rows", type=count, default=64, help="random rows for each control")
     against.add_argument("--json", action="store_true", help="all differences, as JSON")
-    options = parser.parse_args(arguments)
-    if options.command == "conformance":
-        return conformance(options.engine, options.rows, options.json)
-    compile_ahead(max(1, options.jobs))
-    return 0
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    options = parser().parse_args(arguments)
+    return int(options.run(options))
 
 
 if __name__ == "__main__":
