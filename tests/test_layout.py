@@ -5,13 +5,15 @@ import re
 import subprocess
 from inspect import ismodule
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import logitchain as lc
 import reference
-from logitchain.chain import DEFAULT_ORDER, PRESETS
-from logitchain.dialects import DIALECTS
+from logitchain.controls import CONTROLS, ControlName
+from logitchain.dialects import DIALECTS, DialectName
+from logitchain.presets import DEFAULT_ORDER, PRESETS, PresetName
 
 ROOT = Path(__file__).parent.parent
 PROSE = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -74,6 +76,12 @@ def test_presets_and_dialects_are_documented():
     for dialect, rules in DIALECTS.items():
         named = set(re.findall(r"`([\w.]+)`", sections[dialect]))
         assert not rules.keys() - named, dialect
+
+
+def test_the_names_that_type_checkers_know_are_those_of_the_tables():
+    assert get_args(ControlName) == tuple(control.name for control in CONTROLS)
+    assert get_args(PresetName) == tuple(PRESETS)
+    assert get_args(DialectName) == tuple(DIALECTS)
 
 
 def test_tab_completion_shows_the_public_names_and_no_modules():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import assert_type
 
     import logitchain as lc
@@ -29,3 +30,38 @@ if TYPE_CHECKING:
     lc.Params(seed=1.5)  # type: ignore[arg-type]
     lc.Params(top_kay=1)  # type: ignore[call-arg]
     params.stop = ()  # type: ignore[misc]
+
+    # Names are literals, and a chain takes whatever its order may hold.
+    lc.Chain(("temperature", "min_p"), on_invalid="mark")
+    lc.Chain([("top_k", {"ties": "all"}), "top_p", ["xtc", {"protected": "exempt"}]])
+    lc.Chain([*lc.DEFAULT_ORDER, *lc.PRESETS["vllm"], *lc.Chain.preset("vllm").steps])
+    lc.Chain.preset("koboldcpp", threads=2)
+    for preset in lc.PRESETS:
+        lc.Chain.preset(preset)
+    for dialect in lc.DIALECTS:
+        lc.Params.from_request({}, dialect=dialect)
+
+    def halve(rows: NDArray[np.float32], batch: lc.Batch) -> None:
+        """Halve all logits."""
+        rows *= 0.5
+
+    lc.Chain(["temperature", halve])
+    lc.Chain(("top_kay",))  # type: ignore[arg-type]
+    lc.Chain.preset("vlm")  # type: ignore[arg-type]
+    lc.Chain(on_invalid="ignore")  # type: ignore[arg-type]
+    lc.Params.from_request({}, dialect="vlm")  # type: ignore[arg-type]
+    lc.top_k([1.0], 1, ties="last")  # type: ignore[arg-type]
+    lc.top_k([1.0], 1, dtype="float32")  # type: ignore[arg-type]
+
+    # A number gives a number, an array an array.
+    row, rows = np.zeros(3), np.zeros((2, 3))
+    assert_type(lc.sample([1.0, 2.0], seed=0, position=0), int)
+    assert_type(lc.sample([[1.0, 2.0]], seed=0, position=0), NDArray[np.int64])
+    assert_type(lc.sample(row, seed=0, position=0), int)
+    assert_type(lc.sample(rows, seed=0, position=0), NDArray[np.int64])
+    assert_type(lc.token_logprobs(row, 1), float)
+    assert_type(lc.token_logprobs(rows, [1, 2]), NDArray[np.float32])
+    assert_type(lc.uniform(1, np.int64(2)), float)
+    assert_type(lc.uniform(1, [0, 1]), NDArray[np.float64])
+    assert_type(lc.mirostat_update(5, -1.0, 5.0, 0.1), float)
+    assert_type(lc.mirostat_update(row, row, 5.0, 0.1), NDArray[np.float64])

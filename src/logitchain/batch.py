@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
 from .controls.dry import breaker_table
-from .controls.record import LISTS, Control, as_number
-from .controls.token_bitmask import ALL, TAILS, Words, packed
+from .controls.record import LISTS, Control, Scope, as_number
+from .controls.token_bitmask import ALL, Tail, Words, packed
 from .fused.tables import (
     ADDRESS,
     CAPACITY,
@@ -299,7 +299,7 @@ class Batch:
         if gone:
             self._state = _selected(self._state, [x for x in self.rows if x not in gone])
 
-    def set_mask(self, row: int, mask: Any, *, tail: str = "mask") -> None:
+    def set_mask(self, row: int, mask: Any, *, tail: Tail = "mask") -> None:
         """Set what `token_bitmask` lets a row say, from now on until it is set again.
 
         mask   int32 or uint32 words as `logitchain.token_bitmask` takes them, or None: all tokens
@@ -308,7 +308,7 @@ class Batch:
         self._check_may_change()
         entry = self._entry(row)
         if mask is None:
-            one_of("tail", tail, TAILS)
+            one_of("tail", tail, get_args(Tail))
         else:
             given = buffer("mask", mask)
             if given.ndim != 1:
@@ -349,7 +349,7 @@ class Batch:
 
     # ---- what the controls read, by a row's place in the order
 
-    def counts(self, r: int, scope: str = "output", window: int | None = None) -> Counts:
+    def counts(self, r: int, scope: Scope = "output", window: int | None = None) -> Counts:
         """The distinct tokens of the r-th row's history and their counts, two int64 arrays.
 
         Raises ValueError or TypeError for an `r` that is no place in the order. The tokens may be

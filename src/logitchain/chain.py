@@ -6,12 +6,13 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch
+from .dialects import DialectName
 from .explain import Explanation, explain
 from .fused.row import STAGES, compiled, run
 from .fused.tables import (
@@ -28,6 +29,7 @@ from .fused.tables import (
 )
 from .inputs.logits import (
     NO_NARROW,
+    DType,
     Stored,
     first_invalid,
     history_ids,
@@ -44,7 +46,18 @@ from .numeric.float_mode import in_standard_mode
 from .numeric.functions import Row
 from .orders import order_of
 from .params import Params, whole_number
-from .presets import DEFAULT_ORDER, PRESETS, Call, Part, arrange, as_entry, as_step, shown
+from .presets import (
+    DEFAULT_ORDER,
+    PRESETS,
+    Call,
+    Entry,
+    Part,
+    PresetName,
+    arrange,
+    as_entry,
+    as_step,
+    shown,
+)
 from .speculative import verify_rows
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
@@ -52,8 +65,10 @@ Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 #: How many logits a thread takes at a time: to take some costs 10 us, to wake a thread 60.
 _SHARE = 2**20
 
-POLICIES = ("raise", "mark")
-LOGPROBS = {"raw": RAW, "processed": PROCESSED}
+Policy = Literal["raise", "mark"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+Of = Literal["raw", "processed"]
+LOGPROBS: dict[Of, int] = {"raw": RAW, "processed": PROCESSED}
 
 
 class Sampled(NamedTuple):
@@ -94,7 +109,11 @@ class Chain:
     """
 
     def __init__(
-        self, order: Sequence[Any] = DEFAULT_ORDER, *, on_invalid: str = "raise", threads: int = 1
+        self,
+        order: Sequence[Entry] = DEFAULT_ORDER,
+        *,
+        on_invalid: Policy = "raise",
+        threads: int = 1,
     ) -> None:
         """A chain of the controls in `order`."""
         if isinstance(order, Mapping):  # of which a list would have the keys alone
@@ -123,7 +142,7 @@ class Chain:
         return f"Chain([{', '.join(map(shown, self.steps))}])"
 
     @classmethod
-    def preset(cls, name: str, *, on_invalid: str = "raise", threads: int = 1) -> "Chain":
+    def preset(cls, name: PresetName, *, on_invalid: Policy = "raise", threads: int = 1) -> "Chain":
         """The order of another engine: one of `PRESETS`. Its `steps` can be part of another chain.
 
         >>> [step.name for step in Chain.preset("vllm").steps][-3:]
@@ -137,8 +156,8 @@ class Chain:
         cls,
         body: Mapping[str, Any],
         *,
-        dialect: str = "openai",
-        on_invalid: str = "raise",
+        dialect: DialectName = "openai",
+        on_invalid: Policy = "raise",
         threads: int = 1,
     ) -> "Chain":
         """The controls in the order that a request body asks for, where its engine lets it ask.
@@ -186,8 +205,8 @@ class Chain:
         batch: Batch,
         *,
         until: str | None = None,
-        on_invalid: str | None = None,
-        dtype: str | None = None,
+        on_invalid: Policy | None = None,
+        dtype: DType = None,
         out: Any = None,
     ) -> Rows:
         """The processed logits: the composition of the controls.
@@ -218,8 +237,8 @@ class Chain:
         logits: Any,
         batch: Batch,
         *,
-        on_invalid: str | None = None,
-        dtype: str | None = None,
+        on_invalid: Policy | None = None,
+        dtype: DType = None,
     ) -> NDArray[np.int64]:
         """A token for each row: `logitchain.sample` of the processed logits, bit for bit.
 
@@ -236,9 +255,9 @@ class Chain:
         logits: Any,
         batch: Batch,
         *,
-        of: str = "raw",
-        on_invalid: str | None = None,
-        dtype: str | None = None,
+        of: Of = "raw",
+        on_invalid: Policy | None = None,
+        dtype: DType = None,
     ) -> Sampled:
         """A token for each row, as `sample` draws it, and log-probabilities from the same pass.
 
@@ -273,8 +292,8 @@ class Chain:
         drafts: Sequence[Any],
         proposed: Sequence[Any] | None = None,
         *,
-        on_invalid: str | None = None,
-        dtype: str | None = None,
+        on_invalid: Policy | None = None,
+        dtype: DType = None,
     ) -> list[NDArray[np.int64]]:
         """The next tokens of each row: `logitchain.verify` of the processed logits, bit for bit.
 
@@ -307,7 +326,7 @@ class Chain:
         row: int,
         decode: Callable[[int], str] | None = None,
         *,
-        dtype: str | None = None,
+        dtype: DType = None,
     ) -> Explanation:
         """What each control does to one row, and why its token is picked.
 
@@ -348,7 +367,7 @@ class Chain:
         given: Stored,
         batch: Batch,
         parts: list[Part],
-        on_invalid: str | None,
+        on_invalid: Policy | None,
         out: Rows,
         drawn_rows: Drawn | None = None,
         *,
@@ -417,7 +436,7 @@ class Chain:
                 return control.name
         return controls[-1].name
 
-    def carry(self, logits: Any, batch: Batch, tokens: Any, dtype: str | None = None) -> None:
+    def carry(self, logits: Any, batch: Batch, tokens: Any, dtype: DType = None) -> None:
         """Prepare the states of the rows for tokens drawn elsewhere; call it before `append`.
 
         logits   (rows, vocab), what the tokens were drawn from, unprocessed
@@ -445,8 +464,10 @@ class Chain:
             self._run(given, batch, parts, "mark", NO_ROWS, given_tokens(ids))
             batch.status = status
 
-    def _policy(self, on_invalid: str | None) -> str:
-        return self.on_invalid if on_invalid is None else one_of("on_invalid", on_invalid, POLICIES)
+    def _policy(self, on_invalid: Policy | None) -> Policy:
+        if on_invalid is None:
+            return self.on_invalid
+        return one_of("on_invalid", on_invalid, POLICIES)
 
     def _run_on_threads(
         self, given: Stored, program: Program, requests: Requests, out: Rows, drawn_rows: Drawn
@@ -522,7 +543,7 @@ def _check_batch(batch: Any) -> None:
         raise TypeError(f"batch must be a Batch, not {show(batch)}")
 
 
-def _open(logits: Any, batch: Batch, dtype: str | None) -> Stored:
+def _open(logits: Any, batch: Batch, dtype: DType) -> Stored:
     _check_batch(batch)
     given = stored(logits, dtype)
     expected = (len(batch), batch.vocab_size)
@@ -541,7 +562,7 @@ def _change(rows: Rows, batch: Batch, name: str, call: Call) -> None:
     outer, status = batch.running, batch.status
     try:
         batch.running = name, sys._getframe()
-        returned = call(rows[:], batch)  # a view, so that shape and type of `rows` stay
+        returned = cast(Any, call)(rows[:], batch)  # a view, so that shape and type of `rows` stay
     finally:
         batch.running, batch.status = outer, status
     if returned is not None:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from .inputs.values import as_float, is_array, listed, plain, show
 
@@ -683,7 +683,21 @@ _MIN_TO_MAX = TemperatureRange(
 )
 _OPENVINO_ENDS = Ends(("stop_token_ids", "eos_token_id"))
 
-DIALECTS: dict[str, dict[str, Rule]] = {
+DialectName = Literal[
+    "openai",
+    "vllm",
+    "sglang",
+    "llama_cpp",
+    "koboldcpp",
+    "text_generation_webui",
+    "exllamav2",
+    "exllamav3",
+    "transformers",
+    "mlx_lm",
+    "openvino_genai",
+]
+
+DIALECTS: dict[DialectName, dict[str, Rule]] = {
     "openai": _COMPLETIONS,
     "vllm": {
         **_COMPLETIONS,

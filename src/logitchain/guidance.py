@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs.logits import Reading
+from .inputs.logits import DType, Reading
 from .logprobs import normaliser
 from .numeric.compile import kernel
 from .numeric.float_mode import in_standard_mode
@@ -20,7 +20,7 @@ def guide(
     unconditional: Any,
     guidance_scale: float,
     *,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Classifier-free guidance: move the log-probabilities away from those without the prompt.
@@ -53,7 +53,7 @@ def contrast(
     beta: float,
     alpha: float,
     *,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Contrastive decoding: prefer what a strong model knows and a weak one does not.
@@ -82,7 +82,7 @@ def contrast(
 
 
 def _both(
-    logits: Any, others: Any, name: str, dtype: str | None, out: Any
+    logits: Any, others: Any, name: str, dtype: DType, out: Any
 ) -> tuple[Reading, NDArray[np.float32]]:
     """Both inputs, checked; the first one's rows are for the result."""
     second = Reading(others, dtype=dtype)

@@ -1,11 +1,12 @@
 """Log-probabilities: of every token, of the chosen one, of the best n."""
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs.logits import Reading, Rows, token_ids
+from .inputs.logits import DType, Reading, Rows, token_ids
+from .inputs.values import Integer
 from .numeric.compile import inlined, kernel
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import F32, F64, I64, MASS_BITS, Row, finite, log, total_mass
@@ -15,7 +16,7 @@ from .params import whole_number
 
 
 @in_standard_mode
-def logprobs(logits: Any, *, dtype: str | None = None, out: Any = None) -> NDArray[np.float32]:
+def logprobs(logits: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.float32]:
     """The natural logarithm of softmax(logits).
 
     logits   (vocab,) or (rows, vocab); -inf is removed and stays -inf
@@ -31,8 +32,12 @@ def logprobs(logits: Any, *, dtype: str | None = None, out: Any = None) -> NDArr
     return reading.result()
 
 
+@overload
+def token_logprobs(logits: Any, tokens: Integer, *, dtype: DType = None) -> float: ...
+@overload
+def token_logprobs(logits: Any, tokens: Any, *, dtype: DType = None) -> NDArray[np.float32]: ...
 @in_standard_mode
-def token_logprobs(logits: Any, tokens: Any, *, dtype: str | None = None) -> Any:
+def token_logprobs(logits: Any, tokens: Any, *, dtype: DType = None) -> Any:
     """The log-probability of one token per row, such as the one drawn.
 
     logits   (vocab,) or (rows, vocab)
@@ -59,7 +64,7 @@ def token_logprobs(logits: Any, tokens: Any, *, dtype: str | None = None) -> Any
 
 @in_standard_mode
 def top_logprobs(
-    logits: Any, n: int, *, dtype: str | None = None
+    logits: Any, n: int, *, dtype: DType = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The n most probable tokens and their log-probabilities, best first; ties: lowest id first.
 

@@ -7,12 +7,12 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from .dialects import DIALECTS, flat
+from .dialects import DIALECTS, DialectName, flat
 from .inputs.values import one_of, show, suggestion
 from .params import FIELDS
-from .presets import DEFAULT_ORDER, MASKS, PRESETS
+from .presets import DEFAULT_ORDER, MASKS, PRESETS, PresetName
 
 Entry = tuple[str, Mapping[str, Any]]
 
@@ -187,15 +187,16 @@ TEMPERATURE_LAST = {
 DRAWS = {"text_generation_webui": {"adaptive_p": "adaptive_target", "mirostat": "mirostat_mode"}}
 
 
-def order_of(body: Mapping[str, Any], dialect: str) -> Sequence[Any]:
+def order_of(body: Mapping[str, Any], dialect: DialectName) -> Sequence[Any]:
     """The order that a body asks for: `Chain.from_request` describes it."""
     if not isinstance(body, Mapping):
         raise TypeError(f"the request body must be a JSON object, not {show(body)}")
     if one_of("dialect", dialect, DIALECTS) not in PRESETS:
         return DEFAULT_ORDER
-    preset = [step if isinstance(step, tuple) else (step, {}) for step in PRESETS[dialect]]
+    order = PRESETS[cast(PresetName, dialect)]
+    preset: list[Entry] = [step if isinstance(step, tuple) else (step, {}) for step in order]
     given = {key: value for key, value in flat(body, DIALECTS[dialect]) if value is not None}
-    steps: list[Entry] = preset
+    steps = preset
     for name, value in given.items():
         try:
             if dialect in NAMINGS and name == NAMINGS[dialect].field:
@@ -218,7 +219,7 @@ def order_of(body: Mapping[str, Any], dialect: str) -> Sequence[Any]:
     return steps[:end]
 
 
-def _is_on(names: Sequence[str], given: Mapping[str, Any], dialect: str) -> bool:
+def _is_on(names: Sequence[str], given: Mapping[str, Any], dialect: DialectName) -> bool:
     """Whether one of the fields is there and switches its control on."""
     for name in names:
         if name in given:

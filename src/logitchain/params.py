@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .dialects import DIALECTS, NOT_SAMPLING, Reading, Rule, Spelling, flat
+from .dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
 from .inputs.values import as_float, items, listed, one_of, plain, show, suggestion
 
 Check = Callable[[str, Any], Any]
@@ -488,7 +488,7 @@ class Params:
         cls: type[P],
         body: Mapping[str, Any],
         *,
-        dialect: str = "openai",
+        dialect: DialectName = "openai",
         passthrough: Iterable[str] = (),
         eos_token: int | Iterable[int] = (),
     ) -> P:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .controls import CONTROLS, xtc
+from .controls import CONTROLS, ControlName, xtc
 from .controls.record import (
     ADJUST,
     CHOICES,
@@ -37,25 +37,61 @@ from .fused.tables import (
 from .inputs.values import one_of, show, suggestion
 from .params import whole_number
 
-#: A control of one's own: it changes the rows (rows, vocab) of a batch in place.
-Call = Callable[[NDArray[np.float32], Any], Any]
+if TYPE_CHECKING:
+    from .batch import Batch
+
+#: A function of one's own: it changes the rows (rows, vocab) of a batch in place.
+Call: TypeAlias = "Callable[[NDArray[np.float32], Batch], None]"
+
+
+class Step(NamedTuple):
+    """One place in a chain: a control with its options, or a callable. A chain takes it again."""
+
+    name: str
+    options: Mapping[str, Any]
+    control: Control | None
+    call: Call | None
+
+
+#: A built-in control by its name, with options or without.
+Named: TypeAlias = ControlName | tuple[ControlName, dict[str, Any]]
+
+#: What a chain's author writes for one place of its order; a list comes from JSON.
+Entry: TypeAlias = Named | Control | tuple[Control, dict[str, Any]] | Call | Step | list[Any]
 
 NAMED: dict[str, Control] = {control.name: control for control in CONTROLS}
-MASKS = tuple(control.name for control in CONTROLS if control.kind == "mask")
+MASKS = tuple(cast(ControlName, control.name) for control in CONTROLS if control.kind == "mask")
 
 #: The order of a chain for which nothing else is asked.
-DEFAULT_ORDER = tuple(NAMED)
+DEFAULT_ORDER = cast(tuple[ControlName, ...], tuple(NAMED))
 
 
-def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [(name, options) for name in names.split()]
+def _with(names: str, **options: Any) -> list[Named]:
+    return [(name, options) for name in _names(names)]
+
+
+def _names(names: str) -> list[ControlName]:
+    return cast(list[ControlName], names.split())
 
 
 _PENALTIES = "repetition_penalty frequency_penalty presence_penalty"
 
+PresetName = Literal[
+    "llama_cpp",
+    "koboldcpp",
+    "text_generation_webui",
+    "exllamav2",
+    "exllamav3",
+    "transformers",
+    "vllm",
+    "sglang",
+    "mlx_lm",
+    "openvino_genai",
+]
+
 #: Other engines' orders, with what else they mean by a control. docs/controls.md says where each
 #: still differs.
-PRESETS: dict[str, Sequence[Any]] = {
+PRESETS: dict[PresetName, Sequence[Named]] = {
     "llama_cpp": [
         *(*MASKS, "logit_bias"),
         *_with(_PENALTIES, scope="all", window=64),
@@ -101,7 +137,7 @@ PRESETS: dict[str, Sequence[Any]] = {
         *("top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
     ],
     "vllm": [
-        *(*MASKS, "logit_bias", *_PENALTIES.split(), "temperature", "min_p"),
+        *(*MASKS, "logit_bias", *_names(_PENALTIES), "temperature", "min_p"),
         *_with("top_k", ties="all"),
         "top_p",
     ],
@@ -123,15 +159,6 @@ PRESETS: dict[str, Sequence[Any]] = {
         *("top_k", "temperature", "top_p", "min_p"),
     ],
 }
-
-
-class Step(NamedTuple):
-    """One place in a chain: a control with its options, or a callable. A chain takes it again."""
-
-    name: str
-    options: Mapping[str, Any]
-    control: Control | None
-    call: Call | None
 
 
 class Part(NamedTuple):

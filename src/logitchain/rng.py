@@ -6,12 +6,12 @@ how its words become uniforms, which streams there are and why.
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs.values import items, show
+from .inputs.values import Integer, items, show
 from .numeric.compile import inlined, kernel
 from .numeric.functions import F64, I64, U64
 
@@ -84,6 +84,10 @@ def uniform_at(seed: U64, position: U64, stream: I64, index: I64) -> F64:
     return unit(high, low)
 
 
+@overload
+def uniform(seed: Integer, position: Integer, stream: Integer = 0, index: Integer = 0) -> float: ...
+@overload
+def uniform(seed: Any, position: Any, stream: Any = 0, index: Any = 0) -> NDArray[np.float64]: ...
 def uniform(seed: Any, position: Any, stream: Any = 0, index: Any = 0) -> Any:
     """A uniform number in (0, 1) that depends on its four arguments alone.
 

@@ -7,13 +7,13 @@ uniformly; by memorylessness every other token of the block follows after an exp
 its own. So a whole block is judged by one number. `docs/rng.md` has the details.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .inputs.logits import Reading, Rows
+from .inputs.logits import DType, OneRow, Reading, Rows, SomeRows
 from .numeric.compile import INTERPRETED, inlined, kernel
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import F64, I64, U64, Row, log
@@ -27,8 +27,16 @@ MARGIN = 1e-9
 EVERY = np.empty(0, np.int32)
 
 
+@overload
+def sample(logits: OneRow, *, seed: Any, position: Any, dtype: DType = None) -> int: ...
+@overload
+def sample(
+    logits: SomeRows, *, seed: Any, position: Any, dtype: DType = None
+) -> NDArray[np.int64]: ...
+@overload
+def sample(logits: Any, *, seed: Any, position: Any, dtype: DType = None) -> Any: ...
 @in_standard_mode
-def sample(logits: Any, *, seed: Any, position: Any, dtype: str | None = None) -> Any:
+def sample(logits: Any, *, seed: Any, position: Any, dtype: DType = None) -> Any:
     """Draw a token from softmax(logits); the same for the same row, seed and position, always.
 
     logits     (vocab,) or (rows, vocab); -inf is removed and never drawn

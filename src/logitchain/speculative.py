@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import rng
 from .batch import Batch
-from .inputs.logits import Rows, first_invalid, floats, stored, token_ids, why_invalid
+from .inputs.logits import DType, Rows, first_invalid, floats, stored, token_ids, why_invalid
 from .inputs.values import listed
 from .numeric.compile import kernel
 from .numeric.float_mode import in_standard_mode
@@ -41,7 +41,7 @@ def verify(
     *,
     seed: Any,
     position: Any,
-    dtype: str | None = None,
+    dtype: DType = None,
 ) -> NDArray[np.int64]:
     """The next tokens of one sequence: those of its k drafts that are kept, and one more.
 
@@ -89,7 +89,7 @@ class Proposal(NamedTuple):
         return len(tokens) <= len(self.drafts) and tokens[-1] == self.drafts[len(tokens) - 1]
 
 
-def _proposal(drafts: Any, proposed: Any, vocab: int, dtype: str | None) -> Proposal:
+def _proposal(drafts: Any, proposed: Any, vocab: int, dtype: DType) -> Proposal:
     ids = token_ids("drafts", drafts, vocab)
     if proposed is None or not ids.size:
         return Proposal(ids, np.empty((0, vocab), np.float32))
@@ -135,7 +135,7 @@ def verify_rows(
     drafts: Any,
     proposed: Any,
     policy: str,
-    dtype: str | None,
+    dtype: DType,
 ) -> list[NDArray[np.int64]]:
     """`Chain.verify`: the chain runs once for each depth, as long as a row goes on.
 
@@ -169,7 +169,7 @@ def verify_rows(
     return [np.array(row, np.int64) for row in tokens]
 
 
-def _proposals(batch: Batch, drafts: Any, proposed: Any, dtype: str | None) -> list[Proposal]:
+def _proposals(batch: Batch, drafts: Any, proposed: Any, dtype: DType) -> list[Proposal]:
     """What the drafter says of each row."""
     draft_lists = listed("drafts", drafts, "one sequence of token ids for each row")
     known = [None] * len(draft_lists)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..chain import Chain
 from ..params import Params
+from ..presets import PresetName
 from .cases import Case, Row
 
 #: How far log-probabilities may be apart, in parts of the largest logit: a few roundings.
@@ -35,7 +36,7 @@ def attempt(process: Callable[[Case], Row], case: Case) -> Result:
         return f"{type(error).__name__}: {error}"
 
 
-def ours(preset: str, case: Case, before: str | None = None) -> Row:
+def ours(preset: PresetName, case: Case, before: str | None = None) -> Row:
     """The row under the preset's chain, or under the one control that the case is about.
 
     before   the control to stop in front of
@@ -47,14 +48,14 @@ def ours(preset: str, case: Case, before: str | None = None) -> Row:
         steps = tuple(step for step in steps if step.name == case.control)
     batch = Batch(case.row.size)
     batch.add(Params(seed=0, **case.fields), case.prompt, case.output)
-    return Chain([(step.name, step.options) for step in steps])(case.row, batch)
+    return Chain(steps)(case.row, batch)
 
 
 @dataclass(frozen=True)
 class Difference:
     """A case on which an engine and its preset do not agree."""
 
-    preset: str
+    preset: PresetName
     case: Case
     library: Result
     engine: Result
@@ -92,7 +93,7 @@ def left(row: Row) -> NDArray[np.bool_]:
     return np.asarray(row != -np.inf)
 
 
-def compare(preset: str, case: Case, library: Result, engine: Result) -> Difference | None:
+def compare(preset: PresetName, case: Case, library: Result, engine: Result) -> Difference | None:
     """What differs, or None: the same tokens are left, with the same log-probabilities."""
     difference = Difference(preset, case, library, engine)
     if isinstance(library, str) or isinstance(engine, str):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..chain import Chain
+from ..presets import PresetName
 from .cases import Case, Row
 from .compare import Difference, unlike
 from .known import ANY, Known
@@ -19,7 +20,7 @@ SHOWN = 6
 class Report:
     """What came of a run. `print` shows it."""
 
-    engine: str  # the name of its preset
+    engine: PresetName  # the name of its preset
     version: str  # what was run
     cases: list[Case]
     explained: dict[Known, list[Difference]]  # for each known difference where it was seen

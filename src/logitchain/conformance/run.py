@@ -5,6 +5,7 @@ from importlib import import_module
 
 from ..inputs.values import one_of
 from ..params import whole_number
+from ..presets import PresetName
 from .cases import Case, Row
 from .compare import Difference, attempt, compare, ours
 from .drawn import drawn_cases
@@ -13,7 +14,7 @@ from .golden import golden_cases
 from .report import Report
 
 #: The engines that can be run, by the names of their presets.
-ENGINES = ("llama_cpp", "transformers", "vllm", "sglang", "mlx_lm")
+ENGINES: tuple[PresetName, ...] = ("llama_cpp", "transformers", "vllm", "sglang", "mlx_lm")
 
 
 def check(engine: str, rows: int = 64) -> Report:
@@ -24,21 +25,22 @@ def check(engine: str, rows: int = 64) -> Report:
 
     Raises ModuleNotFoundError if the engine is not there.
     """
-    its = import_module(f".{one_of('engine', engine, ENGINES)}", __package__)
+    name = one_of("engine", engine, ENGINES)
+    its = import_module(f".{name}", __package__)
     version = its.version()
     count = whole_number("rows", rows, "[0, inf)")
     found = (*golden_cases(), *edge_cases(), *drawn_cases(its.CONTROLS, count))
     runs = getattr(its, "runs", lambda case: True)
     cases = [case for case in found if set(case.controls) <= set(its.CONTROLS) and runs(case)]
-    report = Report(engine, version, cases, {known: [] for known in its.KNOWN}, [])
-    for difference in differences(engine, its.process, cases):
+    report = Report(name, version, cases, {known: [] for known in its.KNOWN}, [])
+    for difference in differences(name, its.process, cases):
         known = next((known for known in its.KNOWN if known.explains(difference)), None)
         (report.unexplained if known is None else report.explained[known]).append(difference)
     return report
 
 
 def differences(
-    preset: str, process: Callable[[Case], Row], cases: Iterable[Case]
+    preset: PresetName, process: Callable[[Case], Row], cases: Iterable[Case]
 ) -> Iterator[Difference]:
     """The cases on which an engine's `process` and its preset do not agree."""
     for case in cases:

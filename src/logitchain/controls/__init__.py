@@ -3,6 +3,8 @@
 The order of `CONTROLS` is the default order of a chain: masks, adjustments, and then the rest.
 """
 
+from typing import Literal
+
 from . import (
     adaptive_p,
     allowed_tokens,
@@ -67,3 +69,35 @@ CONTROLS = tuple(
         adaptive_p,
     )
 )
+
+#: Their names, as type checkers know them.
+ControlName = Literal[
+    "token_bitmask",
+    "allowed_tokens",
+    "banned_tokens",
+    "min_tokens",
+    "no_repeat_ngram",
+    "bad_words",
+    "logit_bias",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "dry",
+    "temperature",
+    "dynamic_temperature",
+    "quadratic",
+    "top_n_sigma",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "top_a",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "tfs",
+    "p_less",
+    "top_h",
+    "xtc",
+    "mirostat",
+    "adaptive_p",
+]

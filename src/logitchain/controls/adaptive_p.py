@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
 from ..inputs.values import listed, show
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
@@ -24,7 +24,7 @@ _PEAK, _WIDTH, _DROP = 5.0, 0.3, 10.0
 
 @in_standard_mode
 def adaptive_p(
-    logits: Any, target: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, target: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Replace each logit by one that is the larger the nearer the token's probability is.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, token_lists
+from ..inputs.logits import DType, Reading, token_lists
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.simd import LANES
@@ -20,7 +20,7 @@ _ONE = np.uint64(1)
 
 @in_standard_mode
 def allowed_tokens(
-    logits: Any, allowed_tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, allowed_tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Remove every token that is not in a list.
 

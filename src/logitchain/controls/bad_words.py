@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, phrase_lists, token_lists
+from ..inputs.logits import DType, Reading, phrase_lists, token_lists
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -19,7 +19,7 @@ Longs = NDArray[np.int64]
 
 @in_standard_mode
 def bad_words(
-    logits: Any, bad_words: Any, tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, bad_words: Any, tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Remove the last token of each bad word whose other tokens are the last of `tokens`.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, token_lists
+from ..inputs.logits import DType, Reading, token_lists
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -22,7 +22,7 @@ _ONE = np.uint64(1)
 
 @in_standard_mode
 def banned_tokens(
-    logits: Any, banned_tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, banned_tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Remove every token in a list.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, phrase_arrays, token_lists
+from ..inputs.logits import DType, Reading, phrase_arrays, token_lists
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -31,7 +31,7 @@ def dry(
     dry_window: Any = None,
     dry_sequence_breakers: Iterable[Any] = (),
     *,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Lower the logits of tokens that would continue a repetition, more for a longer one.

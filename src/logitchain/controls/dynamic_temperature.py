@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -27,7 +27,7 @@ def dynamic_temperature(
     dynatemp_range: Any,
     dynatemp_exponent: Any = 1.0,
     *,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Divide every logit by a temperature that grows with the entropy of the row.

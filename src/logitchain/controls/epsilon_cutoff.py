@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -18,7 +18,7 @@ from .record import Control, Request, Values
 
 @in_standard_mode
 def epsilon_cutoff(
-    logits: Any, epsilon_cutoff: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, epsilon_cutoff: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Keep the tokens with a probability of at least `epsilon_cutoff`, and always the best.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, bias_arrays
+from ..inputs.logits import DType, Reading, bias_arrays
 from ..inputs.values import show
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
@@ -17,7 +17,7 @@ from .record import Control, Request
 
 @in_standard_mode
 def logit_bias(
-    logits: Any, bias: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, bias: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Add to each token of `bias` its number; -inf removes the token.
 

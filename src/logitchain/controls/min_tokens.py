@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, token_lists
+from ..inputs.logits import DType, Reading, token_lists
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -24,7 +24,7 @@ def min_tokens(
     eos_token: Any,
     *,
     position: Any,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Remove the tokens that end a text while it has fewer than `min_tokens` tokens.

@@ -4,12 +4,13 @@ Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly C
 arXiv:2007.14966, in llama.cpp's form.
 """
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
+from ..inputs.values import Real
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -23,9 +24,7 @@ _MOST = 1.7976931348623157e308  # the largest float64
 
 
 @in_standard_mode
-def mirostat(
-    logits: Any, mu: Any, *, dtype: str | None = None, out: Any = None
-) -> NDArray[np.float32]:
+def mirostat(logits: Any, mu: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.float32]:
     """Keep the tokens with a surprise of at most `mu` bits, and always the best.
 
     logits   (vocab,) or (rows, vocab); -inf is removed
@@ -47,6 +46,10 @@ def mirostat(
     return reading.result()
 
 
+@overload
+def mirostat_update(mu: Real, logprob: Real, tau: Real, eta: Real) -> float: ...
+@overload
+def mirostat_update(mu: Any, logprob: Any, tau: Any, eta: Any) -> NDArray[np.float64]: ...
 def mirostat_update(mu: Any, logprob: Any, tau: Any, eta: Any) -> Any:
     """The `mu` for the next token, after one was drawn.
 

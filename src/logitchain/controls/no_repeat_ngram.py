@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, token_lists
+from ..inputs.logits import DType, Reading, token_lists
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -23,7 +23,7 @@ _ONE = np.uint64(1)
 
 @in_standard_mode
 def no_repeat_ngram(
-    logits: Any, no_repeat_ngram: Any, tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, no_repeat_ngram: Any, tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Remove every token that would complete an n-gram which `tokens` has already.
 

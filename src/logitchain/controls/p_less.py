@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -17,7 +17,7 @@ from .record import Control, Request, Values
 
 
 @in_standard_mode
-def p_less(logits: Any, *, dtype: str | None = None, out: Any = None) -> NDArray[np.float32]:
+def p_less(logits: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.float32]:
     """Keep the tokens with a probability of at least the sum of all squared probabilities.
 
     logits   (vocab,) or (rows, vocab); -inf is removed

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading, token_lists
+from ..inputs.logits import DType, Reading, token_lists
 from ..params import column
-from .record import Control
+from .record import Control, Scope
 
 Longs = NDArray[np.int64]
 
 
-def penalty(name: str, kernel: Callable[..., Any], scope: str) -> Control:
+def penalty(name: str, kernel: Callable[..., Any], scope: Scope) -> Control:
     """The record of a penalty, whose field has its name; `scope` is its default scope."""
     return Control(
         name=name,
@@ -34,7 +34,7 @@ def penalise(
     logits: Any,
     value: Any,
     tokens: Any,
-    dtype: str | None,
+    dtype: DType,
     out: Any,
 ) -> NDArray[np.float32]:
     """The pure function of a penalty; `kernel` gets a row, tokens, counts and the value."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inputs.logits import DType
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -15,7 +16,7 @@ from .record import Request
 
 @in_standard_mode
 def presence_penalty(
-    logits: Any, presence_penalty: Any, tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, presence_penalty: Any, tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Subtract the penalty, once, from the logits of `tokens`.
 

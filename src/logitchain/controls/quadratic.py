@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -21,7 +21,7 @@ def quadratic(
     smoothing_factor: Any,
     smoothing_curve: Any = 1.0,
     *,
-    dtype: str | None = None,
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """Bend the logits around the largest one, by a curve of their distance to it.

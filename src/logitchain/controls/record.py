@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from ..inputs.logits import Ties
 from ..inputs.values import one_of, show
 from ..numeric.compile import address_of, caller_of
 from ..numeric.statistics import STATISTICS
@@ -41,10 +42,12 @@ _MOST = 2**62
 
 #: The options that a chain's author can set, where a control has them, and their values; a
 #: `window` is a number of tokens or None, `protected_ids` are token ids.
+Scope = Literal["all", "prompt", "output"]
+Protected = Literal["skip", "exempt", "exclude"]
 CHOICES: dict[str, tuple[str, ...]] = {
-    "scope": ("all", "prompt", "output"),
-    "ties": ("first", "all"),
-    "protected": ("skip", "exempt", "exclude"),
+    "scope": get_args(Scope),
+    "ties": get_args(Ties),
+    "protected": get_args(Protected),
 }
 OPTIONS = (*CHOICES, "window", "protected_ids")
 

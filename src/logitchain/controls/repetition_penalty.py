@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inputs.logits import DType
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -17,7 +18,7 @@ _ONE = np.int64(ONE_BITS)
 
 @in_standard_mode
 def repetition_penalty(
-    logits: Any, repetition_penalty: Any, tokens: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, repetition_penalty: Any, tokens: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Divide the positive logits of `tokens` by the penalty and multiply the negative ones by it.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import inlined, kernel
 from ..numeric.float_mode import in_standard_mode
@@ -23,7 +23,7 @@ _COLDEST = 2.0**-64
 
 @in_standard_mode
 def temperature(
-    logits: Any, temperature: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, temperature: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Divide every logit by `temperature`; 0 keeps the first of the largest only, unchanged.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -15,7 +15,7 @@ from .record import Control, Request
 
 
 @in_standard_mode
-def tfs(logits: Any, tfs: Any, *, dtype: str | None = None, out: Any = None) -> NDArray[np.float32]:
+def tfs(logits: Any, tfs: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.float32]:
     """Keep the tokens before the tail, where the sorted probabilities no longer bend.
 
     logits   (vocab,) or (rows, vocab); -inf is removed

@@ -5,12 +5,12 @@ first, 1 is allowed. All masks are words of 64 bits in here, one for each block 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import Reading
+from ..inputs.logits import DType, Reading
 from ..inputs.values import buffer, native, one_of
 from ..numeric.blocks import Ids, block_count
 from ..numeric.compile import kernel
@@ -23,7 +23,7 @@ from .record import Control, Request
 Words = NDArray[np.uint64]  # (blocks,) bit j of word b: whether token 64 * b + j may stay
 
 #: What becomes of tokens that a mask is too short for.
-TAILS = ("mask", "keep", "error")
+Tail = Literal["mask", "keep", "error"]
 
 ALL = np.uint64(2**64 - 1)
 _ONE = np.uint64(1)
@@ -31,7 +31,7 @@ _ONE = np.uint64(1)
 
 @in_standard_mode
 def token_bitmask(
-    logits: Any, mask: Any, *, tail: str = "mask", dtype: str | None = None, out: Any = None
+    logits: Any, mask: Any, *, tail: Tail = "mask", dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Remove every token whose bit in `mask` is 0.
 
@@ -75,9 +75,9 @@ def masked_by(reading: Reading, clear: Callable[[int, Words], None]) -> NDArray[
     return masked(reading, words_of)
 
 
-def packed(mask: Any, vocab: int, tail: str = "mask") -> Words:
+def packed(mask: Any, vocab: int, tail: Tail = "mask") -> Words:
     """A caller's mask or masks as words for a vocabulary, (masks, blocks)."""
-    one_of("tail", tail, TAILS)
+    one_of("tail", tail, get_args(Tail))
     given = native(buffer("mask", mask))
     if given.dtype not in (np.int32, np.uint32) or given.ndim not in (1, 2):
         raise TypeError(f"mask must be int32 or uint32 words, not {given.dtype} {given.shape}")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -19,9 +19,7 @@ _MOST = 100
 
 
 @in_standard_mode
-def top_h(
-    logits: Any, top_h: Any, *, dtype: str | None = None, out: Any = None
-) -> NDArray[np.float32]:
+def top_h(logits: Any, top_h: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.float32]:
     """Keep the most probable tokens while their part of the entropy is at most `top_h` of it.
 
     logits   (vocab,) or (rows, vocab); -inf is removed

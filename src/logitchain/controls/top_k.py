@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row, keeps_all_ties
+from ..inputs.logits import DType, Ties, each_row, keeps_all_ties
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -17,7 +17,7 @@ from .record import Control, Request, Values
 
 @in_standard_mode
 def top_k(
-    logits: Any, top_k: Any, *, ties: str = "first", dtype: str | None = None, out: Any = None
+    logits: Any, top_k: Any, *, ties: Ties = "first", dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Keep the `top_k` largest logits; of equal ones the lowest ids.
 

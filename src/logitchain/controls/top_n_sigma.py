@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -19,7 +19,7 @@ from .record import Control, Request
 
 @in_standard_mode
 def top_n_sigma(
-    logits: Any, top_n_sigma: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, top_n_sigma: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Keep the tokens within `top_n_sigma` standard deviations of the largest logit.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row, keeps_all_ties
+from ..inputs.logits import DType, Ties, each_row, keeps_all_ties
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel, spliced
 from ..numeric.float_mode import in_standard_mode
@@ -37,7 +37,7 @@ from .temperature import product
 
 @in_standard_mode
 def top_p(
-    logits: Any, top_p: Any, *, ties: str = "first", dtype: str | None = None, out: Any = None
+    logits: Any, top_p: Any, *, ties: Ties = "first", dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Keep the most probable tokens until their probabilities reach `top_p`.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import each_row
+from ..inputs.logits import DType, each_row
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
@@ -25,7 +25,7 @@ _BUCKETS = 2**13 + 1
 
 @in_standard_mode
 def typical_p(
-    logits: Any, typical_p: Any, *, dtype: str | None = None, out: Any = None
+    logits: Any, typical_p: Any, *, dtype: DType = None, out: Any = None
 ) -> NDArray[np.float32]:
     """Keep the tokens whose information is nearest to the entropy, until they reach `typical_p`.
 

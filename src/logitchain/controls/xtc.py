@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import rng
-from ..inputs.logits import Reading, token_ids
+from ..inputs.logits import DType, Reading, token_ids
 from ..inputs.values import one_of, sequence
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
@@ -28,7 +28,7 @@ from ..numeric.functions import (
 )
 from ..numeric.order import at_least, float_to_key, key_to_float, largest, last_equal
 from ..params import FIELDS, column
-from .record import CHOICES, Control, Request, Values
+from .record import CHOICES, Control, Protected, Request, Values
 
 #: What becomes of protected tokens: "skip" the control if one would go, make them "exempt" from
 #: going, or "exclude" them from those that qualify.
@@ -44,8 +44,8 @@ def xtc(
     seed: Any,
     position: Any,
     protected_ids: Iterable[int] = (),
-    protected: str = "skip",
-    dtype: str | None = None,
+    protected: Protected = "skip",
+    dtype: DType = None,
     out: Any = None,
 ) -> NDArray[np.float32]:
     """With a probability, remove all tokens that reach the threshold but the least of them.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..batch import Batch
 from ..chain import Chain
+from ..inputs.logits import DType
 from ..params import Params
 
 
@@ -88,7 +89,7 @@ def samplers(
     return [Sampler(one, prompt_tokens, vocab_size, chain) for one in each]
 
 
-def _readable(logits: Any) -> tuple[NDArray[Any], str | None]:
+def _readable(logits: Any) -> tuple[NDArray[Any], DType]:
     """mlx's logits where they are; the bits of bfloat16, of which no NumPy array can be made."""
     mx = sys.modules["mlx.core"]
     if logits.dtype == mx.bfloat16:

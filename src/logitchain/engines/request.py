@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..batch import Batch
 from ..chain import Chain
+from ..dialects import DialectName
 from ..inputs.values import show
 from ..params import FIELDS, Params
 
@@ -41,7 +42,7 @@ class Request:
     array([-inf,   0., -inf], dtype=float32)
     """
 
-    def __init__(self, body: Any, *, dialect: str, seed: int) -> None:
+    def __init__(self, body: Any, *, dialect: DialectName, seed: int) -> None:
         """A request that has not been started."""
         fields = _read(body)
         self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))

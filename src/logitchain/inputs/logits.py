@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from ..numeric.functions import I64, MAX_VOCAB
 from ..numeric.order import scan
 from ..params import Bias, Phrases, TokenIds, column
 from .values import (
+    Real,
     buffer,
     is_array,
     items,
@@ -29,6 +30,16 @@ from .values import (
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
+#: How 16-bit logits are to be read that do not say so themselves.
+DType = Literal["bfloat16"] | None
+
+#: Logits of which a type checker can tell whether they are one row or several.
+OneRow = Sequence[Real] | np.ndarray[tuple[int], Any]
+SomeRows = Sequence[Sequence[Real]] | np.ndarray[tuple[int, int], Any]
+
+#: What becomes of the equals of the last token that a truncation keeps.
+Ties = Literal["first", "all"]
+
 _FLOAT32 = np.dtype(np.float32)
 _NO_WIDE, NO_NARROW = np.empty((1, 0), np.float32), np.empty((1, 0), np.uint16)
 
@@ -39,7 +50,7 @@ class Reading:
     The rows are a copy, or the caller's own memory where `out` is the input and has this form.
     """
 
-    def __init__(self, logits: Any, out: Any = None, dtype: str | None = None) -> None:
+    def __init__(self, logits: Any, out: Any = None, dtype: DType = None) -> None:
         """Read `logits` of shape (vocab,) or (rows, vocab); see `floats` for their types."""
         given = _shaped(floats(logits, dtype))
         self.out, self.shape = out, given.shape
@@ -82,7 +93,7 @@ def each_row(
     field: str,
     value: Any,
     logits: Any,
-    dtype: str | None,
+    dtype: DType,
     out: Any,
     *more: Any,
 ) -> NDArray[np.float32]:
@@ -97,7 +108,7 @@ def each_row(
     return reading.result()
 
 
-def floats(logits: Any, dtype: str | None = None) -> NDArray[Any]:
+def floats(logits: Any, dtype: DType = None) -> NDArray[Any]:
     """The caller's logits as a NumPy array, without a copy where they have a CPU buffer.
 
     Float16, float32 and float64 come as they are, bfloat16 as the uint16 of its bits: from
@@ -200,7 +211,7 @@ class Stored(NamedTuple):
         return self.narrow.view(np.float16 if self.kind == FLOAT16 else np.uint16)
 
 
-def stored(logits: Any, dtype: str | None = None) -> Stored:
+def stored(logits: Any, dtype: DType = None) -> Stored:
     """The caller's rows, checked for their shape; where they are, if kernels can read them."""
     as_usual = dtype is None and type(logits) is np.ndarray and logits.dtype == _FLOAT32
     if as_usual and logits.ndim == 2 and logits.flags.carray:  # 1 us sooner
@@ -249,9 +260,10 @@ def why_invalid(row: NDArray[np.float32]) -> str:
     return f"token {bad[0]} is {row[bad[0]]}" if bad.size else "no finite logit is left"
 
 
-def keeps_all_ties(ties: str) -> bool:
+def keeps_all_ties(ties: Ties) -> bool:
     """What a truncation's `ties` says of the equals of the last token kept."""
-    return one_of("ties", ties, ["first", "all"]) == "all"
+    one_of("ties", ties, get_args(Ties))
+    return ties == "all"
 
 
 def token_lists(

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,13 @@ def sequence(name: str, value: Any) -> Any:
     raise TypeError(f"{name} must be a sequence of integers, not {show(value)}")
 
 
+#: Numbers and integers of type checkers, NumPy's scalars among them.
+Real = float | np.floating[Any] | np.integer[Any]
+Integer = int | np.integer[Any]
+
+Word = TypeVar("Word", bound=str)
+
+
 def listed(name: str, value: Any, what: str, *, ordered: bool = True) -> list[Any]:
     """What the caller lists; `what` says what it should be.
 
@@ -137,13 +144,13 @@ def listed(name: str, value: Any, what: str, *, ordered: bool = True) -> list[An
     raise TypeError(f"{name} must be {what}, not {show(value)}")
 
 
-def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+def one_of(name: str, value: Any, choices: Iterable[Word]) -> Word:
     """The value, checked to be one of `choices`; the error suggests the nearest one."""
     words = list(choices)
     if not isinstance(value, str) or value not in words:
         among = f"{name} must be one of {', '.join(words)}, not {show(value)}"
         raise ValueError(among + suggestion(value, words))
-    return value
+    return words[words.index(value)]
 
 
 def suggestion(word: Any, known: Iterable[str]) -> str:
