@@ -105,6 +105,11 @@ class Batch:
             handles, status, rows, places, table, following, names, carries=carries
         )
 
+    def __repr__(self) -> str:
+        """How large it is."""
+        count = len(self)
+        return f"<Batch of {count} row{'s' * (count != 1)}, vocab_size {self.vocab_size}>"
+
     def __len__(self) -> int:
         """The number of rows."""
         return len(self._state.rows)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from . import html
 from .batch import Batch
 from .dialects import DialectName
 from .explain import Explanation, explain
@@ -56,6 +57,7 @@ from .presets import (
     arrange,
     as_entry,
     as_step,
+    cells,
     shown,
 )
 from .speculative import verify_rows
@@ -139,7 +141,15 @@ class Chain:
 
     def __repr__(self) -> str:
         """The order, with the options that are not the defaults."""
-        return f"Chain([{', '.join(map(shown, self.steps))}])"
+        order = f"[{', '.join(map(shown, self.steps))}]"
+        policy = f", on_invalid={self.on_invalid!r}" if self.on_invalid != "raise" else ""
+        threads = f", threads={self.threads}" if self.threads > 1 else ""
+        return f"Chain({order}{policy}{threads})"
+
+    def _repr_html_(self) -> str:
+        """The order as a table, for notebooks."""
+        header = "control", "kind", "request fields", "options"
+        return html.table("Chain", header, [cells(step) for step in self.steps])
 
     @classmethod
     def preset(cls, name: PresetName, *, on_invalid: Policy = "raise", threads: int = 1) -> "Chain":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import html
 from .batch import Batch
 from .controls import CONTROLS
 from .controls.record import Control
@@ -25,8 +26,10 @@ from .sample import draw
 #: How many of a row's best tokens the table shows, and the picture.
 BEST, DRAWN = 3, 9
 
+HEADER = ("control", "setting", "left", "removed", "entropy")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Stage:
     """A row as it stood after one control. The first stage, "logits", is the unprocessed row."""
 
@@ -34,6 +37,10 @@ class Stage:
     setting: str  # what the request says, such as "top_p 0.9"; "off" if that is its off value
     logits: Row  # (vocab,)
     before: "Stage | None"
+
+    def __repr__(self) -> str:
+        """The control and how many tokens it left."""
+        return f"<Stage {self.name}: {self.kept:,} of {self.logits.size:,} tokens left>"
 
     @cached_property
     def left(self) -> NDArray[np.bool_]:
@@ -83,7 +90,7 @@ class Stage:
         return [(int(i), float(self.probs[i])) for i in ids]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """What a chain did to one row. `print` shows it as a table, `plot` draws it.
 
@@ -122,24 +129,35 @@ class Explanation:
         """A token as table and picture show it."""
         return repr(self.decode(token)) if self.decode else str(token)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """A table, a line for each control that is on; drawn by `rich` where it is installed."""
-        header = ("control", "setting", "left", "removed", "entropy", "best of those left")
-        table = [
-            (
-                stage.name,
-                stage.setting,
-                f"{stage.kept:,}",
-                f"{stage.removed_mass:.2%}" if stage.removed.size else "",
-                f"{stage.entropy:.2f}",
-                "  ".join(f"{self.text(i)} {q:.1%}" for i, q in stage.best()),
-            )
-            for stage in self.stages
-            if stage.setting != "off" or stage.changed
+        rows = [
+            (*self._cells(stage), "  ".join(f"{self.text(i)} {q:.1%}" for i, q in stage.best()))
+            for stage in self._shown()
         ]
+        return "\n".join([_table((*HEADER, "best of those left"), rows), *self._verdict()])
+
+    def _repr_html_(self) -> str:
+        """The same table for notebooks, the best tokens on bars as long as they are likely."""
+        best = ["best", "second", "third"]
+        rows = []
+        for stage in self._shown():
+            bars = [html.bar(f"{self.text(i)} {q:.1%}", q) for i, q in stage.best()]
+            rows.append((*self._cells(stage), *bars, *[""] * (BEST - len(bars))))
+        caption = "; ".join(self._verdict())
+        return html.table(caption, (*HEADER, *best), rows, numbers=range(2, len(HEADER)))
+
+    def _shown(self) -> list[Stage]:
+        return [stage for stage in self.stages if stage.setting != "off" or stage.changed]
+
+    def _cells(self, stage: Stage) -> tuple[str, ...]:
+        removed = f"{stage.removed_mass:.2%}" if stage.removed.size else ""
+        return stage.name, stage.setting, f"{stage.kept:,}", removed, f"{stage.entropy:.2f}"
+
+    def _verdict(self) -> list[str]:
         verdict = f"row {self.row}, position {self.position}, seed {self.seed}: {self._outcome()}"
         notes = [f"not in this chain: {', '.join(self.ignored)}"] if self.ignored else []
-        return "\n".join([_table(header, table), verdict, *notes])
+        return [verdict, *notes]
 
     def _outcome(self) -> str:
         if self.token < 0:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import rng
+from . import html, rng
 from .dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
 from .inputs.values import as_float, items, listed, one_of, plain, show, suggestion
 
@@ -69,7 +69,7 @@ class Field:
     range: str = ""
     domain: str = ""
     integer: bool = False
-    check: Check = None  # type: ignore[assignment]
+    check: Check = dataclasses.field(default=None, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Fill in what follows from the rest."""
@@ -361,6 +361,9 @@ SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
 ID_INTERVAL = "[0, vocab_size)"
 BIAS_INTERVAL = "[-inf, inf)"
 
+#: How many characters of a value the repr of a `Params` shows.
+_SHOWN = 60
+
 #: A sample is a row of a batch. This is more rows than an engine runs, and bounds what a single
 #: request can ask for.
 MOST_SAMPLES = 2**20
@@ -464,6 +467,26 @@ class Params:
                 object.__setattr__(self, name, field.check(name, getattr(self, name)))
         if isinstance(self.seed, tuple) and len(self.seed) != self.n:
             raise _wrong_number_of_seeds(self.seed, self.n)
+
+    def __init_subclass__(cls) -> None:
+        """Keep the short repr, of which `dataclass` would make one of all fields."""
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Params.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """The fields that are not at their off values; long values are cut."""
+        settings = ", ".join(f"{name}={value}" for name, value, _ in self._in_use())
+        return f"{type(self).__name__}({settings})"
+
+    def _repr_html_(self) -> str:
+        """These fields as a table, for notebooks."""
+        return html.table(type(self).__name__, ("field", "value", "range"), self._in_use())
+
+    def _in_use(self) -> list[tuple[str, str, str]]:
+        """Name, value and range of the fields that are not at their off values."""
+        fields = fields_of(type(self)).values()
+        shown = [(show(getattr(self, x.name), _SHOWN), show(x.off, _SHOWN), x) for x in fields]
+        return [(x.name, value, x.range) for value, off, x in shown if value != off]
 
     def samples(self: P) -> list[P]:
         """The request as one `Params` per sample, each with n = 1 and a seed of its own.

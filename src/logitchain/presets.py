@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,8 @@ from .fused.tables import (
 from .inputs.values import one_of, show, suggestion
 from .params import whole_number
 
-if TYPE_CHECKING:
-    from .batch import Batch
-
 #: A function of one's own: it changes the rows (rows, vocab) of a batch in place.
-Call: TypeAlias = "Callable[[NDArray[np.float32], Batch], None]"
+Call = Callable[[NDArray[np.float32], Any], None]
 
 
 class Step(NamedTuple):
@@ -51,6 +48,10 @@ class Step(NamedTuple):
     options: Mapping[str, Any]
     control: Control | None
     call: Call | None
+
+    def __repr__(self) -> str:
+        """The step as it stands in an order."""
+        return f"Step({shown(self)})"
 
 
 #: A built-in control by its name, with options or without.
@@ -226,9 +227,22 @@ def shown(step: Step) -> str:
     if step.control is None:
         return step.name
     name = repr(step.name) if step.control is NAMED.get(step.name) else step.name
-    defaults = step.control.options or {}
-    options = {x: value for x, value in step.options.items() if value != defaults[x]}
+    options = _changed_options(step)
     return f"({name}, {options})" if options else name
+
+
+def cells(step: Step) -> tuple[str, str, str, str]:
+    """A step in a table: name, kind, fields, and the options that are not the defaults."""
+    if step.control is None:
+        return step.name, "callable", "", ""
+    fields = ", ".join(field.name for field in step.control.fields)
+    options = ", ".join(f"{x}: {value}" for x, value in _changed_options(step).items())
+    return step.name, step.control.kind, fields or step.control.tokens, options
+
+
+def _changed_options(step: Step) -> dict[str, Any]:
+    defaults = (step.control.options if step.control else None) or {}
+    return {x: value for x, value in step.options.items() if value != defaults[x]}
 
 
 def arrange(

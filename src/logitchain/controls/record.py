@@ -244,6 +244,11 @@ class Control:
         """Whether a request has none of the off values that switch the control off."""
         return all(getattr(params, x.name, x.off) != x.off for x in self.switched_by)
 
+    def __repr__(self) -> str:
+        """Name, kind and fields."""
+        fields = tuple(field.name for field in self.fields)
+        return f"Control(name={self.name!r}, kind={self.kind!r}, fields={fields})"
+
     def __deepcopy__(self, memo: Any) -> "Control":
         """The record itself, which cannot change."""
         return self

@@ -194,17 +194,17 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 }
 
 
-def show(value: Any) -> str:
-    """A value as an error's text shows it: its repr in at most `LONGEST` characters.
+def show(value: Any, longest: int = LONGEST) -> str:
+    """A value as an error's text shows it: its repr in at most `longest` characters.
 
     An object whose repr is neither Python's nor NumPy's is shown by its type: its own repr may fail
     or take any time.
     """
-    return _cut(_shown(value, LONGEST, DEEPEST))
+    return _cut(_shown(value, longest, DEEPEST), longest)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def _cut(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _shown(value: Any, room: int, depth: int) -> str:
