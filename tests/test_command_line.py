@@ -48,6 +48,12 @@ def test_a_saved_row_is_explained(saved, capsys, name):
     assert capsys.readouterr().out == f"{explanation}\ntoken 0: removed by top_k\n"
 
 
+def test_a_program_can_read_it(saved, capsys):
+    words = ["explain", saved("row.npy", LOGITS), saved("body.json", BODY), "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == expected(lc.DEFAULT_ORDER).as_dict()
+
+
 def test_history_order_texts_and_row_are_as_given(saved, capsys, tmp_path):
     body = {**BODY, "repetition_penalty": 3.0}
     words = [

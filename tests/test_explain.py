@@ -1,5 +1,6 @@
 """What each control did to a row: the stages, the fate of each token, the table, the picture."""
 
+import json
 import sys
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_an_explanation_agrees_with_itself_and_with_the_chain(name, data):
     assert_array_equal(ours.stages[-1].logits, processed[r])
     check_stages(ours)
     check_fates(ours)
+    check_report(ours)
 
 
 def check_stages(ours):
@@ -159,6 +161,34 @@ def check_fates(ours):
         else:
             assert fate == f"removed by {names[left.index(False)]}"
             assert token in ours.stages[left.index(False)].removed
+
+
+def check_report(ours):
+    """The race has the picked token first, and JSON has what the explanation has."""
+    arrivals = ours.arrivals(range(VOCAB))
+    assert_array_equal(np.isfinite(arrivals), ours.stages[-1].probs > 0)
+    if ours.token >= 0:
+        assert arrivals[ours.token] == arrivals.min()
+    report = ours.as_dict(range(VOCAB))
+    assert json.loads(json.dumps(report)) == report
+    shown = [s for s in ours.stages if s.changed or s.setting != "off"]
+    assert [(s["name"], s["kept"], s["removed"]) for s in report["stages"]] == [
+        (s.name, s.kept, s.removed.size) for s in shown
+    ]
+    for token, about in enumerate(report["tokens"]):
+        assert (about["token"], about["fate"]) == (token, ours.fate(token))
+        assert about["arrival"] == (arrivals[token] if arrivals[token] < np.inf else None)
+        for stage, prob in zip(shown, about["probs"], strict=True):
+            assert prob == (stage.probs[token] if stage.left[token] else None)
+    some = ours.likeliest(5)
+    peak = np.max([stage.probs for stage in ours.stages], axis=0)
+    others = np.delete(peak, some)
+    kept = [token for token in some if token != ours.token]
+    assert len(some) == 5
+    assert peak[kept].min() >= others.max() * (1 - 1e-6)
+    assert ours.token in some or ours.token < 0
+    first = ours.stages[0].logits[some].tolist()
+    assert first == sorted(first, reverse=True)
 
 
 # ---- by hand
@@ -264,6 +294,28 @@ def test_an_explanation_is_of_a_row(row):
     batch, _ = six()
     with pytest.raises(ValueError, match="row must be one of the batch's 1 rows, not "):
         lc.Chain().explain(LOGITS, batch, row)
+
+
+def test_a_report_has_texts_and_a_place_for_each_stage_that_is_on():
+    report = explain(decode=WORDS.__getitem__, temperature=0.5, top_k=2).as_dict([0, 3])
+    assert [stage["name"] for stage in report["stages"]] == ["logits", "temperature", "top_k"]
+    assert report["stages"][2]["setting"] == "2"
+    first, last = report["tokens"]
+    assert (first["text"], last["text"]) == ("[bold]red[/bold]", "]")
+    assert (last["fate"], last["probs"][2], last["arrival"]) == ("removed by top_k", None, None)
+    assert explain().as_dict()["tokens"][0]["text"] is None
+
+
+@pytest.mark.parametrize("token", [-1, 6])
+def test_a_report_is_of_tokens_of_the_vocabulary(token):
+    with pytest.raises(ValueError, match=r"^a token id must be in \[0, 6\), not "):
+        explain().as_dict([token])
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_likeliest_is_at_least_one(n):
+    with pytest.raises(ValueError, match=r"^n must be in \[1, inf\), not "):
+        explain().likeliest(n)
 
 
 # ---- rows without a token

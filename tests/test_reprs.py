@@ -12,7 +12,7 @@ from logitchain.controls import CONTROLS
 
 VOCAB = 50_000
 PARAMS = lc.Params(
-    temperature=0.8, top_k=2, seed=1, stop="<b>", logit_bias={i: 1.0 for i in range(VOCAB)}
+    temperature=0.8, top_k=2, seed=1, stop="<b>", logit_bias=dict.fromkeys(range(VOCAB), 1.0)
 )
 
 
@@ -74,7 +74,7 @@ def test_a_subclass_keeps_the_short_repr_and_may_have_its_own():
 
 
 def test_batches_choices_and_stages_say_how_far_they_are():
-    batch, row = batch_of()
+    batch, _ = batch_of()
     assert repr(batch) == "<Batch of 1 row, vocab_size 50000>"
     assert repr(lc.Batch(7)) == "<Batch of 0 rows, vocab_size 7>"
     stages = {stage.name: stage for stage in explained().stages}

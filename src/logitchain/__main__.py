@@ -50,7 +50,7 @@ def explain(options: argparse.Namespace) -> int:
         (handle, *_) = batch.add(params, *tokens)
         decode = _texts(options.vocab, row.size).__getitem__ if options.vocab else None
         explanation = chain.explain(row, batch, handle, decode)
-        _say(explanation)
+        _say(json.dumps(explanation.as_dict()) if options.json else explanation)
         for token in options.token:
             _say(f"token {token}: {explanation.fate(token)}")
         if options.plot:
@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--output", metavar="FILE", help="the token ids generated so far")
     why.add_argument("--vocab", metavar="FILE", help="the text of each token, a JSON list")
     why.add_argument("--token", type=int, action="append", default=[], help="tell its fate")
+    why.add_argument("--json", action="store_true", help="all of it as JSON, not as a table")
     why.add_argument("--plot", metavar="FILE", help="draw a picture; needs matplotlib")
 
     against = commands.add_parser(

@@ -21,10 +21,10 @@ from .numeric.functions import Row
 from .numeric.order import largest
 from .params import FIELDS, whole_number
 from .presets import Step
-from .sample import draw
+from .sample import arrival_times, draw
 
-#: How many of a row's best tokens the table shows, and the picture.
-BEST, DRAWN = 3, 9
+#: How many of a row's best tokens the table shows, the picture, and `as_dict`.
+BEST, DRAWN, LISTED = 3, 9, 40
 
 HEADER = ("control", "setting", "left", "removed", "entropy")
 
@@ -128,6 +128,80 @@ class Explanation:
     def text(self, token: int) -> str:
         """A token as table and picture show it."""
         return repr(self.decode(token)) if self.decode else str(token)
+
+    def likeliest(self, n: int = LISTED) -> list[int]:
+        """The `n` tokens that are likeliest at some stage, and the picked one; best logits first.
+
+        Their order is that of the logits before the chain, ties by token id.
+        """
+        n = min(whole_number("n", n, "[1, inf)"), self.stages[0].logits.size)
+        peak = np.max([stage.probs for stage in self.stages if stage.changed], axis=0)
+        ids = first_of_order(peak.astype(np.float32), n)
+        if self.token >= 0 and self.token not in ids:
+            ids[-1] = self.token
+        return [int(i) for i in ids[np.lexsort((ids, -self.stages[0].logits[ids]))]]
+
+    def arrivals(self, tokens: Sequence[int]) -> NDArray[np.float64]:
+        """When each of the tokens arrives in the race that is the draw; the first is picked.
+
+        tokens   token ids (n,)
+
+        Returns float64 (n,): a random time of mean 1 / probability, inf for a removed token. The
+        earliest of all has mean 1. `docs/rng.md` describes the race.
+        """
+        size = self.stages[0].logits.size
+        ids = [whole_number("a token id", token, f"[0, {size})") for token in tokens]
+        key = np.uint64(self.seed % 2**64), np.uint64(self.position)
+        with np.errstate(divide="ignore"):
+            return arrival_times(np.array(ids, np.int64), *key) / self.stages[-1].probs[ids]
+
+    def as_dict(self, tokens: Sequence[int] | None = None) -> dict[str, Any]:
+        """What the chain did, as numbers, strings, lists and dicts that `json.dumps` takes.
+
+        tokens   the token ids to tell about, by default `likeliest()`
+
+        Stages are those of the printed table. Of each token `probs` has the probability after each
+        stage, None where it is removed; `arrival` is as in `arrivals`, None for a removed token.
+
+        >>> from logitchain import Batch, Chain, Params
+        >>> batch = Batch(vocab_size=3)
+        >>> (row,) = batch.add(Params(top_k=1, seed=1))
+        >>> report = Chain(["top_k"]).explain([0.0, 2.0, 0.0], batch, row).as_dict()
+        >>> report["stages"][1]["kept"], report["tokens"][1]["fate"]
+        (1, 'removed by top_k')
+        """
+        stages = self._shown()
+        ids = self.likeliest() if tokens is None else list(tokens)
+        arrivals = self.arrivals(ids).tolist()
+        return {
+            "row": self.row,
+            "seed": self.seed,
+            "position": self.position,
+            "token": self.token,
+            "status": self.status,
+            "ignored": list(self.ignored),
+            "stages": [
+                {
+                    "name": stage.name,
+                    "setting": stage.setting,
+                    "kept": stage.kept,
+                    "removed": int(stage.removed.size),
+                    "removed_mass": stage.removed_mass,
+                    "entropy": stage.entropy,
+                }
+                for stage in stages
+            ],
+            "tokens": [
+                {
+                    "token": token,
+                    "text": self.decode(token) if self.decode else None,
+                    "fate": self.fate(token),
+                    "probs": [float(x.probs[token]) if x.left[token] else None for x in stages],
+                    "arrival": arrival if arrival < np.inf else None,
+                }
+                for token, arrival in zip(ids, arrivals, strict=True)
+            ],
+        }
 
     def __repr__(self) -> str:
         """A table, a line for each control that is on; drawn by `rich` where it is installed."""

@@ -206,6 +206,17 @@ def delay(seed: U64, position: U64, token: I64) -> F64:
 
 
 @kernel
+def arrival_times(tokens: NDArray[np.int64], seed: U64, position: U64) -> NDArray[np.float64]:
+    """When each token would arrive if its logit were 0."""
+    times = np.empty(tokens.size)
+    for j in range(tokens.size):
+        times[j], leader = earliest(seed, position, tokens[j] // LANES)
+        if tokens[j] % LANES != leader:
+            times[j] += delay(seed, position, tokens[j])
+    return times
+
+
+@kernel
 def exponential(u: F64) -> F64:
     """-log(1 - u), also where u is tiny."""
     if u < 2.0**-10:
