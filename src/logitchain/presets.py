@@ -53,7 +53,7 @@ def _with(names: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
 
 _PENALTIES = "repetition_penalty frequency_penalty presence_penalty"
 
-#: Other engines' orders, with what else they mean by a control. docs/controls.md says where each
+#: Other engines' orders, with what else they mean by a control. docs/presets.md says where each
 #: still differs.
 PRESETS: dict[str, Sequence[Any]] = {
     "llama_cpp": [
