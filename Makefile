@@ -16,7 +16,7 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 # vLLM and SGLang want other versions of what the other engines want.
 venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
 
-.PHONY: help demo serve test test-oldest test-peers test-engines test-server soak test-long mutants coverage lint format bench worst bench-engines clean
+.PHONY: help demo serve test test-oldest test-peers test-engines test-server soak test-long mutants coverage lint docs format bench worst bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -56,15 +56,23 @@ test-long: .venv/.test  ## the same laws as `test`, with many more examples
 mutants: .venv/.test  ## break the numerics line by line; do the tests notice? (WHICH="--module numeric.order")
 	$(WITH_BLAS) .venv/bin/python tests/mutants.py $(WHICH)
 
-# Without test_contract: it computes in child processes, which are not traced.
+# Without test_contract, which computes in child processes, which are not traced, and without
+# test_docs, which checks the laws of the controls on its pages for minutes.
 coverage: .venv/.test  ## line coverage, with the kernels run as plain Python
-	NUMBA_DISABLE_JIT=1 $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) --ignore=tests/test_contract.py --cov --cov-report=term
+	NUMBA_DISABLE_JIT=1 $(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES) --ignore=tests/test_contract.py --ignore=tests/test_docs.py --cov --cov-report=term
 
 lint: .venv/.lint  ## style, format and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/mypy --strict tests/typed.py
+	.venv/bin/python tests/snippets.py build/snippets
+	.venv/bin/mypy --allow-untyped-decorators build/snippets
+	.venv/bin/basedpyright
+
+docs: .venv-docs/.docs  ## the documentation site, into build/docs
+	$(WITH_BLAS) .venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 format: .venv/.lint  ## put the code into its format
 	.venv/bin/ruff check --fix
@@ -86,16 +94,17 @@ bench-engines: .venv-peers/.bench .venv-peers/.engines .venv-vllm/.engines  ## t
 	.venv-peers/bin/python bench/report.py build/bench.json
 
 clean:  ## remove the virtual environments and what the tools left
-	rm -rf .venv .venv-oldest .venv-peers .venv-server .venv-vllm .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
+	rm -rf .venv .venv-docs .venv-oldest .venv-peers .venv-server .venv-vllm .numba_cache .hypothesis .mypy_cache .ruff_cache .benchmarks .coverage
 
 # ---- virtual environments: a stamp for each set of packages that is in there
 
 STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
-	.venv-server/.test .venv-vllm/.engines .venv-oldest/.test
+	.venv-server/.test .venv-vllm/.engines .venv-oldest/.test .venv-docs/.docs
 .venv/.demo: GROUPS := demo
 .venv/.serve: GROUPS := server
 .venv/.test: GROUPS := test
 .venv/.lint: GROUPS := lint
+.venv-docs/.docs: GROUPS := docs
 .venv-peers/.peers: GROUPS := test peers
 .venv-peers/.bench: GROUPS := bench
 .venv-peers/.engines: GROUPS := engines

@@ -131,7 +131,7 @@ BY_HAND = {
     "adaptive_p": adaptive_p,
 }
 
-# Other engines' orders, as docs/controls.md has them.
+# Other engines' orders, as docs/presets.md has them.
 MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
 MASKS += ["min_tokens", "no_repeat_ngram", "bad_words"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}

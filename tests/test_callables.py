@@ -3,7 +3,6 @@
 import copy
 import functools
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,13 +333,6 @@ def test_an_error_of_a_callable_comes_through_and_the_batch_may_change_again():
         with pytest.raises(KeyError, match="mine"):
             way(lc.Chain((fail, silent(quiet))), LOGITS, batch)
         batch.append([1, 2])
-
-
-def test_the_callable_in_the_docs(capsys):
-    page = Path(__file__).parent.parent / "docs/controls.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    exec(code, {})
-    assert capsys.readouterr().out.strip() == code.rpartition("# ")[2].strip()
 
 
 def test_a_batch_of_no_rows():

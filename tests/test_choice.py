@@ -2,10 +2,8 @@
 
 import copy
 import dataclasses
-import doctest
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -402,10 +400,3 @@ def test_the_seed_of_a_choice_gives_it_alone():
     for response in answers(PARAMS):
         (alone,) = answers(dataclasses.replace(PARAMS, n=1, seed=response["seed"]))
         assert alone == response | {"index": 0}
-
-
-def test_the_page_on_choices_runs():
-    page = Path(__file__).parent.parent / "docs/choices.md"
-    result = doctest.testfile(str(page), module_relative=False)
-    assert result.attempted
-    assert not result.failed

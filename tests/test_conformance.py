@@ -20,7 +20,7 @@ from logitchain.conformance.golden import golden_cases
 from logitchain.conformance.known import ANY, Known, fewer, instead, invalid_row, tied, within
 from logitchain.conformance.run import differences
 
-CONTROLS_MD = (Path(__file__).parent.parent / "docs/controls.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
 MODULES = [import_module(f"logitchain.conformance.{engine}") for engine in ENGINES]
 ROW = np.array([1.0, 3.0, -2.0, 2.0], np.float32)
 CASE = Case("made here", ROW, {"temperature": 0.5})
@@ -43,7 +43,8 @@ def changed(**tokens):
 
 @pytest.mark.parametrize("module", MODULES, ids=ENGINES)
 def test_every_known_difference_is_a_line_of_the_documentation(module):
-    text = " ".join(CONTROLS_MD.split())
+    pages = (DOCS / "controls.md").read_text() + (DOCS / "presets.md").read_text()
+    text = " ".join(pages.split())
     assert module.KNOWN
     assert not [known.because for known in module.KNOWN if known.because not in text]
 

@@ -2,9 +2,7 @@
 
 import copy
 import pickle
-import re
 import runpy
-import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -278,19 +276,3 @@ def test_the_example_runs(capsys):
     printed = capsys.readouterr().out
     assert "top_cube obeys the laws of a cut" in printed
     assert "10.66%" in printed  # what top_cube removes of the row
-
-
-def test_the_page_about_them_runs(tmp_path):
-    """Its snippets, one after the other; numba caches what stands in a file."""
-    page = (Path(__file__).parents[1] / "docs/own_controls.md").read_text()
-    blocks = re.findall(r"\n\n((?:    .*\n|\n(?=    ))+)", page)
-    code = "\n".join(textwrap.dedent(block) for block in blocks)
-    start = "from dataclasses import dataclass\n\nimport numpy as np\nimport logitchain as lc\n\n"
-    script = tmp_path / "page.py"
-    script.write_text(f"{start}DIGITS = [0, 1]\n{code}")
-    names = runpy.run_path(str(script))
-    batch = lc.Batch(300)
-    rows = [batch.add(names["MyParams"](max_gap=3.0, seed=1)), batch.add(lc.Params(seed=2))]
-    assert len(rows) == len(names["chain"].sample(np.zeros((2, 300)), batch))
-    if effort(False, True):  # minutes as plain Python
-        check_control(names["AROUND"], {"gap": [1.0, 4.0]}, rounds=1)

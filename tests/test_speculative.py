@@ -331,7 +331,7 @@ def test_a_chain_verifies_each_row_as_the_pure_function_does(situation, data):
 
 def test_the_loop_in_the_docs_gives_the_tokens_without_drafts():
     page = Path(__file__).parent.parent / "docs/speculative.md"
-    loop, end = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    loop, end, _ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     exec(loop, names := {})
     batch, chain, rows = names["batch"], names["chain"], names["rows"]
     for row in rows:

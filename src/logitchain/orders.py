@@ -1,6 +1,6 @@
 """The order of the controls that a request body asks for, where an engine lets it ask.
 
-`docs/controls.md` has the engines' orders, `docs/dialects.md` the fields of their bodies.
+`docs/presets.md` has the engines' orders, `docs/dialects.md` the fields of their bodies.
 """
 
 import dataclasses

@@ -90,7 +90,7 @@ PresetName = Literal[
     "openvino_genai",
 ]
 
-#: Other engines' orders, with what else they mean by a control. docs/controls.md says where each
+#: Other engines' orders, with what else they mean by a control. docs/presets.md says where each
 #: still differs.
 PRESETS: dict[PresetName, Sequence[Named]] = {
     "llama_cpp": [

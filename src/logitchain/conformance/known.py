@@ -23,7 +23,7 @@ class Known(NamedTuple):
 
     control: str
     condition: Condition
-    because: str  # words of docs/controls.md
+    because: str  # words of docs/controls.md or docs/presets.md
     rounding: bool = False  # it hangs on last bits, which another CPU may round otherwise
 
     def explains(self, difference: Difference) -> bool:

@@ -77,7 +77,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from _table(report.counts())
     if any(report.explained.values()):
-        yield "\nExplained by docs/controls.md, with one case of each:"
+        yield "\nExplained by docs/controls.md and docs/presets.md, with one case of each:"
     place = [*report.counts(), ANY].index
     for known, seen in sorted(report.explained.items(), key=lambda item: place(item[0].control)):
         if seen:

@@ -1,0 +1,43 @@
+"""Every Python snippet of README and docs runs, and prints what the page says that it prints."""
+
+import pytest
+
+from snippets import PAGES, ROOT, as_file, snippets
+
+#: Pages whose snippets need what is not installed here, and the tests that run them.
+ELSEWHERE = {
+    "docs/engines/llama_cpp.md": "tests/engines/test_llama_cpp.py",
+    "docs/engines/mlx_lm.md": "tests/engines/test_mlx_lm.py",
+    "docs/engines/onnxruntime_genai.md": "tests/engines/test_onnxruntime_genai.py",
+    "docs/engines/sglang.md": "tests/engines/test_sglang.py",
+    "docs/engines/transformers.md": "tests/engines/test_transformers.py",
+    "docs/engines/vllm.md": "tests/engines/test_vllm.py",
+}
+WITH_CODE = {str(page.relative_to(ROOT)): page for page in PAGES if any(snippets(page.read_text()))}
+
+
+@pytest.mark.parametrize("name", WITH_CODE.keys() - ELSEWHERE.keys())
+def test_the_snippets_of_a_page_run_one_after_the_other(name, tmp_path, capsys):
+    text = WITH_CODE[name].read_text()
+    file = tmp_path / "page.py"  # numba caches what stands in a file
+    file.write_text(as_file(text))
+    names = {"__name__": "page", "__file__": str(file)}
+    for snippet in snippets(text):
+        exec(compile("\n" * snippet.line + snippet.code, file, "exec"), names)
+        assert capsys.readouterr().out == snippet.printed, f"{name}:{snippet.line}"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_snippets_of_other_pages_are_run_by_their_tests(name):
+    assert name in WITH_CODE
+    test = (ROOT / ELSEWHERE[name]).read_text()
+    assert name in test
+    assert "python\\n" in test
+
+
+def test_a_block_of_text_after_code_is_what_it_prints():
+    page = "```python\nprint(1)\n```\n\n```text\n1\n```\n\nand\n\n```python\nx = 2\n```\n"
+    first, second = snippets(page)
+    assert first == (1, "print(1)\n", "1\n")
+    assert second == (11, "x = 2\n", "")
+    assert as_file(page).splitlines()[11] == "x = 2"
