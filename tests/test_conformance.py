@@ -193,7 +193,7 @@ def test_an_engine_that_is_not_there(monkeypatch, capsys):
     monkeypatch.setattr("logitchain.conformance.llama_cpp.version", missing)
     assert main(["conformance", "llama_cpp"]) == 2
     assert capsys.readouterr().err == (
-        "llama_cpp cannot be run here: one of xllamacpp, llama_cpp must be installed\n"
+        "logitchain: llama_cpp cannot be run here: one of xllamacpp, llama_cpp must be installed\n"
     )
 
 
