@@ -27,7 +27,7 @@ demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.js
 serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
 	$(WITH_BLAS) .venv/bin/python docs/examples/serve.py
 
-test: .venv/.test  ## the tests of the library itself, on all cores
+test: .venv/.test  ## the library alone: laws, bits, golden cases, bad input, threads, a wheel, the docs
 	$(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES)
 
 test-oldest: .venv-oldest/.test  ## with the oldest numba and NumPy that we support

@@ -31,17 +31,17 @@ def main() -> None:
     parser.add_argument("--prompt", default="", help="what to say instead of its last message")
     parser.add_argument("--picture", default="build/demo.png", help="where the picture goes")
     arguments = parser.parse_args()
-    body = json.loads(Path(arguments.request).read_text())
-    if arguments.prompt:
-        body["messages"][-1]["content"] = arguments.prompt
-
-    console.rule("the request")
-    console.print(Syntax(json.dumps(body, indent=2), "json", background_color="default"))
-    started = time.perf_counter()
-    with console.status("loading SmolLM2-135M-Instruct"):
-        model = Model.load()
-    console.print(f"model loaded in {time.perf_counter() - started:.1f} s")
-    warm_up(model, body)
+    try:
+        body = read(Path(arguments.request), arguments.prompt)
+        console.rule("the request")
+        console.print(Syntax(json.dumps(body, indent=2), "json", background_color="default"))
+        started = time.perf_counter()
+        with console.status("loading SmolLM2-135M-Instruct"):
+            model = Model.load()
+        console.print(f"model loaded in {time.perf_counter() - started:.1f} s")
+        warm_up(model, body)
+    except (OSError, ValueError, TypeError) as error:
+        raise SystemExit(f"{arguments.request}: {error}") from None
 
     console.rule("the answers")
     first = stream(model, body)
@@ -65,10 +65,29 @@ def main() -> None:
         raise SystemExit("the same seeds gave different texts")
 
 
+def read(path: Path, prompt: str) -> dict[str, Any]:
+    """The request body in a file, checked before a model is loaded for it.
+
+    Raises ValueError or TypeError that names the field.
+    """
+    body = json.loads(path.read_text(encoding="utf-8"))
+    lc.Params.from_request(body)
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("messages must be a list of messages, each with role and content")
+    for message in messages:
+        texts = message if isinstance(message, dict) else {}
+        if not all(isinstance(texts.get(name), str) for name in ("role", "content")):
+            raise ValueError(f"a message must have role and content, two strings, not {message}")
+    if prompt:
+        messages[-1]["content"] = prompt
+    return body
+
+
 def warm_up(model: Model, body: dict[str, Any]) -> None:
     """Two tokens, so that compiling the kernels is not counted as sampling."""
     started = time.perf_counter()
-    with console.status("compiling the kernels; they are kept for the next time"):
+    with console.status("two tokens first: a first run compiles the kernels, and keeps them"):
         answer(model, {**body, "max_tokens": 2, "min_tokens": 0})
     console.print(f"kernels ready in {time.perf_counter() - started:.1f} s")
 

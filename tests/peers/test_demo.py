@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,6 +119,28 @@ def test_the_demos_request_is_repeated_exactly(model):
     assert texts == [choice.text for choice in again.choices]
     assert len(set(texts)) == body["n"]
     assert all(len(choice.tokens) == 20 for choice in first.choices)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "the request body must be a JSON object"),
+        ('{"top-p": 1}', "did you mean 'top_p'?"),
+        ('{"messages": []}', "messages must be"),
+        ('{"messages": [{"role": "user"}]}', "a message must have role and content"),
+        ('{"messages": [{"role": "user", "content": "x"}], "min_p": 1.5}', "min_p must be in"),
+    ],
+)
+def test_a_bad_request_is_one_line_and_no_model_is_loaded(tmp_path, body, reason):
+    path = tmp_path / "body.json"
+    path.write_text(body)
+    words = [sys.executable, EXAMPLES / "demo.py", "--request", path]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{path}: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_stop_phrases_end_the_text_before_them(model):
