@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import logitchain as lc
 import strategies
 from logitchain.chain import DEFAULT_ORDER, PRESETS
-from logitchain.explain import BEST
+from logitchain.explain import BEST, _width
 from logitchain.presets import MASKS
 
 VOCAB = 24
@@ -462,15 +462,6 @@ def test_a_control_of_ones_own_is_a_stage():
 # ---- the table
 
 
-@pytest.fixture(params=["with rich", "without rich"])
-def rich(request, monkeypatch):
-    if request.param == "without rich":
-        for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
-            monkeypatch.delitem(sys.modules, name)
-        monkeypatch.setitem(sys.modules, "rich", None)
-
-
-@pytest.mark.usefixtures("rich")
 def test_the_table_has_a_line_for_each_control_that_is_on_and_says_what_is_picked():
     ours = explain(lc.Chain(), **BUSY)
     text = str(ours)
@@ -489,21 +480,18 @@ def test_the_table_has_a_line_for_each_control_that_is_on_and_says_what_is_picke
     assert "\x1b" not in text
 
 
-@pytest.mark.usefixtures("rich")
 def test_print_shows_the_table(capsys):
     ours = explain(**BUSY)
     print(ours)
     assert capsys.readouterr().out == f"{ours}\n"
 
 
-@pytest.mark.usefixtures("rich")
 def test_the_table_shows_text_as_it_is_brackets_and_all():
     text = str(explain(decode=WORDS.__getitem__, temperature=2.0))
     for word in ("'[bold]red[/bold]'", "'[/]'", "'$x_{$'"):
         assert word in text
 
 
-@pytest.mark.usefixtures("rich")
 @pytest.mark.parametrize("chain", [lc.Chain(()), lc.Chain(("temperature",))])
 def test_the_table_says_which_fields_the_chain_has_no_control_for(chain):
     ours = explain(chain, top_p=0.5, min_p=0.5)
@@ -511,15 +499,21 @@ def test_the_table_says_which_fields_the_chain_has_no_control_for(chain):
     assert "not in this chain" not in str(explain(chain))
 
 
-def test_columns_line_up_without_rich(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich", None)
+def test_columns_line_up():
     lines = str(explain(**BUSY)).splitlines()
     start = lines[0].index("best ")
     assert all(line[start - 1] == " " and line[start] != " " for line in lines[:-1])
     assert all(line == line.rstrip() for line in lines)
 
 
-@pytest.mark.usefixtures("rich")
+def test_wide_characters_take_two_columns():
+    words = ["鲸鱼", "e\u0301", "whale", "海", "ok", "x"]
+    lines = str(explain(decode=words.__getitem__, temperature=0.9)).splitlines()
+    assert _width(lines[1]) == max(map(_width, lines[:-1]))  # the rule is as wide as the table
+    assert _width("鲸鱼") == 4
+    assert _width("e\u0301") == 1
+
+
 @given(st.lists(st.text(max_size=8), min_size=6, max_size=6))
 def test_no_text_of_a_token_breaks_the_table(words):
     lines = str(explain(decode=words.__getitem__, temperature=0.9)).splitlines()

@@ -1,12 +1,12 @@
 """What each control did to a row and why its token was picked: a value, a table, a picture."""
 
-import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +204,7 @@ class Explanation:
         }
 
     def __repr__(self) -> str:
-        """A table, a line for each control that is on; drawn by `rich` where it is installed."""
+        """A table, a line for each control that is on."""
         rows = [
             (*self._cells(stage), "  ".join(f"{self.text(i)} {q:.1%}" for i, q in stage.best()))
             for stage in self._shown()
@@ -371,21 +371,16 @@ def _of_interest(stages: list[Stage], token: int) -> list[int]:
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [header, tuple("-" * width for width in widths), *rows]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
-    for line in rows:
-        table.add_row(*map(Text, line))
-    text = io.StringIO()
-    Console(file=text, width=240).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
+    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
+    lines = (header, tuple("-" * width for width in widths), *rows)
+    return "\n".join(_line(line, widths) for line in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (c + " " * (width - _width(c)) for c, width in zip(cells, widths, strict=True))
+    return "  ".join(padded).rstrip()
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(0 if combining(x) else 1 + (east_asian_width(x) in "WF") for x in text)
