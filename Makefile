@@ -68,10 +68,10 @@ lint: .venv/.lint  ## style, format and types
 	.venv/bin/mypy --strict tests/typed.py
 	.venv/bin/python tests/snippets.py build/snippets
 	.venv/bin/mypy --allow-untyped-decorators build/snippets
-	.venv/bin/basedpyright
+	.venv/bin/basedpyright --level error
 
 docs: .venv-docs/.docs  ## the documentation site, into build/docs
-	$(WITH_BLAS) .venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(WITH_BLAS) .venv-docs/bin/python -m sphinx -q -E -W --keep-going docs build/docs
 	@echo "open build/docs/index.html"
 
 format: .venv/.lint  ## put the code into its format

@@ -79,7 +79,18 @@ def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
     lines[:] = as_rest(lines)
 
 
+_ARRAY = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]")
+
+
+def _shorten(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str, returned: str
+) -> tuple[str | None, ...]:
+    """Write the types of arrays as they are in the source."""
+    return tuple(text and _ARRAY.sub(r"NDArray[\1]", text) for text in (arguments, returned))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Have autodoc call it."""
     app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-signature", _shorten)
     return {"parallel_read_safe": True}
