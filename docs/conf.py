@@ -33,6 +33,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 default_role = "py:obj"  # `name` in a docstring
 add_module_names = False
+python_maximum_signature_line_length = 120
 
 exclude_patterns = ["examples", "_site"]
 suppress_warnings = ["misc.highlighting_failure"]
