@@ -15,7 +15,8 @@ _SENTENCE = re.compile(r"(?:^|(?<=[.)] ))(Returns|Yields|Raises|Source):? ")
 _COLUMNS = re.compile(r"\w+(?:, \w+)*( {2,})\S")
 _PAGE = re.compile(r"`docs/(\w+)\.md`")
 _ARRAY = re.compile(
-    r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[([~.\w]+)\]\]"
+    r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], "
+    r"~?(?:numpy\.)?dtype\[([~.\w]+)\]\]"
 )
 
 
