@@ -16,7 +16,7 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 # vLLM and SGLang want other versions of what the other engines want.
 venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
 
-.PHONY: help demo serve test test-oldest test-peers test-engines test-server soak test-long mutants coverage lint docs format bench worst bench-engines clean
+.PHONY: help demo serve test test-oldest test-peers test-engines conformance test-server soak test-long mutants coverage lint docs docs-links format bench worst bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,10 @@ test-engines: .venv-peers/.engines .venv-vllm/.engines  ## the adapters, each wi
 	@set -e; for test in tests/engines/test_*.py; do echo "$$test"; \
 		$(WITH_BLAS) $(call venv_of,$$test) -m pytest $$test; done
 	$(WITH_BLAS) .venv-vllm/bin/python -m pytest tests/engines/test_conformance.py
+
+conformance: .venv-peers/.engines .venv-vllm/.engines  ## hold the engines against their presets and write the table of docs/conformance.md
+	$(WITH_BLAS) .venv-peers/bin/python bench/conformance.py llama_cpp transformers mlx_lm
+	$(WITH_BLAS) .venv-vllm/bin/python bench/conformance.py vllm sglang
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
@@ -68,11 +72,14 @@ lint: .venv/.lint  ## style, format and types
 	.venv/bin/mypy --strict tests/typed.py
 	.venv/bin/python tests/snippets.py build/snippets
 	.venv/bin/mypy --allow-untyped-decorators build/snippets
-	.venv/bin/basedpyright
+	.venv/bin/basedpyright --level error
 
 docs: .venv-docs/.docs  ## the documentation site, into build/docs
-	$(WITH_BLAS) .venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(WITH_BLAS) .venv-docs/bin/python -m sphinx -q -E -W --keep-going docs build/docs
 	@echo "open build/docs/index.html"
+
+docs-links: .venv-docs/.docs  ## the links that leave the site, which needs a network
+	.venv-docs/bin/python -m sphinx -q -b linkcheck -D nb_execution_mode=off docs build/links
 
 format: .venv/.lint  ## put the code into its format
 	.venv/bin/ruff check --fix

@@ -1,6 +1,7 @@
-"""`python bench/report.py build/bench.json` writes docs/benchmarks.md and its pictures.
+"""`python bench/report.py build/bench.json` writes bench/results.json, and the pages of it.
 
-What the engines' generations took is in build/engines, beside that file.
+What the engines' generations took is in build/engines, beside that file. Without an argument the
+pages are written again from the results that are there; their pictures need a run.
 """
 
 import importlib.metadata
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from rows import ROOT, SHAPES
 
 Result = dict[str, Any]
+RESULTS = ROOT / "bench/results.json"
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURES = ROOT / "docs/images"
 CACHED = ("np.max", "logitchain")
@@ -185,27 +187,15 @@ def others(results: list[Result]) -> str:
     return table(["what", ""], lines)
 
 
-def engines(folder: Path) -> str:
-    """Generations with an engine's own sampler and with ours, as `bench/engines` timed them.
-
-    Where it has not run, the page keeps the table that it has.
-    """
-    header = ["generation", "unit", "own sampler", "logitchain"]
-    if not any(folder.glob("*.jsonl")):
-        start = table(header, []).splitlines()[0]
-        lines = PAGE.read_text().splitlines()
-        rest = lines[lines.index(start) :]
-        return "\n".join(rest[: rest.index("")])
+def engines(results: list[Result]) -> str:
+    """Generations with an engine's own sampler and with ours, as `bench/engines` timed them."""
     rows = []
-    for path in sorted(folder.glob("*.jsonl")):
-        for text in path.read_text().splitlines():
-            if text.startswith('{"engine"'):  # vLLM logs to the same place
-                line = json.loads(text)
-                model = [line.get("model", "SmolLM2"), f"{line.get('rows', 1)} rows"]
-                what = f"`{line['engine']}`, {', '.join(model[: 1 + ('rows' in line)])}"
-                figures = number(line["own"]), number(line["ours"])
-                rows.append([f"{what}: {line['controls']}", line["unit"], *figures])
-    return table(header, rows)
+    for line in results:
+        model = [line.get("model", "SmolLM2"), f"{line.get('rows', 1)} rows"]
+        what = f"`{line['engine']}`, {', '.join(model[: 1 + ('rows' in line)])}"
+        figures = number(line["own"]), number(line["ours"])
+        rows.append([f"{what}: {line['controls']}", line["unit"], *figures])
+    return table(["generation", "unit", "own sampler", "logitchain"], rows)
 
 
 def plot_peers(results: list[Result]) -> None:
@@ -285,29 +275,50 @@ SECTIONS: dict[str, Callable[[list[Result]], str]] = {
 }
 
 
-def main(path: str) -> None:
-    """Write the page."""
-    report = json.loads(Path(path).read_text())
-    results = [b["extra_info"] | {"median": b["stats"]["median"]} for b in report["benchmarks"]]
+def collect(path: Path) -> dict[str, Any]:
+    """What the pages need of a run; the engines' part stays as it is where they have not run."""
+    report = json.loads(path.read_text())
     cpu = report["machine_info"].get("cpu", {})
-    machine = f"{cpu.get('brand_raw', platform.processor())}, {cpu.get('count', '?')} cores"
-    PICTURES.mkdir(exist_ok=True)
-    plot_peers(results)
-    plot_vocabulary(results)
-    page = [
+    lines = [
+        json.loads(text)
+        for file in sorted((path.parent / "engines").glob("*.jsonl"))
+        for text in file.read_text().splitlines()
+        if text.startswith('{"engine"')  # vLLM logs to the same place
+    ]
+    return {
+        "date": report["datetime"][:10],
+        "machine": f"{cpu.get('brand_raw', platform.processor())}, {cpu.get('count', '?')} cores",
+        "versions": versions(),
+        "results": [
+            b["extra_info"] | {"median": float(f"{b['stats']['median']:.5g}")}
+            for b in report["benchmarks"]
+        ],
+        "engines": lines or json.loads(RESULTS.read_text())["engines"],
+    }
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """The results with a line for each."""
+    text = json.dumps(data, indent=0)
+    return text.replace("{\n", "{").replace("\n}", "}").replace(',\n"', ', "') + "\n"
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page of benchmarks."""
+    parts = [
         "# Benchmarks",
         "`make bench` wrote this page. Medians; every call gets another row, as an engine's does, "
         "so that rows come from memory and not from a cache; `np.max` of the same rows is the "
         "floor. Python's overhead is in every figure. One thread unless it says otherwise.",
-        f"{report['datetime'][:10]}, {machine}; {versions()}.",
+        f"{data['date']}, {data['machine']}; {data['versions']}.",
         "![One token from real logits](images/peers.png)",
-        *(f"## {title}\n\n{section(results)}" for title, section in SECTIONS.items()),
+        *(f"## {title}\n\n{section(data['results'])}" for title, section in SECTIONS.items()),
         "## In the engines\n\n"
         "A real generation with the engine's own sampler and with ours, the same controls, run by "
         "run in turn, at the last `make bench-engines`. [engines.md](engines.md) has the adapters. "
         "vLLM is 0.32.0 and SGLang 0.5.23, both computing on the CPU. Where ours is the slower, it "
         "waits for logits that an engine's own draw need not wait for (mlx-lm), or copies the row "
-        "(onnxruntime-genai).\n\n" + engines(Path(path).parent / "engines"),
+        "(onnxruntime-genai).\n\n" + engines(data["engines"]),
         "## How cost grows with the vocabulary\n\n"
         "![Microseconds by vocabulary, peaked logits](images/vocabulary.png)",
         "## Where we lose\n\n"
@@ -322,13 +333,30 @@ def main(path: str) -> None:
         "filling of its structs, which an engine has to do too. Real logits are the steps of three "
         "answers of SmolLM2-135M-Instruct.",
     ]
-    PAGE.write_text("\n\n".join(page) + "\n")
-    readme = (ROOT / "README.md").read_text()
-    before, rest = readme.split(MARK)
+    return "\n\n".join(parts) + "\n"
+
+
+def readme(data: dict[str, Any]) -> str:
+    """The README, with its table of these results."""
+    before, rest = (ROOT / "README.md").read_text().split(MARK)
     after = rest[rest.index("<!-- end -->") :]
-    (ROOT / "README.md").write_text(f"{before}{MARK}\n{quote(results)}\n\n{after}")
-    print("wrote docs/benchmarks.md, two pictures in docs/images, and the table in README.md")
+    return f"{before}{MARK}\n{quote(data['results'])}\n\n{after}"
+
+
+def main(path: str | None = None) -> None:
+    """Write the results, the pictures and the pages; or the pages alone."""
+    if path:
+        RESULTS.write_text(as_json(collect(Path(path))))
+    data = json.loads(RESULTS.read_text())
+    if path:
+        PICTURES.mkdir(exist_ok=True)
+        plot_peers(data["results"])
+        plot_vocabulary(data["results"])
+        print(f"wrote {RESULTS.relative_to(ROOT)}, and two pictures in docs/images")
+    PAGE.write_text(page(data))
+    (ROOT / "README.md").write_text(readme(data))
+    print("wrote docs/benchmarks.md, and the table in README.md")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

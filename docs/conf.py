@@ -33,6 +33,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 default_role = "py:obj"  # `name` in a docstring
 add_module_names = False
+python_maximum_signature_line_length = 120
 
 exclude_patterns = ["examples", "_site"]
 suppress_warnings = ["misc.highlighting_failure"]
@@ -41,6 +42,8 @@ html_theme = "furo"
 html_static_path = ["_site/static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
+html_show_copyright = False
+smartquotes = False  # "" is an empty string
+html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

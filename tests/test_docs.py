@@ -1,7 +1,13 @@
 """Every Python snippet of README and docs runs, and prints what the page says that it prints."""
 
+import json
+import re
+from importlib import import_module
+from inspect import isfunction
+
 import pytest
 
+import logitchain as lc
 from snippets import PAGES, ROOT, as_file, snippets
 
 #: Pages whose snippets need what is not installed here, and the tests that run them.
@@ -33,6 +39,35 @@ def test_the_snippets_of_other_pages_are_run_by_their_tests(name):
     test = (ROOT / ELSEWHERE[name]).read_text()
     assert name in test
     assert "python\\n" in test
+
+
+@pytest.mark.parametrize("name", lc.__all__)
+def test_the_docstrings_of_functions_say_what_the_reference_needs(name):
+    function = getattr(lc, name)
+    if not isfunction(function):
+        return
+    text = " ".join(function.__doc__.split())
+    assert "Raises " in text or name == "field"
+    if name in lc.DEFAULT_ORDER:
+        assert "logits (vocab,) or (rows, vocab)" in text
+        assert "Returns a new float32 array of the same shape" in text
+        assert " Source: " in text
+
+
+@pytest.mark.parametrize("name", lc.__all__)
+def test_the_reference_has_every_public_name(name):
+    pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
+    assert re.search(rf"^\.\. (autofunction|autoclass|py:data):: logitchain\.{name}$", pages, re.M)
+
+
+def test_the_tables_are_those_of_their_data(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    report, conformance = import_module("report"), import_module("conformance")
+    results = json.loads(report.RESULTS.read_text())
+    assert report.PAGE.read_text() == report.page(results)
+    assert (ROOT / "README.md").read_text() == report.readme(results)
+    text = conformance.PAGE.read_text()
+    assert text == conformance.page(text, json.loads(conformance.COUNTS.read_text()))
 
 
 def test_a_block_of_text_after_code_is_what_it_prints():

@@ -3,7 +3,7 @@
 The code is never executed. mypy also reports each `type: ignore` that hides no error.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     assert_type(lc.sample([[1.0, 2.0]], seed=0, position=0), NDArray[np.int64])
     assert_type(lc.sample(row, seed=0, position=0), int)
     assert_type(lc.sample(rows, seed=0, position=0), NDArray[np.int64])
+    assert_type(lc.sample(np.zeros(np.shape(rows)), seed=0, position=0), Any)
     assert_type(lc.token_logprobs(row, 1), float)
     assert_type(lc.token_logprobs(rows, [1, 2]), NDArray[np.float32])
     assert_type(lc.uniform(1, np.int64(2)), float)

@@ -66,7 +66,9 @@ class Batch:
     """Rows of different requests, in the order of their logits.
 
     A row is named by its handle, an integer that stays its own while rows come and go; `rows` lists
-    the handles in order. Its position, the number of tokens it has generated, keys its draws.
+    the handles in order, which is that of the rows of logits, of `status`, `seeds` and `positions`,
+    and of the tokens that a chain draws. Its position, the number of tokens it has generated, keys
+    its draws. A batch is used by one thread at a time.
 
     A call that raises has either no effect or its full effect, even if a KeyboardInterrupt ends it.
     Copies, deep or not, are independent batches.
@@ -135,12 +137,24 @@ class Batch:
 
     @property
     def rows(self) -> list[int]:
-        """The handles of the rows, in the order of their logits."""
+        """The handles of the rows, in the order of their logits; not to be written to."""
         return self._state.rows
 
     @property
     def status(self) -> list[str]:
-        """Of each row "ok", or why it got no token when a chain last marked it."""
+        """Of each row, in order, "ok" or the reason why the last call of a chain marked it.
+
+        A marked row has the token -1, which `append` refuses: remove the row first.
+
+        >>> from logitchain import Chain
+        >>> batch = Batch(vocab_size=2)
+        >>> rows = batch.add(Params(n=2, seed=7, temperature=0))
+        >>> tokens = Chain(on_invalid="mark").sample([[0.0, 1.0], [0.0, np.nan]], batch)
+        >>> tokens, batch.status
+        (array([ 1, -1]), ['ok', 'token 1 is nan'])
+        >>> batch.remove([row for row, status in zip(rows, batch.status) if status != "ok"])
+        >>> batch.append(tokens[tokens >= 0])
+        """
         return self._state.status
 
     @status.setter
@@ -149,12 +163,12 @@ class Batch:
 
     @property
     def seeds(self) -> NDArray[np.uint64]:
-        """Each row's seed, modulo 2**64."""
+        """(rows,): each row's seed, modulo 2**64."""
         return self._state.table[:, SEED].astype(np.uint64)
 
     @property
     def positions(self) -> NDArray[np.uint64]:
-        """How many tokens each row has generated."""
+        """(rows,): how many tokens each row has generated."""
         return self._settled().table[:, POSITION].astype(np.uint64)
 
     @property
@@ -210,9 +224,12 @@ class Batch:
     ) -> None:
         """Add one generated token to each row, or to each of `rows`, which may name a row again.
 
+        tokens   one token id per row, in the order of `rows`
+        rows     handles; all rows of the batch if None
+
         Each was drawn, so it must be in the vocabulary: the -1 of a row that a chain has marked is
-        an error. The state of a control follows a token that a chain has drawn for the row, and no
-        other; see `Chain.carry`.
+        an error; see `status`. The state of a control follows a token that a chain has drawn for
+        the row, and no other; see `Chain.carry`.
         """
         self._check_may_change()
         entries = [*self._settled().entries] if rows is None else self._find(rows)
@@ -224,7 +241,11 @@ class Batch:
         self._change(_Change(entries, sizes, entries, ids, states))
 
     def rollback(self, row: int, k: int) -> None:
-        """Take back a row's last `k` generated tokens."""
+        """Take back a row's last `k` generated tokens.
+
+        Position, history and state are as they were before them. Raises ValueError if the row has
+        generated fewer.
+        """
         self._check_may_change()
         entry = self._entry(row)
         generated = entry.history.size - entry.history.prompt_size
@@ -295,7 +316,10 @@ class Batch:
             self._state = _selected(self._state, handles)
 
     def remove(self, rows: int | Iterable[int]) -> None:
-        """Remove a row or several; the others keep their order."""
+        """Remove a row or several, given by their handles; the others keep their order.
+
+        To add a row again later, read its `seed`, `prompt`, `output` and `state` before.
+        """
         self._check_may_change()
         handles = [row.handle for row in self._find(rows, ordered=False)]
         gone = set(handles)
@@ -307,8 +331,19 @@ class Batch:
     def set_mask(self, row: int, mask: Any, *, tail: Tail = "mask") -> None:
         """Set what `token_bitmask` lets a row say, from now on until it is set again.
 
-        mask   int32 or uint32 words as `logitchain.token_bitmask` takes them, or None: all tokens
+        mask   (words,), int32 or uint32: token i is bit i % 32 of word i // 32, and 1 is allowed;
+               or None, which allows all tokens
         tail   what becomes of tokens beyond the mask's last bit: "mask", "keep" or "error"
+
+        The words are copied, so the caller may write the next mask into the same array. Raises
+        TypeError for words of another type or shape, ValueError for a `tail` that does not fit.
+
+        >>> from logitchain import Chain
+        >>> batch = Batch(vocab_size=3)
+        >>> (row,) = batch.add(Params(temperature=0))
+        >>> batch.set_mask(row, np.array([0b011], np.int32))
+        >>> Chain().sample([1.0, 2.0, 3.0], batch)
+        array([1])
         """
         self._check_may_change()
         entry = self._entry(row)

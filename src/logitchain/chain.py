@@ -76,10 +76,14 @@ LOGPROBS: dict[Of, int] = {"raw": RAW, "processed": PROCESSED}
 class Sampled(NamedTuple):
     """Tokens and their log-probabilities. Of a row that was marked: -1, -inf."""
 
-    tokens: NDArray[np.int64]  # (rows,)
-    logprobs: NDArray[np.float32]  # (rows,) the tokens' own
-    top_ids: NDArray[np.int64]  # (rows, n) the best tokens, best first; -1 where fewer are left
-    top_logprobs: NDArray[np.float32]  # (rows, n) of the best tokens; -inf where fewer are left
+    #: (rows,): the tokens.
+    tokens: NDArray[np.int64]
+    #: (rows,): the log-probability of each.
+    logprobs: NDArray[np.float32]
+    #: (rows, n): the best tokens, best first; -1 where fewer are left.
+    top_ids: NDArray[np.int64]
+    #: (rows, n): the log-probabilities of the best tokens; -inf where fewer are left.
+    top_logprobs: NDArray[np.float32]
 
     def rows(self) -> Iterator[tuple[int, float, tuple[list[int], list[float]]]]:
         """Each row's part, as `Choice.append` takes it: token, logprob, top."""
@@ -92,13 +96,17 @@ class Chain:
 
     order        of each control its name, or a `Control` of your own; or either of them with
                  options, as in ("top_k", {"ties": "all"}); or a step of another chain; or
-                 a callable (rows, batch) -> None of your own, which changes the float32 rows
-                 (rows, vocab) in place; it may not bring a removed token back, return a value
-                 or change the batch: each is an error that names it, whatever `on_invalid` says
+                 a callable (rows, batch) -> None of your own. By default `DEFAULT_ORDER`, which has
+                 every control: masks, bias, penalties, temperature, filters, XTC
     on_invalid   what to do with a row that has NaN or +inf, or no finite logit left: "raise" a
                  ValueError that names row, token and control, or "mark" it: its token is -1, its
                  processed logits are -inf, and `batch.status` says why
     threads      how many threads share the rows of a call
+
+    A callable gets the rows of the whole batch, float32 (rows, vocab), as the controls before it
+    leave them, and changes them in place: `rows[r]` is the row of the handle `batch.rows[r]`, and
+    holds zeros if the row has been marked. It may not bring a removed token back, return a value or
+    change the batch: each is an error that names it, whatever `on_invalid` says.
 
     Several threads may call one chain at once, each with a batch of its own. Raises ValueError for
     a name or an option's value that it does not know.

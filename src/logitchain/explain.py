@@ -33,9 +33,13 @@ HEADER = ("control", "setting", "left", "removed", "entropy")
 class Stage:
     """A row as it stood after one control. The first stage, "logits", is the unprocessed row."""
 
+    #: The name of the control.
     name: str
-    setting: str  # what the request says, such as "top_p 0.9"; "off" if that is its off value
-    logits: Row  # (vocab,)
+    #: What the request says, such as "0.9"; "off" if that is its off value.
+    setting: str
+    #: (vocab,): the logits, float32.
+    logits: Row
+    #: The stage before; None for the first.
     before: "Stage | None"
 
     def __repr__(self) -> str:
@@ -105,14 +109,22 @@ class Explanation:
     (2, 'removed by top_k')
     """
 
+    #: The handle of the row.
     row: int
+    #: The seed of the row.
     seed: int
+    #: How many tokens the row had generated.
     position: int
-    token: int  # the token that is drawn, or -1 if none is left
+    #: The token that is drawn, or -1 if none is left.
+    token: int
+    #: The row before the chain, and after each of its controls.
     stages: tuple[Stage, ...]
-    ignored: tuple[str, ...]  # fields that the request sets and this chain has no control for
+    #: Fields that the request sets and this chain has no control for.
+    ignored: tuple[str, ...]
+    #: Token id to text, for tables and pictures; None for the ids.
     decode: Callable[[int], str] | None
-    status: str = "ok"  # or why no token is picked, as in `Batch.status`
+    #: "ok", or why no token is picked, as in `Batch.status`.
+    status: str = "ok"
 
     def fate(self, token: int) -> str:
         """What became of a token: picked, left but not picked, or removed, and by which control.

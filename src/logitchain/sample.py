@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .inputs.logits import DType, OneRow, Reading, Rows, SomeRows
+from .inputs.logits import DType, OneRow, Reading, Rows, SomeRows, SomeShape
 from .numeric.compile import INTERPRETED, inlined, kernel
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import F64, I64, U64, Row, log
@@ -27,6 +27,8 @@ MARGIN = 1e-9
 EVERY = np.empty(0, np.int32)
 
 
+@overload
+def sample(logits: SomeShape, *, seed: Any, position: Any, dtype: DType = None) -> Any: ...
 @overload
 def sample(logits: OneRow, *, seed: Any, position: Any, dtype: DType = None) -> int: ...
 @overload

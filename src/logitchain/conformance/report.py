@@ -75,7 +75,7 @@ class Report:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.version} against logitchain's Chain.preset({report.engine!r})"
     yield ""
-    yield from _table(report.counts())
+    yield from count_table(report.counts())
     if any(report.explained.values()):
         yield "\nExplained by docs/controls.md and docs/presets.md, with one case of each:"
     place = [*report.counts(), ANY].index
@@ -108,7 +108,8 @@ def _verdict(report: Report) -> str:
     )
 
 
-def _table(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+def count_table(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+    """The counts as `Report.counts` gives them, a line for each control."""
     width = max(map(len, counts), default=0)
     yield f"{'control':{width}}" + "".join(f"  {column:>11}" for column in COLUMNS)
     for control, line in counts.items():

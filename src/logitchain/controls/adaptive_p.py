@@ -1,7 +1,4 @@
-"""Adaptive-p: draw tokens whose probabilities are near a target, on average.
-
-Source: MrJackSpade, llama.cpp pull request 17927 (2025).
-"""
+"""Adaptive-p: draw tokens whose probabilities are near a target, on average."""
 
 from typing import Any
 
@@ -35,7 +32,7 @@ def adaptive_p(
     With d = abs(q - target) / 0.3 the new logit is 5 - 10 d**2 / (1 + d). The tail of improbable
     tokens gets more probable, so something like `min_p` should come before. Returns a new float32
     array of the same shape, or `out`. Raises ValueError if `target` is out of range or a row is
-    invalid.
+    invalid. Source: MrJackSpade, llama.cpp pull request 17927 (2025).
 
     >>> adaptive_p(np.log([0.1, 0.2, 0.3, 0.4]), 0.2)
     array([4.1666665, 5.       , 4.1666665, 2.3333333], dtype=float32)
@@ -76,7 +73,8 @@ def adaptive_p_target(state: tuple[float, float] | None, target: float) -> float
     state    as `adaptive_p_update` gives it
     target   in [0, 1], the probability that is aimed at
 
-    It is 2 * `target` less the average of the tokens so far, within [0, 1].
+    It is 2 * `target` less the average of the tokens so far, within [0, 1]. Raises ValueError if
+    an argument is out of range.
 
     >>> round(adaptive_p_target((4.8, 10.0), 0.5), 12)
     0.52

@@ -1,4 +1,4 @@
-"""Allowed tokens: every other token is removed. Source: vLLM."""
+"""Allowed tokens: every other token is removed."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def allowed_tokens(
     allowed_tokens   one sequence of token ids for all rows, or one per row
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a token is outside
-    the vocabulary, or an invalid row, before or after, as with an empty list.
+    the vocabulary, or an invalid row, before or after, as with an empty list. Source: vLLM.
 
     >>> allowed_tokens([1.0, 2.0, 3.0], [0, 2])
     array([  1., -inf,   3.], dtype=float32)

@@ -1,4 +1,4 @@
-"""Bad words: token sequences that may not be completed. Source: vLLM."""
+"""Bad words: token sequences that may not be completed."""
 
 from typing import Any
 
@@ -28,7 +28,8 @@ def bad_words(
     tokens      the history, any 64-bit integers: one sequence for all rows, or one per row
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a bad word is
-    empty, one of its tokens outside the vocabulary, or an invalid row, before or after.
+    empty, one of its tokens outside the vocabulary, or an invalid row, before or after. Source:
+    vLLM.
 
     >>> bad_words([1.0, 2.0, 3.0], [[0, 1], [2]], [1, 0])
     array([  1., -inf, -inf], dtype=float32)

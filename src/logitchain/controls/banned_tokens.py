@@ -1,4 +1,4 @@
-"""Banned tokens: the listed tokens are removed. Source: vLLM."""
+"""Banned tokens: the listed tokens are removed."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def banned_tokens(
     banned_tokens   one sequence of token ids for all rows, or one per row
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a token is outside
-    the vocabulary, or an invalid row, before or after.
+    the vocabulary, or an invalid row, before or after. Source: vLLM.
 
     >>> banned_tokens([1.0, 2.0, 3.0], [0])
     array([-inf,   2.,   3.], dtype=float32)

@@ -1,4 +1,4 @@
-"""DRY, "don't repeat yourself". Source: p-e-w, text-generation-webui pull request 5677 (2024)."""
+"""DRY, "don't repeat yourself"."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -53,7 +53,7 @@ def dry(
     `dry_multiplier * dry_base ** (n - dry_allowed_length)`, with the largest such n. As in
     llama.cpp, the exponent is at most 88.7228391 / log(dry_base), in float32. Returns a new float32
     array of the same shape as `logits`, or `out`. Raises ValueError if a parameter is out of range
-    or a row is invalid.
+    or a row is invalid. Source: p-e-w, text-generation-webui pull request 5677 (2024).
 
     >>> dry([0.0, 0.0, 0.0], [0, 1, 2, 0, 1], 0.8)
     array([ 0. ,  0. , -0.8], dtype=float32)

@@ -1,4 +1,4 @@
-"""Dynamic temperature. Source: kalomaze, koboldcpp (2023)."""
+"""Dynamic temperature."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def dynamic_temperature(
     `temperature + dynatemp_range` for a uniform one, by `(H / log n) ** dynatemp_exponent`, with H
     the entropy and n the number of the finite logits. A row of one token stays as it is, unless the
     range is 0. Returns a new float32 array of the same shape, or `out`. Raises ValueError if a
-    parameter is out of range or a row is invalid.
+    parameter is out of range or a row is invalid. Source: kalomaze, koboldcpp (2023).
 
     >>> dynamic_temperature([1.0, 1.0], 1.0, 0.5)
     array([0.6666667, 0.6666667], dtype=float32)

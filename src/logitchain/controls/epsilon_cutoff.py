@@ -1,6 +1,4 @@
-"""Epsilon sampling. Source: Hewitt et al., "Truncation Sampling as Language Model Desmoothing",
-arXiv:2210.15191.
-"""
+"""Epsilon sampling."""
 
 from typing import Any
 
@@ -27,7 +25,8 @@ def epsilon_cutoff(
 
     If no token is that probable, the most probable one stays, with its equals. Returns a new
     float32 array of the same shape, or `out`. Raises ValueError if `epsilon_cutoff` is out of range
-    or a row is invalid.
+    or a row is invalid. Source: Hewitt et al., "Truncation Sampling as Language Model Desmoothing",
+    arXiv:2210.15191.
 
     >>> epsilon_cutoff(np.log([0.5, 0.3, 0.2]), 0.25)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)

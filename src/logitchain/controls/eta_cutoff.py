@@ -1,6 +1,4 @@
-"""Eta sampling. Source: Hewitt et al., "Truncation Sampling as Language Model Desmoothing",
-arXiv:2210.15191.
-"""
+"""Eta sampling."""
 
 import math
 from typing import Any
@@ -30,7 +28,8 @@ def eta_cutoff(
 
     The entropy, in nats, is that of the row. If no token is that probable, the most probable one
     stays, with its equals. Returns a new float32 array of the same shape, or `out`. Raises
-    ValueError if `eta_cutoff` is out of range or a row is invalid.
+    ValueError if `eta_cutoff` is out of range or a row is invalid. Source: Hewitt et al.,
+    "Truncation Sampling as Language Model Desmoothing", arXiv:2210.15191.
 
     >>> eta_cutoff(np.log([0.5, 0.3, 0.2]), 0.5)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)

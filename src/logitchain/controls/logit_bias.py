@@ -1,4 +1,4 @@
-"""Logit bias: add a number to the logits of chosen tokens. Source: the OpenAI API."""
+"""Logit bias: add a number to the logits of chosen tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,8 @@ def logit_bias(
     bias     {token id: number} for all rows, or one such mapping per row; numbers in [-inf, inf)
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a number is out of
-    range, a token outside the vocabulary, or an invalid row, before or after.
+    range, a token outside the vocabulary, or an invalid row, before or after. Source: the OpenAI
+    API.
 
     >>> logit_bias([1.0, 2.0, 3.0], {0: 5, 2: float("-inf")})
     array([  6.,   2., -inf], dtype=float32)

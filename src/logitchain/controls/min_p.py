@@ -1,4 +1,4 @@
-"""Min-p truncation. Source: Nguyen et al., "Turning Up the Heat", arXiv:2407.01082."""
+"""Min-p truncation."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def min_p(logits: Any, min_p: Any, *, dtype: DType = None, out: Any = None) -> N
     min_p    scalar or (rows,), a ratio of two probabilities in [0, 1]; 0 is off
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `min_p` is out of
-    range or a row is invalid.
+    range or a row is invalid. Source: Nguyen et al., "Turning Up the Heat", arXiv:2407.01082.
 
     >>> min_p(np.log([0.5, 0.3, 0.2]), 0.5)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)

@@ -1,4 +1,4 @@
-"""Minimum length: no token ends the text before it. Source: transformers."""
+"""Minimum length: no token ends the text before it."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def min_tokens(
     position     scalar or (rows,), the number of tokens generated so far
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a number is out of
-    range, a token outside the vocabulary, or an invalid row, before or after.
+    range, a token outside the vocabulary, or an invalid row, before or after. Source: transformers.
 
     >>> min_tokens([1.0, 2.0, 3.0], 5, [2], position=4)
     array([  1.,   2., -inf], dtype=float32)

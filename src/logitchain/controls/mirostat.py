@@ -1,8 +1,4 @@
-"""Mirostat 2: the truncation follows the surprise of the tokens that are drawn.
-
-Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls Perplexity",
-arXiv:2007.14966, in llama.cpp's form.
-"""
+"""Mirostat 2: the truncation follows the surprise of the tokens that are drawn."""
 
 from typing import Any, overload
 
@@ -33,7 +29,8 @@ def mirostat(logits: Any, mu: Any, *, dtype: DType = None, out: Any = None) -> N
 
     If no token is that probable, the most probable one stays, with its equals. Returns a new
     float32 array of the same shape, or `out`. Raises ValueError if `mu` is not finite or a row is
-    invalid.
+    invalid. Source: Basu et al., "Mirostat: A Neural Text Decoding Algorithm that Directly Controls
+    Perplexity", arXiv:2007.14966, in llama.cpp's form.
 
     >>> mirostat([3.0, 2.0, 1.0, 0.0], 2.5)
     array([  3.,   2., -inf, -inf], dtype=float32)

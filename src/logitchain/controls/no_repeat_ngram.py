@@ -1,4 +1,4 @@
-"""No repeated n-grams: no n tokens occur twice. Source: transformers."""
+"""No repeated n-grams: no n tokens occur twice."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def no_repeat_ngram(
                       an id outside the vocabulary equals only itself, and is not removed
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if n is out of range,
-    or an invalid row, before or after.
+    or an invalid row, before or after. Source: transformers.
 
     >>> no_repeat_ngram([1.0, 2.0, 3.0], 2, [0, 1, 2, 0])
     array([  1., -inf,   3.], dtype=float32)

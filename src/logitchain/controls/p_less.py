@@ -1,4 +1,4 @@
-"""P-less sampling. Source: Tan et al., "p-less Sampling", arXiv:2509.23234."""
+"""P-less sampling."""
 
 from typing import Any
 
@@ -24,7 +24,8 @@ def p_less(logits: Any, *, dtype: DType = None, out: Any = None) -> NDArray[np.f
 
     The sum is the probability that two draws give the same token. There is no parameter: the
     request field `p_less` switches the control on. Returns a new float32 array of the same shape,
-    or `out`. Raises ValueError if a row is invalid.
+    or `out`. Raises ValueError if a row is invalid. Source: Tan et al., "p-less Sampling",
+    arXiv:2509.23234.
 
     >>> p_less(np.log([0.5, 0.3, 0.2]))
     array([-0.6931472,       -inf,       -inf], dtype=float32)

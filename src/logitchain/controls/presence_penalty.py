@@ -1,4 +1,4 @@
-"""Presence penalty. Source: the OpenAI API."""
+"""Presence penalty."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def presence_penalty(
                        ids outside the vocabulary are skipped
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the penalty is out
-    of range or a row is invalid.
+    of range or a row is invalid. Source: the OpenAI API.
 
     >>> presence_penalty([2.0, -2.0, 1.0], 0.5, [0, 1, 1])
     array([ 1.5, -2.5,  1. ], dtype=float32)

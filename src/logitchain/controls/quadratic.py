@@ -1,4 +1,4 @@
-"""Quadratic smoothing. Source: kalomaze, text-generation-webui pull request 5403 (2024)."""
+"""Quadratic smoothing."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def quadratic(
     `max l - k * factor * d ** 2 + s * factor * d ** 3`. Near logits come nearer to the best, far
     ones go further away. With a curve above 3, some get above the best. Returns a new float32 array
     of the same shape, or `out`. Raises ValueError if a parameter is out of range or a row is
-    invalid.
+    invalid. Source: kalomaze, text-generation-webui pull request 5403 (2024).
 
     >>> quadratic([3.0, 2.5, 1.0], 0.5)
     array([3.   , 2.875, 1.   ], dtype=float32)

@@ -59,27 +59,42 @@ class Request(NamedTuple):
     ('values', 'option', 'seed', 'position')
     """
 
-    values: NDArray[
-        np.float64
-    ]  # the control's numeric fields, in the order of its record; its state
-    option: Any  # the place of the chosen option's value in `CHOICES`
+    #: The control's numeric fields, in the order of its record, and then its state.
+    values: NDArray[np.float64]
+    #: The place of the chosen option's value in `CHOICES`, an integer.
+    option: Any
+    #: The row's seed, uint64.
     seed: Any
-    position: Any  # how many tokens the row has generated
-    history: NDArray[np.int64]  # the tokens so far, within the options `scope` and `window`
-    gaps: NDArray[np.int64]  # how far before each of these tokens it stood last; 0 if it did not.
-    # It is empty unless a control of the request has a `find`
-    tokens: NDArray[np.int64]  # the tokens of the record's list field, and a number of each
+    #: How many tokens the row has generated, uint64.
+    position: Any
+    #: The tokens so far, within the options `scope` and `window`.
+    history: NDArray[np.int64]
+    #: How far before each of these tokens it stood last; 0 if it did not. It is empty unless a
+    #: control of the request has a `find`.
+    gaps: NDArray[np.int64]
+    #: The tokens of the record's list field, or the ends of its sequences.
+    tokens: NDArray[np.int64]
+    #: A number for each of `tokens`.
     numbers: NDArray[np.int64]
-    places: NDArray[np.int64]  # of kind "adjust": where in the row the named tokens are, ...
-    counts: NDArray[np.int64]  # ... and how often each occurs
-    protected: NDArray[np.bool_]  # which logits of the row are protected tokens'; may be empty
-    words: NDArray[np.uint64]  # of kind "mask": a bit per token, to clear
-    allowed: NDArray[np.uint64]  # of kind "mask": the row's own mask
-    # The statistics of all tokens that are left, of which the record names what the kernel reads:
-    mass: Any  # their mass, in units of 2**-42 of the best one's
-    deviation: Any  # the standard deviation of their logits
-    entropy: Any  # the entropy of their probabilities, in nats; `mass` comes with it
-    squares: Any  # the sum of the squares of their probabilities; `mass` comes with it
+    #: Of kind "adjust": where in the row the named tokens are.
+    places: NDArray[np.int64]
+    #: Of kind "adjust": how often each of the named tokens occurs.
+    counts: NDArray[np.int64]
+    #: Which logits of the row are those of protected tokens; it may be empty.
+    protected: NDArray[np.bool_]
+    #: Of kind "mask": a bit for each token, to clear.
+    words: NDArray[np.uint64]
+    #: Of kind "mask": the row's own mask.
+    allowed: NDArray[np.uint64]
+    #: The mass of all tokens that are left, in units of 2**-42 of the best one's, an integer. This
+    #: and the other statistics are known if the record names them.
+    mass: Any
+    #: The standard deviation of their logits.
+    deviation: Any
+    #: The entropy of their probabilities, in nats; `mass` comes with it.
+    entropy: Any
+    #: The sum of the squares of their probabilities; `mass` comes with it.
+    squares: Any
 
 
 _LONGS, _FLAGS = types.Array(types.int64, 1, "C"), types.Array(types.boolean, 1, "C")

@@ -1,4 +1,4 @@
-"""Repetition penalty. Source: Keskar et al., "CTRL", arXiv:1909.05858."""
+"""Repetition penalty."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def repetition_penalty(
                          makes no difference
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the penalty is out
-    of range or a row is invalid.
+    of range or a row is invalid. Source: Keskar et al., "CTRL", arXiv:1909.05858.
 
     >>> repetition_penalty([2.0, -2.0, 1.0], 2, [0, 1, 1])
     array([ 1., -4.,  1.], dtype=float32)

@@ -1,4 +1,4 @@
-"""Tail free sampling. Source: Trenton Bricken, "Tail Free Sampling" (2019)."""
+"""Tail free sampling."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def tfs(logits: Any, tfs: Any, *, dtype: DType = None, out: Any = None) -> NDArr
     i + 1 tokens stay, i being the first index at which the cumulative sum exceeds `tfs`. A row of
     fewer than three tokens, or whose second differences add up to 2**-20 or less, stays as it is.
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `tfs` is out of
-    range or a row is invalid.
+    range or a row is invalid. Source: Trenton Bricken, "Tail Free Sampling" (2019).
 
     >>> tfs(np.log([0.5, 0.3, 0.1, 0.06, 0.04]), 0.7)
     array([-0.6931472, -1.2039728,       -inf,       -inf,       -inf],

@@ -42,7 +42,8 @@ def token_bitmask(
              "error" there may be none
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if the mask does not
-    go with the rows, or a row is invalid, before or after.
+    go with the rows, or a row is invalid, before or after. Source: the packing of xgrammar,
+    llguidance and outlines-core.
 
     >>> token_bitmask([1.0, 2.0, 3.0], np.array([0b101], np.int32))
     array([  1., -inf,   3.], dtype=float32)

@@ -1,4 +1,4 @@
-"""Top-a truncation. Source: Henk717 and Xanthos, KoboldAI (2021)."""
+"""Top-a truncation."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def top_a(logits: Any, top_a: Any, *, dtype: DType = None, out: Any = None) -> N
     top_a    scalar or (rows,), in [0, 1]; 0 is off
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `top_a` is out of
-    range or a row is invalid.
+    range or a row is invalid. Source: Henk717 and Xanthos, KoboldAI (2021).
 
     >>> top_a(np.log([0.5, 0.3, 0.2]), 0.9)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)

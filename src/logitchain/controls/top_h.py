@@ -1,4 +1,4 @@
-"""Top-h truncation. Source: Potraghloo et al., "Top-H Decoding", arXiv:2509.02510."""
+"""Top-h truncation."""
 
 from typing import Any
 
@@ -28,7 +28,8 @@ def top_h(logits: Any, top_h: Any, *, dtype: DType = None, out: Any = None) -> N
     The 100 most probable tokens count, with probabilities q that sum to 1. The part of a token in
     their entropy is `-q * log(q)`. A token stays while the sum up to it is at most `top_h` times
     the entropy; the first always stays. Returns a new float32 array of the same shape, or `out`.
-    Raises ValueError if `top_h` is out of range or a row is invalid.
+    Raises ValueError if `top_h` is out of range or a row is invalid. Source: Potraghloo et al.,
+    "Top-H Decoding", arXiv:2509.02510.
 
     >>> top_h(np.log([0.4, 0.3, 0.2, 0.1]), 0.7)
     array([-0.91629076, -1.2039728 ,        -inf,        -inf], dtype=float32)

@@ -1,4 +1,4 @@
-"""Top-k truncation. Source: Fan et al., "Hierarchical Neural Story Generation", 2018."""
+"""Top-k truncation."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def top_k(
     ties     "first", or "all" to keep every equal of the last one kept
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `top_k` is out of
-    range or a row is invalid.
+    range or a row is invalid. Source: Fan et al., "Hierarchical Neural Story Generation", 2018.
 
     >>> top_k([1.0, 3.0, 2.0, 2.0], 2)
     array([-inf,   3.,   2., -inf], dtype=float32)

@@ -1,6 +1,4 @@
-"""Top-n-sigma truncation. Source: Tang et al., "Top-nσ: Not All Logits Are You Need",
-arXiv:2411.07641.
-"""
+"""Top-n-sigma truncation."""
 
 from typing import Any
 
@@ -28,7 +26,7 @@ def top_n_sigma(
 
     The deviation is that of a population: all finite logits of the row. Returns a new float32 array
     of the same shape, or `out`. Raises ValueError if `top_n_sigma` is out of range or a row is
-    invalid.
+    invalid. Source: Tang et al., "Top-nσ: Not All Logits Are You Need", arXiv:2411.07641.
 
     >>> top_n_sigma([0.0, 1.0, 2.0, 3.0, 4.0], 1)
     array([-inf, -inf, -inf,   3.,   4.], dtype=float32)

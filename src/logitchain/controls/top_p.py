@@ -1,6 +1,4 @@
-"""Top-p truncation, the nucleus. Source: Holtzman et al., "The Curious Case of Neural Text
-Degeneration", arXiv:1904.09751.
-"""
+"""Top-p truncation, the nucleus."""
 
 import math
 from typing import Any
@@ -48,7 +46,8 @@ def top_p(
     ties     "first", or "all" to keep every equal of the last one kept
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `top_p` is out of
-    range or a row is invalid.
+    range or a row is invalid. Source: Holtzman et al., "The Curious Case of Neural Text
+    Degeneration", arXiv:1904.09751.
 
     >>> top_p(np.log([0.5, 0.3, 0.2]), 0.6)
     array([-0.6931472, -1.2039728,       -inf], dtype=float32)

@@ -1,4 +1,4 @@
-"""Locally typical sampling. Source: Meister et al., "Locally Typical Sampling", 2022."""
+"""Locally typical sampling."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def typical_p(
     typical_p   scalar or (rows,), a probability in (0, 1]; 1 is off
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if `typical_p` is out
-    of range or a row is invalid.
+    of range or a row is invalid. Source: Meister et al., "Locally Typical Sampling", 2022.
 
     >>> typical_p(np.log([0.4, 0.2, 0.2, 0.2]), 0.5)
     array([     -inf, -1.609438, -1.609438, -1.609438], dtype=float32)

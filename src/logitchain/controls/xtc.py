@@ -1,4 +1,4 @@
-"""XTC, exclude top choices. Source: p-e-w, text-generation-webui pull request 6335 (2024)."""
+"""XTC, exclude top choices."""
 
 from collections.abc import Iterable, Set
 from typing import Any
@@ -60,7 +60,7 @@ def xtc(
                       "exclude": they neither qualify nor go
 
     Returns a new float32 array of the same shape, or `out`. Raises ValueError if a parameter is out
-    of range or a row is invalid.
+    of range or a row is invalid. Source: p-e-w, text-generation-webui pull request 6335 (2024).
 
     >>> xtc(np.log([0.5, 0.3, 0.2]), 0.25, 1, seed=0, position=0)
     array([      -inf, -1.2039728, -1.609438 ], dtype=float32)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ DType = Literal["bfloat16"] | None
 #: Logits of which a type checker can tell whether they are one row or several.
 OneRow = Sequence[Real] | np.ndarray[tuple[int], Any]
 SomeRows = Sequence[Sequence[Real]] | np.ndarray[tuple[int, int], Any]
+#: An array of which it cannot: as in NumPy's own stubs, only an unknown shape is a shape of these.
+SomeShape = np.ndarray[tuple[NoReturn, NoReturn, NoReturn], Any]
 
 #: What becomes of the equals of the last token that a truncation keeps.
 Ties = Literal["first", "all"]

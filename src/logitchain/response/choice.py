@@ -30,6 +30,8 @@ class Choice:
     It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
     before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
     "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
+    A choice that is given up needs no call: `response` has the text that is certain so far, and
+    `finish_reason` stays None.
 
     >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
     >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
@@ -86,8 +88,9 @@ class Choice:
         return self._logprobs_form(self._entries)
 
     def append(self, token: int, logprob: Any = None, top: Any = ((), ())) -> str:
-        """Take the next token; the text that is certain now and was not before.
+        """Take the next token; the text that is certain now and was not before, which may be "".
 
+        token     the token id; after the end of the choice it is a ValueError
         logprob   its log-probability, if the request asks for them
         top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
                   (-1 or -inf) are left out, and so are those beyond the number to list
@@ -104,7 +107,15 @@ class Choice:
         return self._response_form("message", body, self._entries)
 
     def delta(self) -> dict[str, Any]:
-        """The text that became final since the last call, as a chunk of a stream."""
+        """The text that became final since the last call, as a chunk of a stream.
+
+        `content` is always there, and is "" if no text became final. `response` is all deltas
+        joined.
+
+        >>> choice = Choice(Params(stop="END"), [b"the ", b"END"].__getitem__, seed=7)
+        >>> choice.delta()["delta"], choice.append(0), choice.delta()["delta"]
+        ({'content': ''}, 'the ', {'content': 'the '})
+        """
         body, entries = {"content": "".join(self._new)}, self._entries[self._reported :]
         self._new, self._reported = [], len(self._entries)
         return self._response_form("delta", body, entries)
