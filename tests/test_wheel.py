@@ -54,6 +54,10 @@ def test_the_wheel_is_whole_and_another_package_brings_a_control(tmp_path):
     assert names == {path.relative_to(wheel) for path in wheel.rglob("*.py")}
     assert (wheel / "py.typed").exists()
 
+    readme = next(installed.glob("logitchain-*/METADATA")).read_text()
+    assert "See random numbers (`docs/rng.md`)" in readme  # as PyPI shows it
+    assert not re.findall(r"\]\((?!https:)|^\[[\w-]+\]: (?!https:)", readme, re.MULTILINE)
+
     where = {"PYTHONPATH": str(installed)}
     source = "import logitchain; print(logitchain.__file__)"
     assert command("-c", source, cwd=tmp_path, **where).startswith(str(installed))

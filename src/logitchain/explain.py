@@ -146,12 +146,9 @@ class Explanation:
 
         Their order is that of the logits before the chain, ties by token id.
         """
-        n = min(whole_number("n", n, "[1, inf)"), self.stages[0].logits.size)
-        peak = np.max([stage.probs for stage in self.stages if stage.changed], axis=0)
-        ids = first_of_order(peak.astype(np.float32), n)
-        if self.token >= 0 and self.token not in ids:
-            ids[-1] = self.token
-        return [int(i) for i in ids[np.lexsort((ids, -self.stages[0].logits[ids]))]]
+        ids = _of_interest(self.stages, self.token, whole_number("n", n, "[1, inf)"))
+        logits = self.stages[0].logits
+        return sorted(ids, key=lambda token: (-logits[token], token))
 
     def arrivals(self, tokens: Sequence[int]) -> NDArray[np.float64]:
         """When each of the tokens arrives in the race that is the draw; the first is picked.
@@ -260,7 +257,7 @@ class Explanation:
         from matplotlib.figure import Figure
 
         stages = [stage for stage in self.stages if stage.changed]
-        tokens = _of_interest(stages, self.token)
+        tokens = _of_interest(stages, self.token, DRAWN)
         figure = Figure(figsize=(2.2 + 1.25 * len(stages), 5.2), layout="constrained")
         axes = figure.subplots()
         bottom = np.zeros(len(stages))
@@ -375,10 +372,11 @@ def _shown(name: str, value: Any) -> str:
     return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 
 
-def _of_interest(stages: list[Stage], token: int) -> list[int]:
-    """The tokens that are likeliest at some stage, the picked one among them."""
-    peak = np.max([stage.probs for stage in stages], axis=0)
-    best = [int(i) for i in np.argsort(-peak, kind="stable")[:DRAWN]]
+def _of_interest(stages: Iterable[Stage], token: int, n: int) -> list[int]:
+    """The n tokens that are likeliest at some stage, the picked one among them."""
+    peak = np.max([stage.probs for stage in stages if stage.changed], axis=0)
+    ids = np.argpartition(-peak, min(n, peak.size) - 1)[:n]
+    best: list[int] = ids[np.lexsort((ids, -peak[ids]))].tolist()
     return best if token in best or token < 0 else [*best[:-1], token]
 
 
