@@ -234,6 +234,8 @@ class Phrases(Checked):
 
     @staticmethod
     def _read(name: str, value: Any) -> Iterable[Any]:
+        if isinstance(value, Mapping):
+            raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
         for phrase in listed(name, value, "lists of token ids", ordered=False):
             shape, ids = items(name, phrase)
             if len(shape) != 1:

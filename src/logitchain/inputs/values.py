@@ -129,9 +129,9 @@ def sequence(name: str, value: Any) -> Any:
 def listed(name: str, value: Any, what: str, *, ordered: bool = True) -> list[Any]:
     """What the caller lists; `what` says what it should be.
 
-    Any iterable is a list but a string or a mapping, and where the order counts a set.
+    Any iterable is a list but a string, and where the order counts a set.
     """
-    if not isinstance(value, (str, bytes, dict, set, frozenset) if ordered else (str, bytes, dict)):
+    if not isinstance(value, (str, bytes, set, frozenset) if ordered else (str, bytes)):
         with contextlib.suppress(TypeError):
             return list(value)
     raise TypeError(f"{name} must be {what}, not {show(value)}")
