@@ -546,3 +546,30 @@ def test_a_change_allocates_what_its_own_row_needs(fields):
     after = [(entry.history.tokens, entry.history.table) for entry in batch._state.entries[::-1]]
     pairs = zip(itertools.chain(*before), itertools.chain(*after), strict=True)
     assert all(one is other for one, other in pairs)
+
+
+def test_a_row_of_several_turns_draws_at_the_next_position():
+    """With what it read between the turns in its place, it is a request with another prompt."""
+    params = lc.Params(seed=7, min_tokens=4, eos_token=3, mirostat_tau=2.0)
+    logits = np.linspace(0, 3, 20, dtype=np.float32)
+    chain = lc.Chain()
+    turn, later = lc.Batch(20), lc.Batch(20)
+    (row,) = later.add(params, [1, 2, 8, 9, 4], generated_before=2)
+    turn.add(params, [1, 2], [8, 9])
+    assert later.positions.tolist() == turn.positions.tolist() == [2]
+    assert later.output(row) == []
+    assert later.counts(0)[0].tolist() == []
+    assert chain.sample(logits, later) == chain.sample(logits, turn)
+    later.append([5], row)
+    later.append([6], row)
+    later.rollback(row, 1)
+    assert later.positions.tolist() == [3]
+    assert later.output(row) == [5]
+    twin = pickle.loads(pickle.dumps(later))
+    assert twin.positions.tolist() == [3]
+    with later.trial() as trial:
+        trial.append([7])
+        assert trial.positions.tolist() == [4]
+    assert later.positions.tolist() == [3]
+    with pytest.raises(ValueError, match="generated_before must be in"):
+        later.add(params, generated_before=-1)

@@ -400,3 +400,62 @@ def test_the_seed_of_a_choice_gives_it_alone():
     for response in answers(PARAMS):
         (alone,) = answers(dataclasses.replace(PARAMS, n=1, seed=response["seed"]))
         assert alone == response | {"index": 0}
+
+
+@given(lives(), st.data())
+def test_finish_lets_out_what_was_held_back(given, data):
+    params, vocabulary, tokens = given
+    choice = lc.Choice(dataclasses.replace(params, max_tokens=None), vocabulary.__getitem__, seed=3)
+    pieces = run(choice, tokens[: data.draw(st.integers(0, len(tokens)))])
+    if choice.finish_reason:
+        with pytest.raises(ValueError, match="has ended with 'stop'"):
+            choice.finish()
+        return
+    pieces.append(choice.finish("abort"))
+    whole = b"".join(vocabulary[token] for token in choice.tokens)
+    assert choice.text == "".join(pieces) == cut(decode(whole), params.stop)[0]
+    assert choice.delta()["finish_reason"] == choice.response()["finish_reason"] == "abort"
+
+
+def test_turns_follow_one_another():
+    vocabulary = [b"", b"Let me see", b". ", b"It is 6", b"."]
+    params = lc.Params(eos_token=0, stop="!", max_tokens=8, min_tokens=1, logprobs=True)
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3)
+    for token in (1, 2, 0):
+        choice.append(token, -1.0)
+    assert choice.finish_reason == "stop"
+    choice.delta()
+    choice.resume()
+    assert choice.finish_reason is None
+    copied = pickle.loads(pickle.dumps(choice))
+    for one in (choice, copied):
+        for token in (3, 4, 0):
+            one.append(token, -2.0)
+        assert one.text == "Let me see. It is 6."
+        assert one.delta()["delta"] == {"content": "It is 6."}
+        assert [x["logprob"] for x in one.logprobs["content"]] == [-1.0, -1.0, -2.0, -2.0]
+        assert one.tokens == [1, 2, 0, 3, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [({}, [1]), ({"stop": "me"}, [1]), ({"max_tokens": 1}, [1]), ({"max_tokens": 2}, [1, 0])],
+)
+def test_only_an_end_token_with_room_after_it_begins_another_turn(fields, tokens):
+    params = lc.Params(eos_token=0, **fields)
+    choice = lc.Choice(params, [b"", b"Let me see"].__getitem__, seed=3)
+    for token in tokens:
+        choice.append(token)
+    with pytest.raises(ValueError, match="only a choice that an end token has ended"):
+        choice.resume()
+
+
+def test_a_stream_of_ones_own_makes_the_text():
+    class Upper(lc.TextStream):
+        def feed(self, piece):
+            return super().feed(piece.upper())
+
+    choice = lc.Choice(
+        lc.Params(eos_token=0), [b"", b"ab"].__getitem__, seed=3, stream=Upper("BAB")
+    )
+    assert [choice.append(1), choice.append(1), choice.finish_reason] == ["A", "", "stop"]

@@ -902,3 +902,56 @@ def test_null_in_one_spelling_leaves_the_field_to_the_other():
 def test_pairs_that_name_a_token_twice_are_an_error_as_in_a_mapping():
     with pytest.raises(ValueError, match="logit_bias names token 1 twice"):
         lc.Params.from_request({"logit_bias": [[1, 2.0], [1, 3.0]]}, dialect="llama_cpp")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"min_p": 1.5}, "min_p"),
+        ({"top-p": 0.5}, "top-p"),
+        ({"seed": [1, 2], "n": 3}, "seed"),
+        ({"temperature": 1, "stop": ""}, "stop"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"min_p": "x"}, "min_p"),
+    ],
+)
+def test_an_error_has_the_name_of_the_field(body, field):
+    with pytest.raises((TypeError, ValueError)) as error:
+        lc.Params.from_request(body)
+    assert error.value.field == field
+    if field in lc.FIELDS:
+        with pytest.raises((TypeError, ValueError)) as error:
+            lc.Params(**body)
+        assert error.value.field == field
+
+
+def test_of_a_dialect_the_error_has_the_name_in_the_body():
+    for body, field in (
+        ({"min_length": -1}, "min_length"),
+        ({"max_length": 5, "max_tokens": 5}, "max_tokens"),
+    ):
+        with pytest.raises(ValueError, match=field) as error:
+            lc.Params.from_request(body, dialect="exllamav2")
+        assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        *[(name, [9], [3, 10]) for name in ("allowed_tokens", "banned_tokens", "eos_token")],
+        *[(name, [9], [10]) for name in ("penalty_exempt", "ngram_exempt")],
+        *[(name, [[9, 1], [2]], [[1], [2, 10]]) for name in ("bad_words", "dry_sequence_breakers")],
+        ("logit_bias", {9: 1.0}, {3: 1.0, 10: 1.0}),
+        ("top_k", 10, 11),
+        ("banned_tokens", [], [2**70]),
+    ],
+)
+def test_tokens_that_the_vocabulary_lacks(field, good, bad):
+    """`check_vocabulary` and `Batch.add` say the same of them."""
+    lc.Params(**{field: good}).check_vocabulary(10)
+    lc.Batch(10).add(lc.Params(**{field: good}))
+    wrong = lc.Params(**{field: bad})
+    for check in (lambda: wrong.check_vocabulary(10), lambda: lc.Batch(10).add(wrong)):
+        with pytest.raises(ValueError, match=f"{field}.* must be in .0, 10.*, not 1") as error:
+            check()
+        assert error.value.field == field

@@ -159,3 +159,34 @@ def test_a_stream_can_be_copied_and_pickled():
     stream.feed(b"\xf0\x9f")
     for other in (copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
         assert (other.feed(b"\x90\x8b"), other.text) == ("E🐋", "a E🐋")
+
+
+@given(strategies.streams())
+def test_what_follows_a_phrase_is_the_rest_of_the_text(stream):
+    pieces, stop = stream
+    stream = lc.TextStream(stop)
+    for piece in pieces:
+        stream.feed(piece)
+    if not stream.stopped:
+        assert stream.rest == b""
+        return
+    whole = b"".join(pieces).decode("utf-8", "replace")
+    assert stream.text + stream.stopped + stream.rest.decode("utf-8", "replace") == whole
+
+
+def test_what_follows_a_phrase_can_be_fed_to_another_stream():
+    first, second = lc.TextStream("|"), lc.TextStream("|")
+    assert first.feed("a\u20ac|b\u20ac".encode()[:7]) == "a\u20ac"
+    assert second.feed(first.rest) == "b"
+    first.feed(b"\x82")
+    assert first.rest == b"b\xe2\x82"
+    assert second.feed(b"\x82\xac|c") == "\u20ac"
+    assert second.rest == b"c"
+
+
+def test_streams_of_one_request_share_what_finds_the_phrases():
+    params = lc.Params(stop=["ab", "cab"], n=2, seed=1)
+    first, second = (lc.TextStream(sample.stop) for sample in params.samples())
+    assert first._automaton is second._automaton
+    assert first.feed(b"xa") == second.feed(b"x") == "x"
+    assert (first.feed(b"b"), second.feed(b"b")) == ("", "b")

@@ -4,20 +4,23 @@ With SERVER_TOKEN in the environment, requests have to bear that token.
 """
 
 import argparse
+import asyncio
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from server.app import create
+from server.app import UPLOAD_SECONDS, create
 from server.grammar import Grammars
-from server.protocol import read
+from server.protocol import read_chat
 from server.scheduler import Scheduler
 from server.schema import MODEL
 from smollm2 import Model
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 24}
 
@@ -30,6 +33,29 @@ curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\
 """
 
 
+class Server(uvicorn.Server):
+    """Lets the requests under way finish for a while when it is told to stop, and then ends them."""
+
+    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace: float) -> None:
+        """`grace` is in seconds."""
+        super().__init__(config)
+        self._scheduler, self._grace = scheduler, grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and wait for those there are."""
+        asyncio.get_running_loop().call_later(self._grace, self._scheduler.stop)
+        await super().shutdown(sockets)
+
+
+class Protocol(H11Protocol):
+    """Closes a connection on which no request begins in time, however slowly its bytes come."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.loop.call_later(UPLOAD_SECONDS, lambda: self.cycle or self.transport.close())
+
+
 def main() -> None:
     """Load the model, compile the kernels, serve."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,6 +63,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")
     parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
     parser.add_argument("--waiting", type=int, default=64, help="how many requests may wait")
+    parser.add_argument(
+        "--grace", type=float, default=10, help="seconds for requests to finish on SIGTERM, Ctrl-C"
+    )
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], help="of web pages that may ask, * for all"
+    )
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
     with timed(f"loading {MODEL}"):
@@ -46,11 +78,23 @@ def main() -> None:
         grammars = Grammars(scheduler.model.tokenizer)
     with timed("compiling the kernels; they are kept for the next time"):
         scheduler.chain.warmup()
-        scheduler.answer(read(HELLO, scheduler.model, grammars))
+        scheduler.answer(read_chat(HELLO, scheduler.model.tokenizer, grammars))
     threading.Thread(target=scheduler.run, daemon=True).start()
-    app = create(scheduler, grammars, token=os.environ.get("SERVER_TOKEN", ""))
+    app = create(
+        scheduler,
+        grammars,
+        token=os.environ.get("SERVER_TOKEN", ""),
+        origins=arguments.allow_origin,
+    )
     print(TRY.format(address="{}:{}".format(*listener.getsockname()), model=MODEL), flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        log_level="warning",
+        limit_concurrency=1000,
+        timeout_graceful_shutdown=int(arguments.grace) + 5,
+    )
+    Server(config, scheduler, arguments.grace).run([listener])
 
 
 @contextmanager
@@ -63,4 +107,7 @@ def timed(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

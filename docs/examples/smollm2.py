@@ -58,7 +58,7 @@ class ChatTokenizer:
             for token, kind in zip(tokens, types, strict=True)
         ]
         self._bpe.add_special_tokens([AddedToken(token, normalized=False) for token in special])
-        self.vocab_size = len(tokens)
+        self.vocab_size, self.longest = len(tokens), max(map(len, tokens))  # in characters
         self.eos = (tokens.index("<|im_end|>"), tokens.index("<|endoftext|>"))
 
     def to_json(self) -> str:
@@ -67,7 +67,9 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens are recognised."""
-        return list(self._bpe.encode(text, add_special_tokens=False).ids)
+        # Unlike `encode`, `encode_batch` lets other threads run meanwhile.
+        (encoding,) = self._bpe.encode_batch([text], add_special_tokens=False)
+        return list(encoding.ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text; special tokens are left out."""

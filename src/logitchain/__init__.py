@@ -34,6 +34,7 @@ from .controls.xtc import xtc
 from .dialects import DIALECTS
 from .explain import Explanation
 from .guidance import contrast, guide
+from .json_schema import json_schema
 from .logprobs import logprobs, token_logprobs, top_logprobs
 from .params import FIELDS, Field, Params, field
 from .presets import DEFAULT_ORDER, PRESETS
@@ -72,6 +73,7 @@ __all__ = [
     "field",
     "frequency_penalty",
     "guide",
+    "json_schema",
     "logit_bias",
     "logprobs",
     "min_p",

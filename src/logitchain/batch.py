@@ -40,11 +40,11 @@ from .fused.tables import (
     Requests,
 )
 from .history import Counts, History, Table, with_room
-from .inputs.logits import bias_arrays, history_ids, phrase_arrays, token_ids, token_list
+from .inputs.logits import history_ids, token_list
 from .inputs.values import buffer, listed, one_of, show
 from .numeric.blocks import block_count
 from .numeric.functions import MAX_VOCAB
-from .params import FIELDS, Params, fields_of, whole_number
+from .params import FIELDS, Bias, Params, Phrases, TokenIds, fields_of, whole_number
 from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_states, trail_of
 
 #: The fields of which a batch has a column.
@@ -183,6 +183,8 @@ class Batch:
         prompt_tokens: Sequence[int] = (),
         output_tokens: Sequence[int] = (),
         state: Mapping[str, float] | None = None,
+        *,
+        generated_before: int = 0,
     ) -> list[int]:
         """Add the `params.n` rows of a request at the end; their handles.
 
@@ -198,23 +200,35 @@ class Batch:
         >>> (row,) = batch.add(Params(seed=7), prompt_tokens=[1, 1_000_000, -200])
         >>> batch.prompt(row)
         [1, 1000000, -200]
+
+        An answer may have several turns, between which it reads tokens that it did not generate,
+        such as the result of a tool. For each turn the row is removed and added again, with all
+        tokens so far in their order as the prompt, and `generated_before`, how many of these it has
+        generated: its position goes on from there. To the controls it is then what it would be if
+        the client had sent the result in another request.
+
+        >>> said, result = [40, 50], [7, 8, 9]
+        >>> batch.remove(row)
+        >>> (row,) = batch.add(Params(seed=7), [1, *said, *result], generated_before=len(said))
+        >>> batch.positions.tolist(), batch.output(row)
+        ([2], [])
         """
         self._check_may_change()
         if not isinstance(params, Params):
             raise TypeError(f"params must be a Params, not {show(params)}")
-        if params.top_k > self.vocab_size:
-            raise ValueError(f"top_k must be in [0, {self.vocab_size}], not {show(params.top_k)}")
+        params.check_vocabulary(self.vocab_size)
         prompt = history_ids("prompt_tokens", prompt_tokens)
         output = history_ids("output_tokens", output_tokens)
+        start = whole_number("generated_before", generated_before, "[0, inf)")
         known = checked_state(state, self._state.names)
-        lists, words = _lists(params, self.vocab_size), _words(params, self.vocab_size)
+        lists, words = _lists(params), _words(params, self.vocab_size)
         history = History.of(prompt, output, _any_on(_COUNTING, params), _any_on(_FINDING, params))
         before, added, trail = self._settled(), [], None
         names = before.names
         if known or _any_on(_CARRYING, params) or columns_of(names).size > len(STATES) // 2:
             trail = trail_of(output.size, known, names)
         for handle, seed in enumerate(rng.sample_seeds(params.seed, params.n), before.following):
-            row = _Row(handle, params, seed, lists, history, words, trail)
+            row = _Row(handle, params, seed, lists, history, words, trail, start)
             added.append(row if params.n == 1 else row.copied())
         self._state = _joined(before, added)
         return [row.handle for row in added]
@@ -541,6 +555,7 @@ class _Row(NamedTuple):
     history: History
     words: Words | None  # (2, blocks) its bitmask and its allowed tokens, if it has either
     trail: Trail | None  # the states of its controls, if one of them carries a state
+    start: int  # its position before its output: tokens that it generated in earlier turns
 
     def copied(self) -> "_Row":
         """A copy of the row, in memory of its own."""
@@ -563,7 +578,7 @@ class _Row(NamedTuple):
     def measure(self, line: NDArray[np.int64]) -> None:
         """Fill in how long the history is, and if it has moved, where it is."""
         history = self.history
-        line[POSITION] = history.size - history.prompt_size
+        line[POSITION] = self.start + history.size - history.prompt_size
         line[HISTORY_SIZE] = history.size
         if history.columns is not None:
             line[DISTINCT + SIZE] = len(history.columns)
@@ -723,29 +738,33 @@ def _fill(line: NDArray[np.int64], row: _Row, names: tuple[str, ...]) -> None:
         row.trail.write(line, names)
 
 
-def _lists(params: Params, vocab: int) -> dict[int, Table]:
+def _lists(params: Params) -> dict[int, Table]:
     """The lists of a request, by place in `LISTS`: of each token a number, and 0."""
-    biased, values = bias_arrays(params.logit_bias, vocab)
-    bans = token_ids("banned_tokens", params.banned_tokens, vocab)
-    ends = token_ids("eos_token", params.eos_token, vocab)
-    bad, sizes = flat(phrase_arrays("bad_words", params.bad_words, vocab))
-    phrases = phrase_arrays("dry_sequence_breakers", params.dry_sequence_breakers, vocab)
+    bias = Bias.checked("logit_bias", params.logit_bias)
+    bans, ends = _array(params.banned_tokens), _array(params.eos_token)
+    bad_words = Phrases.checked("bad_words", params.bad_words)
+    breakers = Phrases.checked("dry_sequence_breakers", params.dry_sequence_breakers)
     pairs = {
-        "logit_bias": (biased, values.view(np.int64)),
+        "logit_bias": (bias.all_tokens.array, bias.values_array.view(np.int64)),
         "banned_tokens": (bans, bans),
         "eos_token": (ends, ends),
-        "bad_words": (bad, sizes),
-        "dry_sequence_breakers": breaker_table(phrases),
+        "bad_words": flat(bad_words),
+        "dry_sequence_breakers": breaker_table(breakers),
     }
     if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
-        exempt = np.unique(token_ids("penalty_exempt", params.penalty_exempt, vocab))
-        never_banned = np.union1d(exempt, token_ids("ngram_exempt", params.ngram_exempt, vocab))
+        exempt = np.unique(_array(params.penalty_exempt))
+        never_banned = np.union1d(exempt, _array(params.ngram_exempt))
         pairs |= {"penalty_exempt": (exempt, exempt), "ngram_exempt": (never_banned, never_banned)}
     return {
         LISTS.index(name): np.stack([tokens, numbers, np.zeros_like(tokens)])
         for name, (tokens, numbers) in pairs.items()
         if tokens.size
     }
+
+
+def _array(tokens: Any) -> NDArray[np.int64]:
+    """The token ids that a field of a checked request holds."""
+    return np.asarray(TokenIds.checked("tokens", tokens).array)
 
 
 def _any_on(controls: list[Control], params: Params) -> bool:
@@ -755,7 +774,7 @@ def _any_on(controls: list[Control], params: Params) -> bool:
 
 def _words(params: Params, vocab: int) -> Words | None:
     """Room for a bitmask, and a request's allowed tokens as one; None if there are none."""
-    ids = token_ids("allowed_tokens", params.allowed_tokens, vocab)
+    ids = _array(params.allowed_tokens)
     if not ids.size:
         return None
     words = np.full((2, block_count(vocab)), ALL)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from . import html, rng
 from .dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
 from .inputs.values import as_float, items, listed, one_of, plain, show, suggestion
+from .response.automaton import Automaton
 
 Check = Callable[[str, Any], Any]
 
@@ -84,6 +86,7 @@ def _check_of(interval: str, integer: bool) -> Check:
 
 
 P = TypeVar("P", bound="Params")
+E = TypeVar("E", bound=Exception)
 
 
 def field(off: Any, range: str, *, domain: str = "", integer: bool = False) -> Any:
@@ -212,8 +215,12 @@ class TokenIds(Checked):
     @cached_property
     def array(self) -> NDArray[Any]:
         """The ids as int64, or as objects if one of them is too large; not to be written to."""
-        fits = max(self, default=0) < 2**63
-        return np.array(self, np.int64 if fits else object)
+        return np.array(self, np.int64 if self.largest < 2**63 else object)
+
+    @cached_property
+    def largest(self) -> int:
+        """The largest id; -1 if there is none."""
+        return max(self, default=-1)
 
 
 def _token_ids(name: str, ids: list[Any]) -> list[int]:
@@ -227,6 +234,8 @@ class Phrases(Checked):
 
     @staticmethod
     def _read(name: str, value: Any) -> Iterable[Any]:
+        if isinstance(value, Mapping):
+            raise TypeError(f"{name} must be lists of token ids, not {show(value)}")
         for phrase in listed(name, value, "lists of token ids", ordered=False):
             shape, ids = items(name, phrase)
             if len(shape) != 1:
@@ -234,6 +243,11 @@ class Phrases(Checked):
             if not ids:
                 raise ValueError(f"{name} must be non-empty lists of token ids, not {show(value)}")
             yield tuple.__new__(TokenIds, _token_ids(name, ids))
+
+    @cached_property
+    def all_tokens(self) -> TokenIds:
+        """The token ids of all sequences, one sequence after the other."""
+        return tuple.__new__(TokenIds, chain.from_iterable(self))
 
 
 #: Longer sequence breakers would make DRY look for them at each token of the history for too long.
@@ -262,6 +276,13 @@ class StopPhrases(Checked):
         if "" in phrases:
             raise ValueError(f"{name} must be non-empty strings, not {show(value)}")
         return phrases
+
+    @cached_property
+    def automaton(self) -> Automaton:
+        """What finds the phrases in a text, made once for all texts that they end."""
+        every = Automaton(self)
+        # A phrase with another one inside it is never complete first: nothing waits for it.
+        return Automaton(p for p in self if not every.found[every.read(0, p[:-1])[0]])
 
 
 class Seeds(Checked):
@@ -314,13 +335,13 @@ class Bias(dict[int, float]):
         return bias
 
     @cached_property
-    def ids(self) -> TokenIds:
+    def all_tokens(self) -> TokenIds:
         """The token ids."""
         return TokenIds(self)
 
     @cached_property
     def values_array(self) -> NDArray[np.float64]:
-        """What is added to each of `ids`; not to be written to."""
+        """What is added to each of `all_tokens`; not to be written to."""
         return np.array(list(self.values()), np.float64)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -401,8 +422,8 @@ else:
 class Params:
     """What one request asks of its sampling. Every field has its off value by default.
 
-    Raises ValueError or TypeError, naming field, range and value, for a value out of range.
-    `docs/controls.md` has the meaning of each.
+    Raises ValueError or TypeError, naming field, range and value, for a value out of range; the
+    error's `field` is the name. `docs/controls.md` has the meaning of each.
 
     >>> Params(temperature=0.8, top_p=0.95, seed=7).top_p
     0.95
@@ -462,11 +483,38 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check every field and store it in its own form."""
-        for name, field in fields_of(type(self)).items():
-            if field.check is not _unchecked:
-                object.__setattr__(self, name, field.check(name, getattr(self, name)))
+        name = ""
+        try:
+            for name, field in fields_of(type(self)).items():
+                if field.check is not _unchecked:
+                    object.__setattr__(self, name, field.check(name, getattr(self, name)))
+        except (TypeError, ValueError) as error:
+            raise of_field(name, error) from None
         if isinstance(self.seed, tuple) and len(self.seed) != self.n:
-            raise _wrong_number_of_seeds(self.seed, self.n)
+            raise of_field("seed", _wrong_number_of_seeds(self.seed, self.n))
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Check that every token that the request names is in the vocabulary.
+
+        Raises ValueError, whose `field` is the name of the field at fault, for a token id that is
+        not in [0, vocab_size) and for a `top_k` above `vocab_size`. `Batch.add` raises the same;
+        a server calls this before it queues a request.
+
+        >>> Params(banned_tokens=[5, 100]).check_vocabulary(100)
+        Traceback (most recent call last):
+        ...
+        ValueError: banned_tokens must be in [0, 100), not 100
+        """
+        if self.top_k > vocab_size:
+            error = ValueError(f"top_k must be in [0, {vocab_size}], not {show(self.top_k)}")
+            raise of_field("top_k", error)
+        for name, what in _NAMING_TOKENS.items():
+            value = getattr(self, name)
+            ids = value.all_tokens if isinstance(value, (Phrases, Bias)) else value
+            if ids.largest >= vocab_size:
+                bad = next(token for token in ids if token >= vocab_size)
+                error = ValueError(f"{what} must be in [0, {vocab_size}), not {show(bad)}")
+                raise of_field(name, error)
 
     def __init_subclass__(cls) -> None:
         """Keep the short repr, of which `dataclass` would make one of all fields."""
@@ -526,8 +574,8 @@ class Params:
         Fields that do not concern sampling (`messages`, `model`, `tools` ...) are ignored, and so
         are those of the dialect which only its engine can read. A sampling control that logitchain
         lacks must be off. A subclass with further fields gets them from the body as well. Raises
-        ValueError or TypeError that names the field of the body; for an unknown field it suggests
-        the nearest known one.
+        ValueError or TypeError whose `field` is the field of the body that is at fault; for an
+        unknown field it suggests the nearest known one.
 
         >>> Params.from_request({"model": "m", "messages": [], "top_k": 40, "n": 2}).top_k
         40
@@ -570,7 +618,8 @@ def _read_field(key: str, value: Any, rule: Rule, reading: Reading) -> None:
         raise _in_body(key, error) from None
     for name in checked:
         if name in reading.values:
-            raise ValueError(f"the request body has {name} twice, the second time as {show(key)}")
+            twice = f"the request body has {name} twice, the second time as {show(key)}"
+            raise of_field(key, ValueError(twice))
         reading.values[name], reading.spelled[name] = checked[name], key
 
 
@@ -586,13 +635,20 @@ def _made(kind: type[P], reading: Reading) -> P:
     for field in dataclasses.fields(kind):
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.init and field.name not in values:
-            raise ValueError(f"the request body must have the field {show(field.name)}")
+            missing = f"the request body must have the field {show(field.name)}"
+            raise of_field(field.name, ValueError(missing))
     return kind(**values)
 
 
 def _in_body(key: Any, error: Exception) -> Exception:
     kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(f"request body, field {show(key)}: {error}")
+    return of_field(key, kind(f"request body, field {show(key)}: {error}"))
+
+
+def of_field(name: Any, error: E) -> E:
+    """The error, with the name of the field at fault as its `field`."""
+    error.field = name  # type: ignore[attr-defined]
+    return error
 
 
 def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:
@@ -607,7 +663,8 @@ def _names(name: str, value: Any) -> set[str]:
 
 
 def _unknown(key: Any, known: set[str]) -> ValueError:
-    return ValueError(f"unknown field {show(key)} in the request body{suggestion(key, known)}")
+    unknown = f"unknown field {show(key)} in the request body{suggestion(key, known)}"
+    return of_field(key, ValueError(unknown))
 
 
 def fields_of(kind: type[Params]) -> dict[str, Field]:
@@ -636,6 +693,13 @@ def _table(kind: type[Params]) -> dict[str, Field]:
 
 
 FIELDS: dict[str, Field] = _table(Params)
+
+#: The fields that name tokens, and how an error names them.
+_NAMING_TOKENS = {
+    name: f"token ids in {name}" if isinstance(field.off, Bias) else name
+    for name, field in FIELDS.items()
+    if isinstance(field.off, (TokenIds, Phrases, Bias))
+}
 
 
 def column(name: str, value: Any, rows: int) -> NDArray[Any]:

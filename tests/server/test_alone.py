@@ -56,7 +56,7 @@ def test_the_same_without_http(client, scheduler, grammars, question, fields):
     from server import protocol
 
     body = {"model": MODEL, "messages": user(question), **fields, **LOGPROBS}
-    request = protocol.read(body, scheduler.model, grammars)
+    request = protocol.read_chat(body, scheduler.model.tokenizer, grammars)
     entries, job = scheduler.answer(request)
     here = protocol.completion(request, entries, job.usage)
     there = ask(client, question, **fields, **LOGPROBS)

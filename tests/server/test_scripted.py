@@ -12,6 +12,7 @@ from server.grammar import Grammars
 from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
 from server.scheduler import Scheduler
 from server.schema import CONTEXT
+from server.tools import BUILT_IN
 
 from server import protocol
 
@@ -62,10 +63,10 @@ def grammars(tokenizer):
 def answer(tokenizer, grammars):
     """What comes of a script and the fields of a request."""
 
-    def run(*script, whole=False, **fields):
-        scheduler = Scheduler(Scripted(tokenizer, script))
+    def run(*script, whole=False, scheduler=Scheduler, **fields):
+        scheduler = scheduler(Scripted(tokenizer, script))
         body = {"model": MODEL, "messages": user("Hi"), "seed": 1, **fields}
-        request = protocol.read(body, scheduler.model, grammars)
+        request = protocol.read_chat(body, tokenizer, grammars)
         entries, job = scheduler.answer(request)
         body = protocol.completion(request, entries, job.usage)
         assert scheduler.status() == {"running": 0, "waiting": 0}
@@ -111,7 +112,7 @@ def test_the_next_turn_goes_on_at_the_next_position(tokenizer, grammars):
     text = call("math:calculator", {"expression": "2*3"})
     scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
     body = {"model": MODEL, "messages": user("Hi"), "seed": 1, "tools": [CALCULATOR]}
-    _, job = scheduler.answer(protocol.read(body, scheduler.model, grammars))
+    _, job = scheduler.answer(protocol.read_chat(body, tokenizer, grammars))
     assert scheduler.positions == tuple(range(job.usage["completion_tokens"]))
 
 
@@ -143,8 +144,149 @@ def test_a_call_cut_anywhere_has_a_part_of_its_arguments(answer, tokenizer):
         told = choice["message"].get("tool_calls", [])
         assert all('{"stars": 4}'.startswith(one["function"]["arguments"]) for one in told)
         assert choice["finish_reason"] == "length"
-        assert OPEN.startswith(choice["message"]["content"])
+        assert choice["message"]["content"] == ""
+        said = answer(f"So: {text}", tools=[RATE], max_tokens=most)["message"]["content"]
+        assert "So: ".startswith(said), said
     assert answer(text, tools=[RATE], max_tokens=size + 1)["finish_reason"] == "tool_calls"
+
+
+def test_stop_phrases_are_for_what_is_said_and_not_for_calls(answer):
+    text = "Of course. " + call("rate", {"stars": 4})
+    for stop in ("tool", "<tool_call>", '"', "rate", "stars", "}", "\n", "e. <", "4"):
+        choice = answer(text, tools=[RATE], stop=stop, logprobs=True)
+        assert choice["message"]["content"] == "Of course. "
+        assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"stars": 4}'
+        assert choice["finish_reason"] == "tool_calls"
+        spelled = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
+        assert spelled.decode() == text
+    choice = answer(text, tools=[RATE], stop="course")
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Of ", "stop")
+    assert "tool_calls" not in choice["message"]
+    choice = answer(call("rate", {"stars": 4}), tools=[RATE], stop="a", tool_choice="required")
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_stop_phrases_are_looked_for_in_later_turns_too(answer):
+    six = call("math:calculator", {"expression": "2*3"})
+    choice = answer(f"Let me see. {six}", " It is 6.", tools=[CALCULATOR], stop=["math", " is"])
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Let me see.  It", "stop")
+
+
+def test_what_looks_like_a_call_at_the_end_of_an_answer_is_text(answer):
+    for text in ("a <", "a <tool", "a < b"):
+        assert answer(text, tools=[RATE])["message"]["content"] == text
+
+
+def test_one_sample_that_fails_leaves_the_others_alone(answer, tokenizer):
+    """Only the second sample may not say what the script says."""
+
+    class Failing(Scheduler):
+        def _mask(self):
+            super()._mask()
+            for handle, row in self.rows.items():
+                if row.answer.index in self.failing:
+                    self.batch.set_mask(handle, np.zeros(tokenizer.vocab_size // 32, np.int32))
+
+    for failing in ([1], [0, 1]):
+        Failing.failing = failing
+        choices = answer("Hello", n=3, whole=True, scheduler=Failing)["choices"]
+        assert [choice["finish_reason"] for choice in choices] == [
+            "error" if index in failing else "stop" for index in range(3)
+        ]
+        for choice in choices:
+            failed = choice["index"] in failing
+            assert choice["message"]["content"] == ("" if failed else "Hello")
+            if failed:
+                assert "no token can be drawn" in choice["error"]["message"]
+    Failing.failing = [0, 1, 2]
+    with pytest.raises(ApiError, match="no token can be drawn"):
+        answer("Hello", n=3, scheduler=Failing)
+
+
+def test_a_tool_that_fails_in_one_sample(answer, monkeypatch):
+    results = iter([ValueError("out of order"), "6"])
+
+    def calculate(expression):
+        result = next(results)
+        if isinstance(result, ValueError):
+            raise result
+        return result
+
+    about = BUILT_IN["math:calculator"][0]
+    monkeypatch.setitem(BUILT_IN, "math:calculator", (about, calculate))
+    six = call("math:calculator", {"expression": "2*3"})
+    failed, good = answer(six, "It is 6.", tools=[CALCULATOR], n=2, whole=True)["choices"]
+    assert (good["message"]["content"], good["finish_reason"]) == ("It is 6.", "stop")
+    assert failed["finish_reason"] == "error"
+    assert "out of order" in failed["error"]["message"]
+
+
+def test_a_result_stands_at_its_place_in_the_history(tokenizer, grammars):
+    """What the controls see in the second turn is what the model has read, in its order."""
+
+    class Watched(Scheduler):
+        def _say(self):
+            for handle, row in self.rows.items():
+                history = self.batch.prompt(handle) + self.batch.output(handle)
+                self.seen = history, list(row.cache), row.behind, list(row.answer.tokens)
+            super()._say()
+
+    text = call("math:calculator", {"expression": "2*3"})
+    scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
+    body = {"model": MODEL, "messages": user("Hi"), "seed": 1, "tools": [CALCULATOR]}
+    scheduler.answer(protocol.read_chat(body, tokenizer, grammars))
+    history, read, behind, generated = scheduler.seen
+    assert history == read + generated[-1:] * behind
+    said = tokenizer.decode(history)
+    assert said.index("2*3") < said.index("tool\n6") < said.index("It is 6.")
+
+
+def test_a_state_goes_on_in_the_next_turn(tokenizer, grammars):
+    class Watched(Scheduler):
+        states = ()
+
+        def _say(self):
+            self.states += tuple(map(self.batch.state, self.batch.rows))
+            super()._say()
+
+    text = call("math:calculator", {"expression": "2*3"})
+    scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
+    fields = {"messages": user("Hi"), "seed": 1, "tools": [CALCULATOR], "mirostat_tau": 3.0}
+    scheduler.answer(protocol.read_chat(fields, tokenizer, grammars))
+    mu = [state.get("mirostat_mu") for state in scheduler.states]
+    assert mu[0] is None
+    assert None not in mu[1:]
+    assert len(set(mu[1:])) == len(mu) - 1
+
+
+def test_prompts_take_turns(tokenizer, grammars):
+    """A short prompt beside long ones has its first token after as many steps as there are."""
+    scheduler, begun = Scheduler(Scripted(tokenizer, ["Hello"])), {}
+    for name, content in (("long", "word " * 1500), ("longer", "word " * 1900), ("short", "Hi")):
+        request = protocol.read_chat({"messages": user(content)}, tokenizer, grammars)
+        scheduler.submit(request, lambda entry, name=name: begun.setdefault(name, steps))
+    for steps in range(1, 40):
+        scheduler.step()
+    assert begun["short"] == 3
+    assert begun["short"] < begun["long"] < begun["longer"] < 40
+
+
+def test_several_prompts_of_a_completion(tokenizer, grammars):
+    """Each has its own answers, one after the other, with the prompt before them for `echo`."""
+    scheduler = Scheduler(Scripted(tokenizer, ["Hello"]))
+    body = {"prompt": ["Hi" + ANSWER, ANSWER], "n": 2, "echo": True, "logprobs": 1, "seed": 1}
+    request = protocol.read_completion(body, tokenizer, grammars)
+    entries, job = scheduler.answer(request)
+    whole = protocol.completion(request, entries, job.usage)
+    assert whole["object"] == "text_completion"
+    assert whole["usage"]["prompt_tokens"] == sum(map(len, request.prompts))
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2, 3]
+    for choice in whole["choices"]:
+        before = tokenizer.decode(request.prompts[choice["index"] // 2])
+        assert choice["text"] == before + "Hello"
+        assert choice["logprobs"]["tokens"] == ["Hello"]
+        assert choice["logprobs"]["text_offset"] == [len(before)]
+        assert choice["tokens"] == [*tokenizer.encode("Hello"), tokenizer.eos[0]]
 
 
 def test_a_tag_is_text_where_there_are_no_tools(answer):
@@ -194,7 +336,7 @@ def test_a_step_that_fails_ends_its_requests_and_no_other(tokenizer, grammars):
     scheduler = Scheduler(Breaking(tokenizer, ["Hello"]))
     threading.Thread(target=scheduler.run, daemon=True).start()
     body = {"model": MODEL, "messages": user("Hi"), "seed": 1}
-    request = protocol.read(body, scheduler.model, grammars)
+    request = protocol.read_chat(body, tokenizer, grammars)
     heard = queue.SimpleQueue()
     scheduler.submit(request, heard.put)
     assert heard.get(timeout=60)["delta"]["role"] == "assistant"
@@ -219,7 +361,7 @@ def test_logits_that_are_not_numbers_end_one_request(tokenizer, grammars):
     heard = {}
     for content in ("Hi", "ill", "Ho"):
         body = {"model": MODEL, "messages": user(content), "seed": 1}
-        request = protocol.read(body, scheduler.model, grammars)
+        request = protocol.read_chat(body, tokenizer, grammars)
         scheduler.submit(request, heard.setdefault(content, []).append)
     for _ in range(20):
         scheduler.step()

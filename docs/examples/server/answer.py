@@ -1,7 +1,6 @@
 """One choice of a response, from its tokens to its deltas, over as many turns as its tools take."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ from smollm2 import ChatTokenizer
 
 import logitchain as lc
 
-from .calls import Call, CallReader
+from .calls import Call, CallStream
 from .errors import ApiError
 from .grammar import Grammar
-from .prompt import render_results
+from .prompt import END, render_results
 from .protocol import Request, new_id
 from .schema import CONTEXT
 from .tools import BUILT_IN
@@ -27,19 +26,28 @@ class Answer:
     def __init__(self, request: Request, tokenizer: ChatTokenizer, index: int) -> None:
         """An answer that has said nothing; `index` is its place in the response."""
         self.request, self.tokenizer, self.index = request, tokenizer, index
-        self.prompt = list(request.prompt)  # what was read, the results of tools too
-        self.tokens: list[int] = []  # what was generated
-        self.unread: list[int] = []  # such a result, which the model has yet to read
+        self.params = request.samples[index % len(request.samples)]
+        self.read = list(request.prompts[index // len(request.samples)])  # and what was generated
+        self.unread: list[int] = []  # a tool's result, which the model has yet to read
+        self.state: dict[str, float] = {}  # of the row, while it reads
         self.finish_reason: str | None = None
+        self.error: ApiError | None = None
         self._places: dict[Call, int] = {}  # of the calls that the client is told
         self._failures = 0
-        self._begin(request.tools.first)
+        self._turn(request.tools.first, is_call=request.tools.required)
+        assert isinstance(self.params.seed, int)
+        self._choice = lc.Choice(
+            self.params,
+            tokenizer.token_bytes,
+            seed=self.params.seed,
+            index=index,
+            stream=self._stream,
+        )
 
     @property
-    def params(self) -> lc.Params:
-        """What the row asks for from here on: one sample, with its own seed."""
-        seed = self.request.seeds[self.index]
-        return replace(self.request.params, n=1, seed=seed, max_tokens=self._left)
+    def tokens(self) -> list[int]:
+        """What was generated."""
+        return self._choice.tokens
 
     def opening(self) -> dict[str, Any]:
         """What a chunk's `choices` says before the first token."""
@@ -55,52 +63,58 @@ class Answer:
 
         Raises an ApiError if it ends the call of a tool that fails, and the answer may not go on.
         """
-        self.tokens.append(token)
+        self.read.append(token)
         if self._grammar:
             self._grammar.append(token)
         self._choice.append(token, logprob, top)
-        entry = self._choice.delta()
-        if self._grammar:
-            entry["delta"] = self._delta(entry["delta"]["content"])
+        if self._left < 1 and not self._choice.finish_reason:
+            if isinstance(self._stream, CallStream):
+                self._stream.is_cut = True
+            self._choice.finish("length")
+        entry = self._choice.delta() | {"tokens": [token]}
+        if isinstance(self._stream, CallStream):
+            self._tell_calls(self._stream, entry["delta"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
         return entry
 
+    def fail(self, error: ApiError) -> dict[str, Any]:
+        """End it with an error; what a chunk's `choices` says of that."""
+        self.error, self.finish_reason = error, "error"
+        return self._choice.delta() | {"finish_reason": "error", **error.body()}
+
     @property
     def _left(self) -> int:
         """How many tokens it may yet generate."""
-        most = self.request.params.max_tokens or CONTEXT
-        return min(most, CONTEXT - len(self.prompt)) - len(self.tokens)
+        return min(self.request.max_tokens - len(self.tokens), CONTEXT - len(self.read))
 
-    def _begin(self, grammar: Grammar | None) -> None:
-        """The next turn."""
-        seed = self.request.seeds[self.index]
-        self._choice = lc.Choice(
-            self.params, self.tokenizer.token_bytes, seed=seed, index=self.index
-        )
+    def _turn(self, grammar: Grammar | None, *, is_call: bool = False) -> None:
+        """What reads the next turn."""
         self._grammar = grammar.copy() if grammar else None
-        self._reader = CallReader()
+        self._stream = lc.TextStream(self.params.stop)
+        if self.request.tools.functions:
+            self._stream = CallStream(self.params.stop, is_call=is_call)
 
-    def _delta(self, text: str) -> dict[str, Any]:
-        """The text as a delta tells it; of the calls of built-in tools it tells nothing."""
-        delta: dict[str, Any] = {"content": ""}
-        for call, piece in self._reader.feed(text, last=bool(self._choice.finish_reason)):
-            if call is None:
-                delta["content"] += piece
-            elif call.name not in BUILT_IN:
-                delta.setdefault("tool_calls", []).append(self._told(call, piece))
-        return delta
-
-    def _told(self, call: Call, piece: str) -> dict[str, Any]:
-        if call in self._places:
-            return {"index": self._places[call], "function": {"arguments": piece}}
-        place = self._places[call] = len(self._places)
-        function = {"name": call.name, "arguments": piece}
-        return {"index": place, "id": new_id("call"), "type": "function", "function": function}
+    def _tell_calls(self, stream: CallStream, delta: dict[str, Any]) -> None:
+        """Add to a delta what the client is told of calls: of built-in tools nothing."""
+        told: dict[int, dict[str, Any]] = {}
+        for call, piece in stream.news:
+            if call.name in BUILT_IN:
+                continue
+            place = self._places.setdefault(call, len(self._places))
+            if place not in told:
+                told[place] = {"index": place, "type": "function", "function": {"arguments": ""}}
+            if not piece:  # the first of a call
+                told[place] |= {"id": new_id("call")}
+                told[place]["function"]["name"] = call.name
+            told[place]["function"]["arguments"] += piece
+        stream.news.clear()
+        if told:
+            delta["tool_calls"] = list(told.values())
 
     def _end(self, reason: str) -> str | None:
         """Why the answer ends where its turn does; None if it has another."""
-        calls = self._reader.calls
+        calls = self._stream.calls if isinstance(self._stream, CallStream) else []
         if reason == "length" or not all(call.complete for call in calls):
             return reason
         if run := [call for call in calls if call.name in BUILT_IN]:
@@ -108,12 +122,16 @@ class Answer:
         return "tool_calls" if self._places else reason
 
     def _resume(self, results: str) -> str | None:
-        read = self.tokenizer.encode(results)
-        self.prompt += read
+        last = self.read[-1]  # which the model has yet to read, and which ends the turn
+        if last == self.tokenizer.eos[0]:
+            results = results.removeprefix(END.rstrip())
+        told = self.tokenizer.encode(results)
+        self.read += told
         if self._left < 1:
             return "length"
-        self.unread = read
-        self._begin(self.request.tools.later)
+        self.unread = [last, *told]
+        self._turn(self.request.tools.later)
+        self._choice.resume(self._stream)
         return None
 
     def _result(self, call: Call) -> str:

@@ -3,50 +3,78 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from . import protocol
 from .errors import ApiError, invalid
 from .grammar import Grammars
+from .metrics import Metrics
 from .openapi import DESCRIPTION
 from .scheduler import Job, Scheduler
 from .schema import MODEL
 
 MOST_BYTES = 1 << 20  # in a body
+UPLOAD_SECONDS = 30  # for a body to arrive, and for a client to take a part of the answer
+
+ABOUT_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "HuggingFaceTB"}
 
 
-def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Starlette:
-    """The app; with a `token`, an answer is for requests that bear it."""
+def create(
+    scheduler: Scheduler, grammars: Grammars, *, token: str = "", origins: Sequence[str] = ()
+) -> Starlette:
+    """The app; with a `token`, an answer is for requests that bear it.
 
-    async def complete(request: Request) -> Response:
+    origins   the origins of web pages that may read its answers, "*" for all
+    """
+    metrics = Metrics(scheduler.status)
+    # Few threads, so that whatever they read they leave the event loop its share of the time.
+    readers = ThreadPoolExecutor(2, "reader")
+
+    async def answer(read: Callable[..., protocol.Request], request: Request) -> Response:
         _check_token(request, token)
-        body = _parsed(await _body(request))
-        asked = await run_in_threadpool(protocol.read, body, scheduler.model, grammars)
+        data, came = await _body(request), time.perf_counter()
         entries: asyncio.Queue[Any] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        job = scheduler.submit(
-            asked, lambda entry: loop.call_soon_threadsafe(entries.put_nowait, entry)
-        )
-        if asked.stream:
-            return Stream(scheduler, job, entries)
+
+        def emit(entry: Any) -> None:
+            loop.call_soon_threadsafe(entries.put_nowait, entry)
+
+        def begin() -> Job:
+            asked = read(_parsed(data), scheduler.model.tokenizer, grammars)
+            return scheduler.submit(asked, emit)
+
+        job = await loop.run_in_executor(readers, begin)
+        told = _told(entries, partial(metrics.first_token, came))
+        if job.request.stream:
+            return Stream(scheduler, job, told, metrics)
         try:
-            said = await _while_connected(request, _all(entries))
+            said = await _while_connected(request, _all(told))
         finally:
             scheduler.cancel(job)
-        return JSONResponse(protocol.completion(asked, said, job.usage))
+        metrics.count(job.usage)
+        text = await loop.run_in_executor(readers, _whole, job, said)
+        return Response(text, media_type="application/json")
 
     async def models(request: Request) -> Response:
         _check_token(request, token)
-        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "HuggingFaceTB"}
-        return JSONResponse({"object": "list", "data": [model]})
+        if (name := request.path_params.get("name", MODEL)) != MODEL:
+            message = f"the model must be {MODEL}, not {name[:100]!r}"
+            raise ApiError(404, message, code="model_not_found", param="model")
+        listed = {"object": "list", "data": [ABOUT_MODEL]}
+        return JSONResponse(ABOUT_MODEL if "name" in request.path_params else listed)
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", **scheduler.status()})
@@ -54,57 +82,87 @@ def create(scheduler: Scheduler, grammars: Grammars, *, token: str = "") -> Star
     async def description(request: Request) -> Response:
         return JSONResponse(DESCRIPTION)
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route("/v1/chat/completions", complete, methods=["POST"]),
+            Route("/v1/chat/completions", partial(answer, protocol.read_chat), methods=["POST"]),
+            Route("/v1/completions", partial(answer, protocol.read_completion), methods=["POST"]),
             Route("/v1/models", models),
+            Route("/v1/models/{name:path}", models),
             Route("/health", health),
+            Route("/metrics", metrics.show),
             Route("/openapi.json", description),
         ],
         exception_handlers={ApiError: _refused, HTTPException: _not_there, Exception: _failed},
+        middleware=[Middleware(metrics.counting)],
     )
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
+    return app
 
 
 class Stream(StreamingResponse):
-    """An answer as server-sent events; a client that goes away frees its rows."""
+    """An answer as server-sent events; a client that goes away, or reads nothing, frees its rows."""
 
-    def __init__(self, scheduler: Scheduler, job: Job, entries: asyncio.Queue[Any]) -> None:
-        """The answer to `job`, whose entries come through the queue."""
-        super().__init__(self._events(job, entries), media_type="text/event-stream")
-        self._cancel = lambda: scheduler.cancel(job)
+    def __init__(
+        self, scheduler: Scheduler, job: Job, told: AsyncIterator[Any], metrics: Metrics
+    ) -> None:
+        """The answer to `job`, whose entries come in `told`."""
+        super().__init__(self._events(job, told), media_type="text/event-stream")
+        self._scheduler, self._job, self._metrics = scheduler, job, metrics
 
-    async def __call__(self, *connection: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        try:
-            await super().__call__(*connection)
-        finally:
-            self._cancel()
 
-    async def _events(self, job: Job, entries: asyncio.Queue[Any]) -> AsyncIterator[str]:
+        async def send_in_time(message: Message) -> None:
+            await asyncio.wait_for(send(message), UPLOAD_SECONDS)
+
         try:
-            async for entry in _told(entries):
+            await super().__call__(scope, receive, send_in_time)
+        finally:
+            self._scheduler.cancel(self._job)
+            self._metrics.count(self._job.usage)
+
+    async def _events(self, job: Job, told: AsyncIterator[Any]) -> AsyncIterator[str]:
+        try:
+            async for entry in told:
                 yield _event(protocol.chunk(job.request, [entry]))
-            if job.request.include_usage:
+            if job.request.stream_options.get("include_usage"):
                 yield _event(protocol.chunk(job.request, [], job.usage))
             yield "data: [DONE]\n\n"
         except ApiError as error:
             yield _event(error.body())
 
 
-async def _told(entries: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+async def _told(entries: asyncio.Queue[Any], begun: Callable[[], None]) -> AsyncIterator[Any]:
     """What a job emits, up to its end."""
     while (entry := await entries.get()) is not None:
         if isinstance(entry, ApiError):
             raise entry
+        if entry["index"] == 0 and "role" in entry["delta"]:
+            begun()
         yield entry
 
 
-async def _all(entries: asyncio.Queue[Any]) -> list[Any]:
-    return [entry async for entry in _told(entries)]
+async def _all(told: AsyncIterator[Any]) -> list[Any]:
+    return [entry async for entry in told]
+
+
+def _whole(job: Job, said: list[Any]) -> bytes:
+    """The body of a whole answer; choice by choice, as `dumps` lets no other thread run."""
+    body = protocol.completion(job.request, said, job.usage)
+    choices = ", ".join(map(json.dumps, body.pop("choices")))
+    return f'{json.dumps(body)[:-1]}, "choices": [{choices}]}}'.encode()
 
 
 def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+    """In ASCII: some clients take U+2028 for the end of a line."""
+    return f"data: {json.dumps(body)}\n\n"
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
@@ -130,15 +188,22 @@ def _left() -> ApiError:
 
 
 async def _body(request: Request) -> bytes:
-    body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                message = f"the body must have at most {MOST_BYTES} bytes"
-                raise ApiError(413, message, code="body_too_large")
+        return await asyncio.wait_for(_upload(request), UPLOAD_SECONDS)
+    except asyncio.TimeoutError:
+        message = f"the body must arrive within {UPLOAD_SECONDS} seconds"
+        raise ApiError(408, message, code="upload_timeout") from None
     except ClientDisconnect:
         raise _left() from None
+
+
+async def _upload(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            message = f"the body must have at most {MOST_BYTES} bytes"
+            raise ApiError(413, message, code="body_too_large")
     return bytes(body)
 
 
@@ -157,19 +222,21 @@ def _no_number(name: str) -> None:
 
 
 def _check_token(request: Request, token: str) -> None:
-    given = request.headers.get("authorization", "").encode()
-    if token and not secrets.compare_digest(given, f"Bearer {token}".encode()):
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    is_right = secrets.compare_digest(given.strip().encode(), token.encode())
+    if token and not (scheme.lower() == "bearer" and is_right):
         raise ApiError(401, "the bearer token is missing or wrong", code="invalid_api_key")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), status_code=error.status)
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
 
 
 async def _not_there(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refused = ApiError(error.status_code, f"{request.url.path}: {error.detail}", code="no_route")
+    path = request.url.path[:100]
+    refused = ApiError(error.status_code, f"{path}: {error.detail}", code="no_route")
     return JSONResponse(refused.body(), status_code=error.status_code, headers=error.headers)
 
 

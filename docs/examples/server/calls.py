@@ -1,5 +1,6 @@
 """An answer's text, split into what it says and what it calls, as it streams."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import logitchain as lc
@@ -16,56 +17,67 @@ class Call:
     complete: bool = False
 
 
-#: What an answer says (of None), or a part of the arguments of a call.
-Piece = tuple[Call | None, str]
+class CallStream(lc.TextStream):
+    """The text of a turn without the calls in it, which are read from each mark to the next.
 
+    Stop phrases are looked for in what is said before the calls, not in the calls. For the
+    log-probabilities, `start` and `length` count the characters of the calls too.
+    """
 
-class CallReader:
-    """Reads one turn of the assistant, from each border to the next."""
-
-    def __init__(self) -> None:
-        """A reader that has read nothing."""
+    def __init__(self, stop: Sequence[str], *, is_call: bool) -> None:
+        """A stream that has read nothing; `is_call` if it has to begin with a call."""
+        super().__init__(stop)
         self.calls: list[Call] = []
+        #: What has become certain since it was last cleared: calls, and parts of their arguments.
+        self.news: list[tuple[Call, str]] = []
+        #: Whether what may be the beginning of a call is no text, as where tokens run out in it.
+        self.is_cut = is_call
+        self._passed = 0  # characters before those that `_marks` reads
         self._expect(OPEN)
 
-    def feed(self, text: str, *, last: bool) -> list[Piece]:
-        """The pieces that are certain now; a call's first comes when its name is known."""
-        pieces: list[Piece] = []
-        for character in text:
-            self._take(self._stream.feed(character.encode()), pieces)
-            if self._stream.stopped:
-                self._cross(pieces)
-        if last and self._border == OPEN:
-            self._take(self._stream.end(), pieces)
-        return pieces
+    def feed(self, piece: bytes) -> str:
+        """Read more bytes; what is said in them."""
+        said = self._take(self._marks.feed(piece))
+        while self._marks.stopped and not self.stopped:
+            rest = self._marks.rest
+            said += self._cross() + self._take(self._marks.feed(rest))
+        return said
 
-    def _expect(self, border: str) -> None:
-        self._border, self._stream = border, lc.TextStream(border)
+    def end(self) -> str:
+        """There are no more bytes; what is said in those that were held back."""
+        is_text = self._mark == OPEN and not self.is_cut and not self.stopped
+        return (self._take(self._marks.end()) if is_text else "") + super().end()
 
-    def _take(self, text: str, pieces: list[Piece]) -> None:
-        if not text:
-            return
-        if self._border == MIDDLE:
-            self.calls[-1].name += text
-        elif self._border == CLOSE:
-            self.calls[-1].arguments += text
-            _add(pieces, self.calls[-1], text)
-        elif not self.calls:  # between two calls there is a line break, which says nothing
-            _add(pieces, None, text)
+    def start(self, piece: bytes) -> int:
+        """Which character of the whole the first byte of `piece` would be part of."""
+        return self._passed + self._marks.start(piece)
 
-    def _cross(self, pieces: list[Piece]) -> None:
-        if self._border == OPEN:
+    def _expect(self, mark: str) -> None:
+        self._mark, self._marks = mark, lc.TextStream(mark)
+
+    def _take(self, text: str) -> str:
+        """Read text up to a mark; what of it is said. Between two calls nothing is said."""
+        if not self.calls:
+            return super().feed(text.encode())
+        call, self.length = self.calls[-1], self._passed + self._marks.length
+        if self._mark == MIDDLE:
+            call.name += text
+        elif self._mark == CLOSE and text:
+            call.arguments += text
+            self.news.append((call, text))
+        return ""
+
+    def _cross(self) -> str:
+        """Go on behind a mark; what was held back before the first of them, which is said."""
+        said = "" if self.calls else super().end()
+        self._passed += self._marks.length + len(self._mark)
+        if self._mark == OPEN:
             self.calls.append(Call())
             self._expect(MIDDLE)
-        elif self._border == MIDDLE:
-            _add(pieces, self.calls[-1], "")
+        elif self._mark == MIDDLE:
+            self.news.append((self.calls[-1], ""))
             self._expect(CLOSE)
         else:
             self.calls[-1].complete = True
             self._expect(OPEN)
-
-
-def _add(pieces: list[Piece], of: Call | None, text: str) -> None:
-    if pieces and pieces[-1][0] is of:
-        text = pieces.pop()[1] + text
-    pieces.append((of, text))
+        return said

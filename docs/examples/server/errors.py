@@ -1,9 +1,6 @@
 """What a client is told when something is wrong."""
 
-import re
 from typing import Any
-
-from logitchain.params import FIELDS
 
 
 class ApiError(Exception):
@@ -20,9 +17,13 @@ class ApiError(Exception):
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response's headers: when to try again, and whether the rest of the body is unread."""
+        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
+        return headers | ({"Connection": "close"} if self.status in (408, 413) else {})
+
 
 def invalid(message: str, param: str | None = None) -> ApiError:
-    """A bad value; without `param`, the field at fault is the first that the message names."""
-    named = re.findall(r"field '([^']*)'", message)
-    named += [word for word in re.findall(r"\w+", message) if word in FIELDS]
-    return ApiError(400, message, code="invalid_value", param=param or next(iter(named), None))
+    """A bad value of the field `param`."""
+    return ApiError(400, message, code="invalid_value", param=param)

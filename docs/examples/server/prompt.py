@@ -29,18 +29,20 @@ def render(
     system_prompt: str = SYSTEM,
     add_generation_prompt: bool = True,
     continue_final_message: bool = False,
+    enable_thinking: bool = False,
 ) -> str:
     """The prompt. The keyword arguments are what a request may give as `chat_template_kwargs`.
 
     system_prompt            what the system says if `messages` do not start with it
     add_generation_prompt    whether an answer of the assistant is begun at the end
     continue_final_message   the last message is left open, for the answer to go on with it
+    enable_thinking          without effect: this model has one mode, as other templates have two
     """
-    if messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": system_prompt}, *messages]
+    roles = [message["role"].replace("developer", "system") for message in messages]
     texts = [_said(message) for message in messages]
+    if roles[0] != "system":
+        roles, texts = ["system", *roles], [system_prompt, *texts]
     texts[0] += _described(functions)
-    roles = [message["role"] for message in messages]
     turns = "".join(map(_turn, roles, texts))
     if continue_final_message:
         return turns.removesuffix(END)
@@ -60,7 +62,7 @@ def _said(message: Mapping[str, Any]) -> str:
     """A message's content, and what it calls."""
     content = message.get("content") or ""
     if not isinstance(content, str):
-        content = "".join(part["text"] for part in content)
+        content = "".join(part.get("text") or part.get("refusal") or "" for part in content)
     calls = [call["function"] for call in message.get("tool_calls") or ()]
     lines = [OPEN + call["name"] + MIDDLE + call["arguments"] + CLOSE for call in calls]
     return "\n".join([content, *lines] if content else lines)

@@ -1,12 +1,14 @@
 """Bodies: from a request's to what it asks for, from an answer's deltas to the response's."""
 
+import hashlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from smollm2 import Model
+from smollm2 import ChatTokenizer
 
 import logitchain as lc
 from logitchain.inputs.values import show
@@ -14,8 +16,14 @@ from logitchain.inputs.values import show
 from .errors import ApiError, invalid
 from .grammar import Grammars
 from .prompt import render
-from .schema import CONTEXT, MODEL, check
+from .schema import CHAT, COMPLETION, CONTEXT, MODEL, MOST_ROWS, SAMPLING, Body
 from .tools import Tools, read_tools
+
+#: What an answer depends on besides the request: with the same, a seed gives the same answer.
+FINGERPRINT = "fp_" + hashlib.sha256(f"{MODEL} {lc.__version__}".encode()).hexdigest()[:10]
+
+Entry = dict[str, Any]  # what a chunk of a chat's stream says of a choice
+_CHAT, _COMPLETION = Body(CHAT), Body(COMPLETION)
 
 
 @dataclass(frozen=True)
@@ -23,14 +31,16 @@ class Request:
     """What a request asks for."""
 
     id: str
-    created: int
-    prompt: list[int]
-    params: lc.Params  # with the model's own ends, and max_tokens within the context
-    seeds: list[int]  # one for each of its answers
+    is_chat: bool
+    prompts: list[list[int]]
+    samples: list[lc.Params]  # of each prompt, with the model's own ends
+    max_tokens: int
     tools: Tools
     resume_generation: bool
     stream: bool
-    include_usage: bool
+    stream_options: Mapping[str, Any]
+    echo: list[str] | None  # the prompts, where each answer begins with its own
+    offsets: Counter[int] = field(default_factory=Counter)  # of each choice's text, as it streams
 
 
 def new_id(kind: str) -> str:
@@ -38,97 +48,142 @@ def new_id(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(12)}"
 
 
-def read(body: Any, model: Model, grammars: Grammars) -> Request:
+def read_chat(body: Any, tokenizer: ChatTokenizer, grammars: Grammars) -> Request:
     """A request from its body as parsed; ApiError names the field that is at fault."""
-    params, seeds = _params(body, model.tokenizer.vocab_size)
-    _check_together(body, params)
-    tools = read_tools(body, grammars)
-    options = body.get("chat_template_kwargs") or {}
-    prompt = model.tokenizer.encode(render(body["messages"], tools.functions, **options))
-    left = CONTEXT - len(prompt)
-    if left < 1:
-        message = f"messages must have less than {CONTEXT} tokens, not {len(prompt)}"
-        raise invalid(message, "messages")
-    params = replace(
-        params,
-        eos_token=(*model.tokenizer.eos, *params.eos_token),
-        max_tokens=min(params.max_tokens or left, left),
-    )
-    return Request(
-        id=new_id("chatcmpl"),
-        created=int(time.time()),
-        prompt=prompt,
-        params=params,
-        seeds=seeds,
-        tools=tools,
-        resume_generation=bool(body.get("resume_generation")),
-        stream=bool(body.get("stream")),
-        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
-    )
-
-
-def _params(body: Any, vocab_size: int) -> tuple[lc.Params, list[int]]:
-    """What the body says of sampling, and the seeds that the library makes of it."""
-    try:
-        params = lc.Params.from_request(body)
-        check(body)
-        batch = lc.Batch(vocab_size)
-        return params, [batch.seed(row) for row in batch.add(params)]
-    except (TypeError, ValueError) as error:
-        raise invalid(str(error)) from None
-
-
-def _check_together(body: Mapping[str, Any], params: lc.Params) -> None:
-    """Fields that are right, each of them, and do not go together."""
+    _CHAT.check(body)
+    params = _params(body)
+    if params.top_logprobs and not params.logprobs:
+        message = f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}"
+        raise invalid(message, "top_logprobs")
     options = body.get("chat_template_kwargs") or {}
     last = body["messages"][-1]["role"]
-    if body["model"] != MODEL:
-        message = f"model must be {MODEL}, not {show(body['model'])}"
-        raise ApiError(404, message, code="model_not_found", param="model")
-    if params.top_logprobs and not params.logprobs:
-        raise invalid(f"top_logprobs must be 0 without logprobs, not {params.top_logprobs}")
-    if params.min_tokens and body.get("tools"):
-        raise invalid(f"min_tokens must be 0 with tools, not {params.min_tokens}")
-    if body.get("stream_options") and not body.get("stream"):
-        raise invalid("stream_options must be null without stream", "stream_options")
     if options.get("continue_final_message") and last != "assistant":
         where = "chat_template_kwargs.continue_final_message"
         raise invalid(f"{where} must be false where the last role is {last}", where)
+    tools = read_tools(body, grammars)
+    text = render(body["messages"], tools.functions, **options)
+    return _request(body, params, tokenizer, [text], "messages", tools)
 
 
-def chunk(request: Request, choices: list[Any], usage: Any = None) -> dict[str, Any]:
+def read_completion(body: Any, tokenizer: ChatTokenizer, grammars: Grammars) -> Request:
+    """The same of the older API, whose prompt is a text or its tokens, or several of either."""
+    _COMPLETION.check(body)
+    where = "tokens" if "tokens" in body else "prompt"
+    prompts = body.get(where, "")
+    if isinstance(prompts, str) or all(isinstance(x, int) for x in prompts):
+        prompts = [prompts]
+    top = body.get("logprobs")
+    sampling = {name: x for name, x in body.items() if name != "logprobs"}
+    given = sampling | {"logprobs": top is not None, "top_logprobs": top or 0}
+    params = _params({"max_tokens": 16} | {name: x for name, x in given.items() if x is not None})
+    if body.get("best_of") not in (None, params.n):
+        raise invalid(f"best_of must be n = {params.n}, not {body['best_of']}", "best_of")
+    return _request(body, params, tokenizer, prompts, where, read_tools(body, grammars))
+
+
+def _params(body: Mapping[str, Any]) -> lc.Params:
+    """What the body says of sampling, all fields together."""
+    others = (name for name in body if name not in SAMPLING and name != "max_completion_tokens")
+    try:
+        return lc.Params.from_request(body, passthrough=others)
+    except (TypeError, ValueError) as error:
+        raise invalid(str(error), getattr(error, "field", None)) from None
+
+
+def _request(
+    body: Mapping[str, Any],
+    params: lc.Params,
+    tokenizer: ChatTokenizer,
+    texts: list[Any],
+    where: str,
+    tools: Tools,
+) -> Request:
+    if body.get("model") not in (None, MODEL):
+        message = f"model must be {MODEL}, not {show(body['model'])}"
+        raise ApiError(404, message, code="model_not_found", param="model")
+    if params.min_tokens and tools.first:
+        names = "tools or a response_format"
+        raise invalid(f"min_tokens must be 0 with {names}, not {params.min_tokens}", "min_tokens")
+    if body.get("stream_options") and not body.get("stream"):
+        raise invalid("stream_options must be null without stream", "stream_options")
+    if len(texts) * params.n > MOST_ROWS:
+        message = f"n must be at most {MOST_ROWS // len(texts)} for {len(texts)} prompts"
+        raise invalid(f"{message}, not {params.n}", "n")
+    prompts = [_encoded(text, tokenizer, where) for text in texts]
+    ends = dict.fromkeys((*tokenizer.eos, *params.eos_token))
+    samples = replace(params, eos_token=tuple(ends), max_tokens=None).samples()
+    return Request(
+        id=new_id("chatcmpl" if "messages" in body else "cmpl"),
+        is_chat="messages" in body,
+        prompts=prompts,
+        samples=samples,
+        max_tokens=params.max_tokens or CONTEXT,
+        tools=tools,
+        resume_generation=bool(body.get("resume_generation")),
+        stream=bool(body.get("stream")),
+        stream_options=body.get("stream_options") or {},
+        echo=[tokenizer.decode(tokens) for tokens in prompts] if body.get("echo") else None,
+    )
+
+
+def _encoded(text: str | list[int], tokenizer: ChatTokenizer, where: str) -> list[int]:
+    """The tokens of a prompt; ApiError, without reading all of it, if there are too many."""
+    most = CONTEXT * tokenizer.longest
+    if isinstance(text, list) or len(text) <= most:
+        tokens = tokenizer.encode(text) if isinstance(text, str) else text
+        if len(tokens) < CONTEXT:
+            return tokens or [tokenizer.eos[1]]  # which begins a text
+    size = len(tokens) if len(text) <= most else f"{len(text)} characters"
+    raise invalid(f"{where} must have less than {CONTEXT} tokens, not {size}", where)
+
+
+def chunk(request: Request, entries: list[Entry], usage: Any = None) -> dict[str, Any]:
     """A chunk of a stream."""
+    if not request.is_chat:
+        entries = [_as_text(request, entry, entry["delta"]) for entry in entries]
+    choices = [{k: v for k, v in entry.items() if k != "tokens"} for entry in entries]
     body = _envelope(request, "chat.completion.chunk", choices)
-    return body | ({"usage": usage} if request.include_usage else {})
+    if request.stream_options.get("include_usage"):
+        body["usage"] = usage
+    if request.stream_options.get("include_obfuscation"):
+        body["obfuscation"] = secrets.token_urlsafe(32)[: secrets.randbelow(32)]
+    return body
 
 
-def completion(request: Request, entries: Iterable[Any], usage: Any) -> dict[str, Any]:
+def completion(request: Request, entries: Iterable[Entry], usage: Any) -> dict[str, Any]:
     """The whole answer: all that the chunks of a stream would have said, put together."""
-    choices: dict[int, dict[str, Any]] = {}
+    choices: dict[int, Entry] = {}
     for entry in entries:
         index, delta = entry["index"], entry["delta"]
         if index not in choices:
-            choices[index] = {**entry, "message": {**delta, "refusal": None}}
+            choices[index] = {"tokens": [], **entry, "message": {**delta, "refusal": None}}
             del choices[index]["delta"]
         else:
             _add(choices[index], entry)
     listed = [choices[index] for index in sorted(choices)]
+    for choice in listed:
+        if request.is_chat:
+            del choice["tokens"]
+    if not request.is_chat:
+        listed = [_as_text(request, x, x["message"]) | {"tokens": x["tokens"]} for x in listed]
     return _envelope(request, "chat.completion", listed) | {"usage": usage}
 
 
 def _envelope(request: Request, kind: str, choices: list[Any]) -> dict[str, Any]:
     return {
         "id": request.id,
-        "object": kind,
-        "created": request.created,
+        "object": kind if request.is_chat else "text_completion",
+        "created": int(time.time()),  # when a token was sampled, and so when all is complete
         "model": MODEL,
+        "system_fingerprint": FINGERPRINT,
         "choices": choices,
     }
 
 
-def _add(choice: dict[str, Any], entry: Mapping[str, Any]) -> None:
+def _add(choice: Entry, entry: Entry) -> None:
     message, delta = choice["message"], entry["delta"]
     message["content"] += delta["content"]
+    choice["tokens"] += entry.get("tokens", ())
     for told in delta.get("tool_calls", ()):
         calls = message.setdefault("tool_calls", [])
         if "id" in told:
@@ -138,5 +193,41 @@ def _add(choice: dict[str, Any], entry: Mapping[str, Any]) -> None:
     if entry["logprobs"]:
         choice["logprobs"]["content"] += entry["logprobs"]["content"]
     choice["finish_reason"] = entry["finish_reason"]
+    if "error" in entry:
+        choice["error"] = entry["error"]
     if entry["finish_reason"] == "tool_calls":
         message["content"] = message["content"] or None
+
+
+def _as_text(request: Request, entry: Entry, said: Mapping[str, Any]) -> Entry:
+    """A choice, or a part of it, in the form of the older API."""
+    index = entry["index"]
+    before = ""
+    if request.echo and "role" in said:
+        before = request.echo[index // len(request.samples)]
+    choice = {
+        "index": index,
+        "text": before + said["content"],
+        "logprobs": None,
+        "finish_reason": entry["finish_reason"],
+        "seed": entry["seed"],
+        **{name: entry[name] for name in ("error",) if name in entry},
+    }
+    if entry.get("tokens"):
+        choice["token"] = entry["tokens"][-1]
+    request.offsets[index] += len(before)
+    if entry["logprobs"]:
+        listed = entry["logprobs"]["content"]
+        offsets = []
+        for one in listed:
+            offsets.append(request.offsets[index])
+            request.offsets[index] += len(one["token"])
+        choice["logprobs"] = {
+            "tokens": [one["token"] for one in listed],
+            "token_logprobs": [one["logprob"] for one in listed],
+            "top_logprobs": [
+                {top["token"]: top["logprob"] for top in one["top_logprobs"]} for one in listed
+            ],
+            "text_offset": offsets,
+        }
+    return choice

@@ -42,17 +42,31 @@ class Job:
             self.over = True
             self.emit(error)
 
+    def fail(self, answer: Answer, error: ApiError) -> None:
+        """One answer has failed; the others go on."""
+        entry = answer.fail(error)
+        if len(self.answers) > 1:
+            self.tell(entry)
+        self.end_if_complete()
+
+    def end_if_complete(self) -> None:
+        """Emit the end if every answer has ended: an error if all of them have failed."""
+        if all(answer.finish_reason for answer in self.answers):
+            errors = [answer.error for answer in self.answers]
+            self.end(errors[0] if all(errors) else None)
+
     @property
     def usage(self) -> dict[str, int]:
         """The tokens that it took."""
-        read, said = len(self.request.prompt), sum(len(a.tokens) for a in self.answers)
+        read = sum(map(len, self.request.prompts))
+        said = sum(len(answer.tokens) for answer in self.answers)
         counts = {"prompt_tokens": read, "completion_tokens": said}
         return {**counts, "total_tokens": read + said}
 
 
 @dataclass(eq=False)
 class Reading:
-    """A prompt that is being read: for all answers of a job, or for the next turn of one."""
+    """A prompt that is being read: for its answers, or for the next turn of one."""
 
     job: Job
     answers: list[Answer]
@@ -82,14 +96,16 @@ class Scheduler:
         self.rows: dict[int, Row] = {}  # by handle, in the order of the batch
         self.reading: deque[Reading] = deque()
         self.waiting: deque[Job] = deque()
+        self.stopping = False
         self._changed = threading.Condition()
 
     def submit(self, request: Request, emit: Emit) -> Job:
         """Let a request wait for its turn; ApiError if too many do. `emit` must not block."""
-        tokenizer = self.model.tokenizer
-        answers = [Answer(request, tokenizer, index) for index in range(request.params.n)]
-        job = Job(request, answers, emit)
+        tokenizer, count = self.model.tokenizer, len(request.prompts) * len(request.samples)
+        job = Job(request, [Answer(request, tokenizer, index) for index in range(count)], emit)
         with self._changed:
+            if self.stopping:
+                raise _stopping()
             if len(self.waiting) >= self.most_waiting:
                 message = f"{self.most_waiting} requests are waiting; try again later"
                 raise ApiError(429, message, code="queue_full")
@@ -101,6 +117,12 @@ class Scheduler:
         """Nobody wants the answer any more; its rows are free at the next step."""
         with self._changed:
             job.over = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End all requests with an error at the next step, and take no more."""
+        with self._changed:
+            self.stopping = True
             self._changed.notify()
 
     def status(self) -> dict[str, int]:
@@ -126,10 +148,13 @@ class Scheduler:
                 self.step()
             except Exception:
                 logging.exception("a step failed; its requests end")
-                self._give_up()
+                message = "the server failed; it goes on with other requests"
+                self._give_up(ApiError(500, message, code="failed"))
 
     def step(self) -> None:
         """Read a part of one prompt, then give every row that runs a token."""
+        if self.stopping:
+            self._give_up(_stopping())
         self._sweep()
         self._admit()
         self._read()
@@ -152,33 +177,41 @@ class Scheduler:
         """Begin to read the prompts of waiting jobs, as far as there are rows for them."""
         while self.waiting and self._taken() + len(self.waiting[0].answers) <= MOST_ROWS:
             job = self.waiting.popleft()
-            cache = self.model.new_cache()
-            self.reading.append(Reading(job, job.answers, cache, job.request.prompt))
+            each = len(job.request.samples)
+            for number, prompt in enumerate(job.request.prompts):
+                answers = job.answers[number * each : (number + 1) * each]
+                self.reading.append(Reading(job, answers, self.model.new_cache(), prompt))
 
     def _read(self) -> None:
-        """One part, so that a long prompt does not hold up the rows that run."""
+        """One part, so that a long prompt does not hold up the rows that run; then the next's turn.
+
+        Prompts take turns, so that a long one does not hold up the short ones behind it either.
+        """
         if not self.reading:
             return
-        reading = self.reading[0]
+        reading = self.reading.popleft()
         part, reading.unread = reading.unread[:PART], reading.unread[PART:]
         (logits,) = self.model.forward([reading.cache], [part])
         if reading.unread:
+            self.reading.append(reading)
             return
-        self.reading.popleft()
         for answer in reading.answers:
-            (handle,) = self.batch.add(answer.params, answer.prompt, answer.tokens)
+            said = len(answer.tokens)
+            (handle,) = self.batch.add(
+                answer.params, answer.read, state=answer.state, generated_before=said
+            )
             self.rows[handle] = Row(reading.job, answer, reading.cache.fork(), logits)
-            if not answer.tokens:
+            if not said:
                 reading.job.emit(answer.opening())
 
     def _mask(self) -> None:
-        """Let each row say what its grammar allows; one that gives up ends its request."""
+        """Let each row say what its grammar allows; one that gives up fails."""
         for handle, row in list(self.rows.items()):
             try:
                 if (mask := row.answer.mask()) is not None:
                     self.batch.set_mask(handle, mask)
             except ApiError as error:
-                row.job.end(error)
+                row.job.fail(row.answer, error)
                 self._remove(handle)
 
     def _say(self) -> None:
@@ -189,15 +222,14 @@ class Scheduler:
         columns = [self.batch.status, *(column.tolist() for column in drawn)]
         for handle, status, token, logprob, *top in zip(list(self.rows), *columns, strict=True):
             row = self.rows[handle]
-            if row.job.over:  # another row of it failed
-                continue
             try:
                 if token < 0:
                     raise ApiError(422, f"no token can be drawn: {status}", code="no_token")
                 self.batch.append([token], handle)
                 row.job.tell(row.answer.append(token, logprob, top))
             except ApiError as error:
-                row.job.end(error)
+                row.job.fail(row.answer, error)
+                self._remove(handle)
             else:
                 self._move_on(handle, row)
 
@@ -214,24 +246,30 @@ class Scheduler:
     def _move_on(self, handle: int, row: Row) -> None:
         """After a row's token: the next one, or a tool's result to read, or the end."""
         row.behind = True
-        if row.answer.unread:
-            self.reading.append(Reading(row.job, [row.answer], row.cache, row.answer.unread))
-            row.answer.unread = []
-        elif not row.answer.finish_reason:
+        answer = row.answer
+        if answer.unread:
+            answer.state = self.batch.state(handle)
+            self.reading.append(Reading(row.job, [answer], row.cache, answer.unread))
+            answer.unread = []
+        elif not answer.finish_reason:
             return
         self._remove(handle)
-        if all(answer.finish_reason for answer in row.job.answers):
-            row.job.end()
+        row.job.end_if_complete()
 
     def _remove(self, handle: int) -> None:
         del self.rows[handle]
         self.batch.remove(handle)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: ApiError) -> None:
         """End whatever is under way."""
-        error = ApiError(500, "the server failed; it goes on with other requests", code="failed")
-        for job in [row.job for row in self.rows.values()] + [r.job for r in self.reading]:
+        with self._changed:
+            waiting = list(self.waiting) if self.stopping else []
+        for job in [x.job for x in (*self.rows.values(), *self.reading)] + waiting:
             job.end(error)
         self.rows.clear()
         self.reading.clear()
         self.batch = lc.Batch(self.model.tokenizer.vocab_size)
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server is stopping", code="stopping")

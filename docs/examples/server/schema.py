@@ -1,16 +1,12 @@
-"""What a body may hold, as JSON Schema, and the check of what in it is not sampling."""
+"""What a body may hold, as JSON Schema, and its check."""
 
-import re
-from collections.abc import Iterator, Mapping, Sized
-from math import inf
+from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.validators import extend
+from jsonschema_rs import Draft202012Validator, ValidationError
 
-from logitchain.inputs.values import show
-from logitchain.params import FIELDS, Interval, TokenIds
+import logitchain as lc
+from logitchain.inputs.values import show, suggestion
 
 from .errors import invalid
 from .tools import BUILT_IN
@@ -21,9 +17,6 @@ CONTEXT = 2_048  # positions that a prompt and its answer share
 MOST_ROWS = 16  # that run at a time: one for each choice of each request
 
 Schema = dict[str, Any]
-
-#: JSON Schema takes 8.0 for an integer, this API does not; only words can say so in a schema.
-INTEGER: Schema = {"type": "integer", "description": "Without a fraction: 8, not 8.0."}
 
 
 def fields(required: str = "", /, **properties: Schema) -> Schema:
@@ -36,9 +29,9 @@ def fields(required: str = "", /, **properties: Schema) -> Schema:
     }
 
 
-def array(items: Schema, least: int = 0) -> Schema:
+def array(items: Schema, most: int, least: int = 0) -> Schema:
     """A list."""
-    return {"type": "array", "items": items, "minItems": least}
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
 
 
 def also(schema: Schema, *kinds: str) -> Schema:
@@ -46,129 +39,196 @@ def also(schema: Schema, *kinds: str) -> Schema:
     return {**schema, "type": [schema["type"], *kinds]}
 
 
-def number(name: str) -> Schema:
-    """A field of the library, from its own table."""
-    field = FIELDS[name]
-    low, high = Interval(field.range).bounds
-    high = min(high, {"top_k": VOCABULARY, "n": MOST_ROWS}.get(name, inf))
-    kind = INTEGER if field.integer or name == "max_tokens" else {"type": "number"}
-    least = "exclusiveMinimum" if field.range[0] == "(" else "minimum"
-    most = "exclusiveMaximum" if field.range[-1] == ")" else "maximum"
-    limits = {least: low} | ({} if high == inf else {most: high})
-    return also({**kind, "default": field.off, **limits}, "null")
+def one_of(*values: str | None) -> Schema:
+    """One of these values."""
+    return {"enum": list(values)}
 
 
-STRING, BOOLEAN, SOME = {"type": "string"}, {"type": "boolean"}, {"type": "string", "minLength": 1}
-TOKEN = {**INTEGER, "minimum": 0, "maximum": VOCABULARY - 1}
-TOKENS = also({**TOKEN, "items": TOKEN}, "array", "null")
-SEED = {**INTEGER, "minimum": -(2**63), "maximum": 2**64 - 1}
-BIAS = {
-    "type": "object",
-    "propertyNames": {"pattern": "^[0-9]{1,5}$"},
-    "additionalProperties": {"type": "number"},
+STRING, BOOLEAN, NULL = {"type": "string"}, {"type": "boolean"}, {"type": "null"}
+FLAG, TEXT, OBJECT = also(BOOLEAN, "null"), also(STRING, "null"), {"type": "object"}
+
+#: Bounds of what a request may cost, which the library leaves to the server.
+BOUNDS: dict[str, Schema] = {
+    **{name: {"maxItems": VOCABULARY} for name in ("allowed_tokens", "banned_tokens")},
+    **{name: {"maxItems": VOCABULARY} for name in ("penalty_exempt", "ngram_exempt")},
+    **{name: {"maxItems": 1024} for name in ("bad_words", "dry_sequence_breakers", "eos_token")},
+    "logit_bias": {"maxProperties": VOCABULARY},
+    "seed": {"maxItems": MOST_ROWS},
+    "n": {"maximum": MOST_ROWS},
+    "stop": {
+        "maxItems": 64,
+        "maxLength": 256,
+        "items": {"type": "string", "minLength": 1, "maxLength": 256},
+    },
 }
 
-SAMPLING = {
-    **{
-        name: number(name)
-        for name, field in FIELDS.items()
-        if field.range and not isinstance(field.off, Sized) and name != "seed"
-    },
-    **{name: TOKENS for name, field in FIELDS.items() if isinstance(field.off, TokenIds)},
-    "max_completion_tokens": number("max_tokens"),
-    "logprobs": also(BOOLEAN, "null"),
-    "p_less": also(BOOLEAN, "null"),
-    "seed": also({**SEED, "items": SEED, "minItems": 1}, "array", "null"),
-    "stop": also({**SOME, "items": SOME}, "array", "null"),
-    "bad_words": also(array(array(TOKEN, least=1)), "null"),
-    "dry_sequence_breakers": also(array(array(TOKEN, least=1)), "null"),
-    "logit_bias": also(BIAS, "null"),
+SAMPLING: dict[str, Schema] = {
+    name: schema | BOUNDS.get(name, {})
+    for name, schema in lc.json_schema(vocab_size=VOCABULARY)["properties"].items()
 }
 
 CALLED = fields("name arguments", name=STRING, arguments=STRING)
-CALL = fields("type function", id=STRING, type={"const": "function"}, function=CALLED)
-PART = fields("type text", type={"const": "text"}, text=STRING)
+CALL = fields(
+    "type function",
+    id=STRING,
+    type={"const": "function"},
+    function=CALLED,
+    index={"type": "integer"},
+)
+PART = {
+    **fields("type", type=one_of("text", "refusal"), text=STRING, refusal=STRING),
+    "if": {"properties": {"type": {"const": "text"}}},
+    "then": {"required": ["text"]},
+    "else": {"required": ["refusal"]},
+}
 MESSAGE = {
     **fields(
         "role",
-        role={"enum": ["system", "user", "assistant", "tool"]},
-        content=also({**STRING, "items": PART}, "array", "null"),
-        name=STRING,
+        role=one_of("system", "developer", "user", "assistant", "tool"),
+        content=also({**STRING, "items": PART, "maxItems": CONTEXT}, "array", "null"),
+        name=TEXT,
         tool_call_id=STRING,
-        tool_calls=also(array(CALL), "null"),
-        refusal={"type": "null"},
+        tool_calls=also(array(CALL, most=128), "null"),
+        # What an assistant's message has that is sent back as it came.
+        refusal=TEXT,
+        reasoning_content=TEXT,
+        reasoning=TEXT,
+        annotations=also(array(OBJECT, most=128), "null"),
+        audio=NULL,
+        function_call=NULL,
     ),
     "if": {"properties": {"role": {"const": "assistant"}}, "required": ["role"]},
     "else": {"properties": {"content": also(STRING, "array")}, "required": ["content"]},
 }
 
 NAME = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
-FUNCTION = fields(
-    "name",
-    name=NAME,
-    description=STRING,
-    parameters={"type": "object"},
-    strict=also(BOOLEAN, "null"),
-)
+FUNCTION = fields("name", name=NAME, description=TEXT, parameters=also(OBJECT, "null"), strict=FLAG)
 TOOL = {
-    **fields("type", type={"enum": ["function", *BUILT_IN]}, function=FUNCTION),
+    **fields("type", type=one_of("function", *BUILT_IN), function=FUNCTION),
     "if": {"properties": {"type": {"const": "function"}}, "required": ["type"]},
     "then": {"required": ["function"]},
 }
 NAMED = fields("type function", type={"const": "function"}, function=fields("name", name=STRING))
+JSON_SCHEMA = fields("schema", name=NAME, description=TEXT, schema=OBJECT, strict=FLAG)
+FORMAT = {
+    **fields("type", type=one_of("text", "json_object", "json_schema"), json_schema=JSON_SCHEMA),
+    "if": {"properties": {"type": {"const": "json_schema"}}},
+    "then": {"required": ["json_schema"]},
+}
 TEMPLATE = fields(
-    system_prompt=STRING, add_generation_prompt=BOOLEAN, continue_final_message=BOOLEAN
+    system_prompt=STRING,
+    add_generation_prompt=BOOLEAN,
+    continue_final_message=BOOLEAN,
+    enable_thinking=BOOLEAN,
 )
+METADATA = {
+    "type": ["object", "null"],
+    "maxProperties": 16,
+    "additionalProperties": {"type": "string", "maxLength": 512},
+}
 
-BODY = fields(
-    "model messages",
-    model={"type": "string", "default": MODEL},
-    messages=array(MESSAGE, least=1),
+#: What both APIs have.
+SHARED = {
+    "model": also({**STRING, "default": MODEL}, "null"),
     **SAMPLING,
-    stream=also(BOOLEAN, "null"),
-    stream_options=also(fields(include_usage=BOOLEAN), "null"),
-    tools=also(array(TOOL), "null"),
+    "response_format": also(FORMAT, "null"),
+    "stream": FLAG,
+    "stream_options": also(fields(include_usage=FLAG, include_obfuscation=FLAG), "null"),
+    "user": TEXT,
+    "metadata": METADATA,
+    "store": FLAG,
+    "service_tier": one_of("auto", "default", None),
+    "safety_identifier": TEXT,
+    "prompt_cache_key": TEXT,
+}
+
+CHAT = fields(
+    "messages",
+    messages=array(MESSAGE, most=CONTEXT, least=1),
+    **SHARED,
+    max_completion_tokens=SAMPLING["max_tokens"],
+    tools=also(array(TOOL, most=128), "null"),
     tool_choice=also({**NAMED, "pattern": "^(none|auto|required)$"}, "string", "null"),
-    parallel_tool_calls=also(BOOLEAN, "null"),
-    resume_generation=also(BOOLEAN, "null"),
+    parallel_tool_calls=FLAG,
+    resume_generation=FLAG,
     chat_template_kwargs=also(TEMPLATE, "null"),
 )
 
+TOKENS = array(SAMPLING["banned_tokens"]["items"], most=CONTEXT, least=1)
+PROMPTS = {"anyOf": [STRING, array(STRING, most=MOST_ROWS, least=1), TOKENS]}
+PROMPTS["anyOf"].append(array(TOKENS, most=MOST_ROWS, least=1))
+COMPLETION = fields(
+    prompt=PROMPTS,
+    tokens=TOKENS,  # the name of a prompt of token ids in Friendli's API
+    **(SHARED | {"logprobs": {**SAMPLING["top_logprobs"], "maximum": 5}}),
+    echo=FLAG,
+    best_of={"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ROWS},
+    suffix=NULL,
+)
 
-def _pattern(validator: Any, pattern: str, value: Any, schema: Schema) -> Iterator[ValidationError]:
-    """As JSON Schema has it, `$` is the end; Python's would also be before a last line break."""
-    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
 
+class Body:
+    """Checks bodies of one API, field by field in their order: the first that is wrong is named.
 
-_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-_VALIDATOR = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=_TYPES)(BODY)
+    Of a sampling field only its bounds are checked here: the library checks the rest, faster and
+    with better errors.
+    """
 
+    def __init__(self, schema: Schema) -> None:
+        """`schema` is that of the whole body."""
+        self.names, self.required = tuple(schema["properties"]), schema["required"]
+        self.sampling = [x for x in SAMPLING if schema["properties"][x] == SAMPLING[x]]
+        checked = {
+            x: BOUNDS.get(x, {}) if x in self.sampling else schema["properties"][x]
+            for x in self.names
+        }
+        self._validators = {name: Draft202012Validator(checked[name]) for name in self.names}
 
-def check(body: Mapping[str, Any]) -> None:
-    """Raise an ApiError that names the field of the body that is at fault."""
-    if error := best_match(_VALIDATOR.iter_errors(body)):
-        steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.path]
-        where, wrong = _complaint(error, "".join(steps).lstrip("."))
-        raise invalid(f"{where} {wrong}", where)
+    def check(self, body: Any) -> None:
+        """Raise an ApiError that names the field of the body that is at fault."""
+        if not isinstance(body, Mapping):
+            raise invalid(f"the body must be a JSON object, not {show(body)}")
+        for name, value in body.items():
+            if name not in self.names:
+                hint = suggestion(name, self.names)
+                raise invalid(f"{name[:100]} is not a field of this API{hint}", name[:100])
+            try:
+                self._validators[name].validate(value)
+                if name in self.sampling and value is not None:
+                    count = len(value) if name == "seed" and isinstance(value, list) else 1
+                    lc.Params(**{"n": count or 1, name: value}).check_vocabulary(VOCABULARY)
+            except ValidationError as error:
+                where, wrong = _complaint(error, name)
+                raise invalid(f"{where} {wrong}", where) from None
+            except (TypeError, ValueError) as error:
+                raise invalid(str(error), name) from None
+        for name in self.required:
+            if name not in body:
+                raise invalid(f"{name} is missing", name)
 
 
 def _complaint(error: ValidationError, where: str) -> tuple[str, str]:
     """(the field at fault, what is wrong with it)."""
-    rule, limit, value = error.validator, error.validator_value, error.instance
+    for step in error.instance_path:
+        where += f"[{step}]" if isinstance(step, int) else f".{step}"
+    rule, about = error.kind.name, error.kind.as_dict()
     if rule == "required":
-        name = next(name for name in limit if name not in value)
-        return f"{where}.{name}".lstrip("."), "is missing"
+        return f"{where}.{about['property']}", "is missing"
     if rule == "additionalProperties":
-        name = next(name for name in value if name not in error.schema["properties"])
-        return f"{where}.{name[:100]}".lstrip("."), "is not a field of this API"
+        return f"{where}.{about['unexpected'][0][:100]}", "is not a field of this API"
+    limit = about.get("limit")
     legal = {
-        "type": lambda: limit if isinstance(limit, str) else " or ".join(limit),
-        "enum": lambda: f"one of {', '.join(limit)}",
+        "type": lambda: " or ".join(about["types"]),
+        "enum": lambda: f"one of {', '.join(str(option) for option in about['options'])}",
+        "const": lambda: repr(about["expected_value"]),
+        "pattern": lambda: f"of the form {about['pattern']}",
+        "anyOf": lambda: "a string, a list of token ids, or a list of either",
         "minItems": lambda: f"a list of {limit} or more",
+        "maxItems": lambda: f"a list of {limit} or fewer",
+        "maxProperties": lambda: f"an object of {limit} entries or fewer",
+        "minLength": lambda: f"{limit} characters or more",
+        "maxLength": lambda: f"{limit} characters or fewer",
         "minimum": lambda: f"{limit} or more",
         "maximum": lambda: f"{limit} or less",
-        "pattern": lambda: f"of the form {limit}",
-        "const": lambda: f"{limit!r}",
     }[rule]()
-    return where, f"must be {legal}, not {show(value)}"
+    return where, f"must be {legal}, not {show(error.instance)}"

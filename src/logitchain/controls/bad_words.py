@@ -10,6 +10,7 @@ from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import I64, Row
+from ..params import Phrases
 from .banned_tokens import ban
 from .record import Control, Request
 from .token_bitmask import Words, masked_by
@@ -41,10 +42,10 @@ def bad_words(
     return masked_by(reading, lambda r, words: ban_phrases(words, *words_of[r], lists[r]))
 
 
-def flat(phrases: list[Longs]) -> tuple[Longs, Longs]:
+def flat(phrases: Phrases) -> tuple[Longs, Longs]:
     """Token sequences in one array, and for each token how long its sequence is."""
-    sizes = np.array([phrase.size for phrase in phrases], np.int64)
-    return np.concatenate([np.empty(0, np.int64), *phrases]), np.repeat(sizes, sizes)
+    sizes = np.array([*map(len, phrases)], np.int64)
+    return phrases.all_tokens.array, np.repeat(sizes, sizes)
 
 
 @kernel

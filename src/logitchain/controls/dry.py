@@ -1,17 +1,18 @@
 """DRY, "don't repeat yourself"."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.logits import DType, Reading, phrase_arrays, token_lists
+from ..inputs.logits import DType, Reading, token_lists, token_sequences
 from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F64, I64, Row, finite, log
-from ..params import FIELDS, column
+from ..params import FIELDS, Phrases, column
 from .record import Control, Request
 
 Longs = NDArray[np.int64]
@@ -68,7 +69,7 @@ def dry(
         column("dry_window", 2**62 if dry_window is None else dry_window, count),
     )
     given = FIELDS["dry_sequence_breakers"].check("dry_sequence_breakers", dry_sequence_breakers)
-    breakers = breaker_table(phrase_arrays("dry_sequence_breakers", given, vocab))
+    breakers = breaker_table(token_sequences("dry_sequence_breakers", given, vocab))
     found, lengths, room = np.empty((3, vocab), np.int64)
     histories = token_lists(tokens, count)
     for row, history, *each in zip(rows, histories, *values, strict=True):
@@ -80,14 +81,14 @@ def dry(
     return reading.result()
 
 
-def breaker_table(breakers: Sequence[Longs]) -> tuple[Longs, Longs]:
+def breaker_table(breakers: Phrases) -> tuple[Longs, Longs]:
     """Sequence breakers as `find` reads them: (tokens, starts), two arrays of the same size.
 
     tokens   the breakers one after the other, in the order of tuples
     starts   the place of each in `tokens`, and then -1
     """
-    ordered = sorted({tuple(breaker.tolist()) for breaker in breakers})
-    tokens = np.array([token for breaker in ordered for token in breaker], np.int64)
+    ordered = sorted(set(breakers))
+    tokens = np.fromiter(chain.from_iterable(ordered), np.int64)
     starts = np.full(tokens.size, -1)
     starts[: len(ordered)] = np.cumsum([0, *map(len, ordered)])[:-1]
     return tokens, starts

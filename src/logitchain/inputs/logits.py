@@ -292,25 +292,26 @@ def token_lists(
     return [read(f"{name} of row {r}", ids) for r, ids in enumerate(tokens)]
 
 
-def phrase_lists(phrases: Any, rows: int, vocab: int) -> list[list[NDArray[np.int64]]]:
+def phrase_lists(phrases: Any, rows: int, vocab: int) -> list[Phrases]:
     """Bad words, sequences of token ids, for all rows or one list per row, checked, per row."""
     given = listed("bad_words", phrases, "sequences of token ids", ordered=False)
     shapes = [items("bad_words", entry) for entry in given]
     if not any(len(shape) > 1 or any(map(_is_list, inside)) for shape, inside in shapes):
-        return [phrase_arrays("bad_words", given, vocab)] * rows
+        return [token_sequences("bad_words", given, vocab)] * rows
     if len(given) != rows:
         raise ValueError(f"bad_words must be one list or one per row ({rows}), not {len(given)}")
-    return [phrase_arrays(f"bad_words of row {r}", row, vocab) for r, row in enumerate(given)]
+    return [token_sequences(f"bad_words of row {r}", row, vocab) for r, row in enumerate(given)]
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple, np.ndarray))
 
 
-def phrase_arrays(name: str, phrases: Any, vocab: int) -> list[NDArray[np.int64]]:
-    """Sequences of token ids as checked arrays; none may be empty."""
+def token_sequences(name: str, phrases: Any, vocab: int) -> Phrases:
+    """Sequences of token ids, each in [0, vocab); none may be empty."""
     checked = Phrases.checked(name, phrases)
-    return [token_ids(name, phrase, vocab) for phrase in checked]
+    token_ids(name, checked.all_tokens, vocab)
+    return checked
 
 
 def token_ids(name: str, tokens: Any, vocab: int) -> NDArray[np.int64]:
@@ -366,4 +367,4 @@ def bias_arrays(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """A checked logit bias as its token ids and what to add to each."""
     checked = Bias.checked("logit_bias", bias)
-    return token_ids("token ids in logit_bias", checked.ids, vocab), checked.values_array
+    return token_ids("token ids in logit_bias", checked.all_tokens, vocab), checked.values_array

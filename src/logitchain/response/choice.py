@@ -26,6 +26,8 @@ class Choice:
     seed            the row's own, `batch.seed(row)`
     index           which of the request's answers this is
     output_tokens   what the row had generated before it was preempted; `append` goes on after them
+    stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
+                    can keep a part of them out of the text, such as the calls of tools
 
     It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
     before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
@@ -50,6 +52,7 @@ class Choice:
         index: int = 0,
         output_tokens: Sequence[int] = (),
         top_logprobs: int | None = None,
+        stream: TextStream | None = None,
     ) -> None:
         """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
         if not isinstance(params, Params):
@@ -63,9 +66,10 @@ class Choice:
         self._top_logprobs = whole_number("top_logprobs", listed_tokens, "[0, inf)")
         #: All that were generated, the one that ended the text too.
         self.tokens: list[int] = []
-        #: None while it goes on, then "stop" or "length".
+        #: None while it goes on, then "stop", "length" or what `finish` was given.
         self.finish_reason: str | None = None
-        self._stream = TextStream(params.stop)
+        self._stream = stream or TextStream(params.stop)
+        self._earlier = ""  # the text of earlier turns
         self._entries: list[Entry] = []
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
         self._new: list[str] = []  # pieces that `delta` has not returned yet
@@ -77,7 +81,7 @@ class Choice:
     @property
     def text(self) -> str:
         """The text that is certain so far; nothing of a stop phrase is in it."""
-        return self._stream.text
+        return self._earlier + self._stream.text
 
     @property
     def logprobs(self) -> dict[str, Any] | None:
@@ -100,6 +104,38 @@ class Choice:
             entry = self._entry(data, logprob) | {"top_logprobs": self._best(top)}
             self._waiting.append((self._stream.start(data), entry))
         return self._add(token, data, ends)
+
+    def finish(self, reason: str = "length") -> str:
+        """End it where it is, as where the context is full or a request is aborted.
+
+        What was held back, since a stop phrase might have begun in it, comes out; it is returned.
+
+        >>> choice = Choice(Params(stop="END"), [b"The E"].__getitem__, seed=7)
+        >>> choice.append(0), choice.finish("abort"), choice.finish_reason
+        ('The ', 'E', 'abort')
+        """
+        if self.finish_reason:
+            raise ValueError(f"the choice has ended with {show(self.finish_reason)}")
+        return self._come_out(self._stream.end(), reason)
+
+    def resume(self, stream: TextStream | None = None) -> None:
+        """Go on after an end token with another turn, whose text follows that of the ones before.
+
+        `tokens`, `max_tokens` and `min_tokens` count over all turns. Raises ValueError if it has
+        not ended, or in another way.
+
+        >>> choice = Choice(Params(eos_token=0), [b"", b"Hm. ", b"Yes."].__getitem__, seed=7)
+        >>> [choice.append(token) for token in (1, 0)]
+        ['Hm. ', '']
+        >>> choice.resume()
+        >>> choice.append(2), choice.text, choice.tokens
+        ('Yes.', 'Hm. Yes.', [1, 0, 2])
+        """
+        if self.finish_reason != "stop" or self._stream.stopped or self._is_full():
+            reason = show(self.finish_reason)
+            raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
+        self._earlier, self.finish_reason = self.text, None
+        self._stream = stream or TextStream(self.params.stop)
 
     def response(self) -> dict[str, Any]:
         """The choice as a chat completion lists it, as far as it is certain."""
@@ -139,14 +175,18 @@ class Choice:
 
     def _add(self, token: int, data: bytes, ends: bool) -> str:
         self.tokens.append(token)
-        piece = self._stream.feed(data)
-        full = len(self.tokens) == self.params.max_tokens
+        piece, full = self._stream.feed(data), self._is_full()
         if ends or full:
             piece += self._stream.end()
-        if ends or self._stream.stopped:
-            self.finish_reason = "stop"
-        elif full:
-            self.finish_reason = "length"
+        is_stop = ends or self._stream.stopped
+        return self._come_out(piece, "stop" if is_stop else "length" if full else None)
+
+    def _is_full(self) -> bool:
+        return len(self.tokens) == self.params.max_tokens
+
+    def _come_out(self, piece: str, reason: str | None) -> str:
+        """A piece that is certain now, and whether the text ends with it."""
+        self.finish_reason = reason
         self._new.append(piece)
         self._release()
         return piece

@@ -1,16 +1,17 @@
 """Text out of the bytes of tokens: what is certain so far, up to the stop phrase that ends it."""
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..inputs.values import show
-from ..params import FIELDS
+from ..params import StopPhrases
 
 
 class TextStream:
     """Bytes of tokens in, text that is certain out.
 
-    stop   a phrase or a list of phrases that end the text
+    stop   a phrase or a list of phrases that end the text; what finds them is made once for all
+           streams of one `Params.stop`
 
     The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
     complete first ends it, of several at once the longest, and it is cut where that one starts.
@@ -23,16 +24,13 @@ class TextStream:
     >>> stream = TextStream(["\\n\\n", "END"])
     >>> [stream.feed(piece) for piece in (b"caf\\xc3", b"\\xa9 EN", b"TER", b" EN", b"D.")]
     ['caf', 'é ', 'ENTER', ' ', '']
-    >>> stream.text, stream.stopped
-    ('café ENTER ', 'END')
+    >>> stream.text, stream.stopped, stream.rest
+    ('café ENTER ', 'END', b'.')
     """
 
     def __init__(self, stop: str | Sequence[str] = ()) -> None:
         """A stream that has read nothing."""
-        phrases = FIELDS["stop"].check("stop", stop)
-        every = Automaton(phrases)
-        # A phrase with another one inside it is never complete first: nothing waits for it.
-        self._automaton = Automaton(p for p in phrases if not every.found[every.read(0, p[:-1])[0]])
+        self._automaton = StopPhrases.checked("stop", stop).automaton
         self._state = 0  # of the automaton, which says what is held back
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pieces: list[str] = []
@@ -41,6 +39,8 @@ class TextStream:
         self.length = 0
         #: The phrase that ended the text.
         self.stopped: str | None = None
+        #: What followed that phrase so far, in UTF-8: it can be fed to another stream.
+        self.rest = b""
 
     @property
     def text(self) -> str:
@@ -57,11 +57,16 @@ class TextStream:
             raise TypeError(f"piece must be bytes, not {show(piece)}")
         if self._over:
             raise ValueError(f"piece {show(piece)} comes after the end of the text")
+        if self.stopped:
+            self.rest += piece
+            return ""
         return self._match(self._decoder.decode(piece))
 
     def end(self) -> str:
         """There are no more bytes; the text that was held back."""
         self._over = True
+        if self.stopped:
+            return ""
         return self._match(self._decoder.decode(b"", True)) + self._emit("", 0, 0)
 
     def start(self, piece: bytes) -> int:
@@ -72,11 +77,10 @@ class TextStream:
 
     def _match(self, text: str) -> str:
         """Read more characters, up to the end of a phrase."""
-        if self.stopped:
-            return ""
         state, count = self._automaton.read(self._state, text)
         self.stopped = self._automaton.found[state]
         if self.stopped:
+            self.rest = text[count:].encode() + self._decoder.getstate()[0]
             return self._emit(text, count - len(self.stopped), 0)
         return self._emit(text, count - self._automaton.depth[state], state)
 
@@ -89,49 +93,3 @@ class TextStream:
         self.length += len(piece)
         self._state = state
         return piece
-
-
-class Automaton:
-    """Many phrases read at once, after Aho and Corasick (CACM 18, 1975).
-
-    A state is the longest end of the text that some phrase starts with; state 0 is the empty one.
-    """
-
-    def __init__(self, phrases: Iterable[str]) -> None:
-        """The states of all phrases; in time linear in them."""
-        self.after: list[dict[str, int]] = [{}]  # the state after one more character of a phrase
-        self.shorter = [0]  # the state of the next shorter such end
-        self.phrase = [""]  # a phrase that starts so
-        self.depth = [0]  # how many of its characters that is
-        self.found: list[str | None] = [None]  # the longest phrase that ends here
-        for phrase in phrases:
-            self._add(phrase)
-        states = list(self.after[0].values())
-        for state in states:  # it grows meanwhile, shorter states first
-            for character, longer in self.after[state].items():
-                self.shorter[longer], _ = self.read(self.shorter[state], character)
-                self.found[longer] = self.found[longer] or self.found[self.shorter[longer]]
-                states.append(longer)
-
-    def _add(self, phrase: str) -> None:
-        state = 0
-        for depth, character in enumerate(phrase, 1):
-            if character not in self.after[state]:
-                self.after[state][character] = len(self.after)
-                self.after.append({})
-                self.shorter.append(0)
-                self.phrase.append(phrase)
-                self.depth.append(depth)
-                self.found.append(None)
-            state = self.after[state][character]
-        self.found[state] = phrase
-
-    def read(self, state: int, text: str) -> tuple[int, int]:
-        """(the state after text up to the end of a phrase, how many characters that is)."""
-        for count, character in enumerate(text, 1):
-            while state and character not in self.after[state]:
-                state = self.shorter[state]
-            state = self.after[state].get(character, 0)
-            if self.found[state]:
-                return state, count
-        return state, len(text)

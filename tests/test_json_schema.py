@@ -1,0 +1,66 @@
+"""The JSON Schema of a request has every field, with the range that the library checks."""
+
+from dataclasses import dataclass
+
+import pytest
+
+import logitchain as lc
+
+SCHEMA = lc.json_schema(vocab_size=1000)["properties"]
+
+
+def test_every_field_is_there_and_may_be_null():
+    assert SCHEMA.keys() == lc.FIELDS.keys()
+    assert all("null" in schema["type"] for schema in SCHEMA.values())
+
+
+@pytest.mark.parametrize("name", [name for name, x in lc.FIELDS.items() if x.range])
+def test_the_ends_of_a_range_are_those_that_a_request_may_have(name):
+    """A value at an inclusive end is good; one at an exclusive end or beyond either is not."""
+    schema = SCHEMA[name]
+    if schema["type"][0] not in ("number", "integer"):
+        return
+    step = 1 if schema["type"][0] == "integer" else 1e-9
+    for word, sign in (("inimum", -1), ("aximum", 1)):
+        ends = {"m" + word: True, "exclusiveM" + word: False}
+        for key, inclusive in ends.items():
+            if key in schema:
+                end = schema[key]
+                assert accepted(name, end) is inclusive
+                assert not accepted(name, end + sign * step * max(1, abs(end)))
+
+
+def accepted(name, value):
+    try:
+        lc.Params(**{name: value}).check_vocabulary(1000)
+    except ValueError:
+        return False
+    return True
+
+
+def test_lists_have_one_item_or_several_and_lists_of_lists_do_not():
+    token = {"minimum": 0, "maximum": 999}
+    assert token.items() <= SCHEMA["banned_tokens"]["items"].items()
+    assert SCHEMA["banned_tokens"]["type"] == ["integer", "array", "null"]
+    assert SCHEMA["bad_words"]["type"] == ["array", "null"]
+    assert token.items() <= SCHEMA["bad_words"]["items"]["items"].items()
+    assert SCHEMA["bad_words"]["items"]["minItems"] == SCHEMA["seed"]["minItems"] == 1
+    assert SCHEMA["stop"]["items"] == {"type": "string", "minLength": 1}
+    assert SCHEMA["logit_bias"]["propertyNames"] == {"pattern": "^[0-9]{1,3}$"}
+    assert "maximum" not in lc.json_schema()["properties"]["top_k"]
+
+
+def test_a_subclass_has_its_own_fields_too():
+    @dataclass(frozen=True, kw_only=True)
+    class Own(lc.Params):
+        top_cube: float = lc.field(0.5, "[0, 1)")
+        note: object = None
+
+    properties = lc.json_schema(Own)["properties"]
+    assert properties["top_cube"] == {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "default": 0.5,
+    }
+    assert properties["note"] == {}
