@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 from importlib import import_module
 from inspect import isfunction
+from itertools import dropwhile
 
 import pytest
 
@@ -23,7 +25,8 @@ WITH_CODE = {str(page.relative_to(ROOT)): page for page in PAGES if any(snippets
 
 
 @pytest.mark.parametrize("name", WITH_CODE.keys() - ELSEWHERE.keys())
-def test_the_snippets_of_a_page_run_one_after_the_other(name, tmp_path, capsys):
+def test_the_snippets_of_a_page_run_one_after_the_other(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)  # the library does not depend on it
     text = WITH_CODE[name].read_text()
     file = tmp_path / "page.py"  # numba caches what stands in a file
     file.write_text(as_file(text))
@@ -68,6 +71,24 @@ def test_the_tables_are_those_of_their_data(monkeypatch):
     assert (ROOT / "README.md").read_text() == report.readme(results)
     text = conformance.PAGE.read_text()
     assert text == conformance.page(text, json.loads(conformance.COUNTS.read_text()))
+
+
+def entry_on_the_page(entry):
+    name, options = (entry, {}) if isinstance(entry, str) else entry
+    settings = ", ".join(f"{option}={json.dumps(value)}" for option, value in options.items())
+    return f"`{name}` ({settings})" if options else f"`{name}`"
+
+
+def test_the_page_of_presets_has_their_orders():
+    first, *sections = (ROOT / "docs/presets.md").read_text().split("\n## ")
+    orders = {part.split("\n")[0]: " ".join(part.split("\n\n")[1].split()) for part in sections}
+    expected = {}
+    for name, order in lc.PRESETS.items():
+        entries = dropwhile(lc.DEFAULT_ORDER[:6].__contains__, order)
+        expected[name] = f"Masks, {', '.join(map(entry_on_the_page, entries))}."
+    assert orders == expected
+    assert "`bad_words`; " in first
+    assert lc.DEFAULT_ORDER[5] == "bad_words"
 
 
 def test_a_block_of_text_after_code_is_what_it_prints():
