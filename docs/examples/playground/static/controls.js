@@ -124,13 +124,19 @@ function item(name, place) {
     grip,
     title,
     first
-      ? input(first)
+      ? input(first, name)
       : h("span", { className: "no-input" }, about.own ? "a function" : "set by an engine"),
   );
   const further = about.fields.filter((field) => !about.switches.includes(field));
   more.append(
-    h("p", { className: "description" }, about.description, " ", docsButton(name, about)),
-    ...further.map(fieldLine),
+    h(
+      "p",
+      { className: "description" },
+      ...inline(about.description),
+      " ",
+      docsButton(name, about),
+    ),
+    ...further.map((field) => fieldLine(field, name)),
     ...Object.entries(about.options).map(([option, [off, choices]]) =>
       optionLine(name, option, off, choices),
     ),
@@ -144,7 +150,7 @@ function item(name, place) {
     "li",
     { className: isSimple ? "control" : "control wide", "data-name": name },
     line,
-    ...others.map(fieldLine),
+    ...others.map((field) => fieldLine(field, name)),
     more,
   );
   title.addEventListener("click", () => {
@@ -161,7 +167,12 @@ function docsButton(name, about) {
   if (about.own) return null;
   return h(
     "button",
-    { type: "button", className: "link", "aria-label": `docs of ${name}`, onclick: () => docs(name) },
+    {
+      type: "button",
+      className: "link",
+      "aria-label": `docs of ${name}`,
+      onclick: () => docs(name),
+    },
     "docs",
   );
 }
@@ -171,14 +182,17 @@ async function docs(name) {
   openDialog(name, h("div", { className: "prose" }, ...prose(text)));
 }
 
+/** Code, strong text and the texts of links in a line of Markdown. */
+function inline(line) {
+  return line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
+    if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
+    if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
+    return part.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1");
+  });
+}
+
 /** Markdown, as far as the page of the controls uses it: paragraphs, lists, tables, code. */
 function prose(text) {
-  const inline = (line) =>
-    line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
-      if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
-      if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
-      return part.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1");
-    });
   return text.split(/\n{2,}/).flatMap((block) => {
     if (block.startsWith("|")) {
       const rows = block.split("\n").filter((row) => !/^\|[\s|:-]+\|$/.test(row));
@@ -204,24 +218,27 @@ function prose(text) {
   });
 }
 
-function fieldLine(field) {
+function fieldLine(field, control) {
   const { meaning, range, kind } = catalogue.fields[field];
   const isList = !["number", "integer", "switch"].includes(kind);
   return h(
     "div",
     { className: isList ? "sub wide" : "sub" },
     h("span", { className: "sub-name", title: [meaning, range].filter(Boolean).join("; ") }, field),
-    input(field),
+    input(field, control),
   );
 }
 
-function input(field) {
+/** An input of a field; several controls may have one of the same field. */
+function input(field, control) {
   const made = inputFor(field, catalogue.fields[field], (value, how) => {
     setValue(field, value);
     sync(field, made, how);
     changed();
   });
-  made.element.querySelectorAll("input").forEach((x, i) => (x.dataset.key = `${field} ${i}`));
+  made.element
+    .querySelectorAll("input")
+    .forEach((x, i) => (x.dataset.key = `${control} ${field} ${i}`));
   inputs.push(Object.assign(made, { field }));
   return made.element;
 }
@@ -282,7 +299,11 @@ function outsideItem(name) {
     h(
       "div",
       { className: "line" },
-      h("button", { type: "button", className: "grip", "aria-label": `Add ${name}`, onclick: add }, "+"),
+      h(
+        "button",
+        { type: "button", className: "grip", "aria-label": `Add ${name}`, onclick: add },
+        "+",
+      ),
       h("span", { className: "name", title: catalogue.controls[name].description }, name),
     ),
   );
@@ -299,7 +320,7 @@ function otherItem(field) {
       { className: "line" },
       h("span", { className: "grip" }),
       h("span", { className: "name", title: meaning }, field),
-      input(field),
+      input(field, ""),
     ),
   );
 }
@@ -373,10 +394,8 @@ function startDrag(event, name) {
   if (event.button !== 0) return;
   const list = $("chain");
   const dragged = event.currentTarget.closest("li");
-  const grip = event.currentTarget;
-  grip.setPointerCapture(event.pointerId);
+  const before = copy(active().order);
   dragged.classList.add("dragged");
-  const before = same(active().order, copy(active().order)) && copy(active().order);
 
   const move = ({ clientY }) => {
     const others = [...list.children].filter((x) => x !== dragged);
@@ -390,13 +409,15 @@ function startDrag(event, name) {
     if (clientY > pane.bottom - 24) $("side-body").scrollBy(0, 12);
   };
   const end = (finished) => {
-    grip.removeEventListener("pointermove", move);
-    dragged.classList.remove("dragged");
-    moveTo(name, [...list.children].indexOf(dragged));
-    if (finished.type === "pointercancel") active().order = before;
+    removeEventListener("pointermove", move);
+    removeEventListener("pointerup", end);
+    removeEventListener("pointercancel", end);
+    if (finished.type === "pointerup") moveTo(name, [...list.children].indexOf(dragged));
     build();
     if (!same(before, active().order)) changed();
   };
-  grip.addEventListener("pointermove", move);
-  grip.addEventListener("lostpointercapture", end, { once: true });
+  // Not by pointer capture: an element loses it when it moves in the document.
+  addEventListener("pointermove", move);
+  addEventListener("pointerup", end);
+  addEventListener("pointercancel", end);
 }

@@ -1,12 +1,12 @@
 // The page: what the user does changes the state, and the state is explained and shown.
 
-import { get, post, remember } from "./api.js";
+import { get, known, post, remember } from "./api.js";
 import { build, setUpControls, showErrors, sync } from "./controls.js";
 import { openDialog } from "./dialog.js";
 import { $, announce, h, painted, tokenText } from "./dom.js";
 import { setUpShare } from "./share.js";
-import { NAMES, begin, comparing, restore, save, setCompare, state } from "./state.js";
-import { setUpTable, showFate, showTable } from "./table.js";
+import { NAMES, begin, catalogue, comparing, restore, save, setCompare, state } from "./state.js";
+import { setUpTable, showTable } from "./table.js";
 import { isFull, put, setUpText, showText } from "./text.js";
 
 let answer = null; // of the server, to the state as it was
@@ -56,11 +56,21 @@ function question() {
       body: { ...body, seed: state.seed },
       output: state.outputs[i].slice(0, state.at),
     })),
-    tokens: state.outputs
-      .map((output) => output[state.at])
-      .concat(state.selected ?? [])
-      .filter((id) => id !== undefined),
+    tokens: ofInterest(),
   };
+}
+
+/** Tokens that the table has besides the likeliest: of the text, the selected one, and named ones. */
+function ofInterest() {
+  const named = state.settings.flatMap(({ body }) =>
+    Object.entries(body).flatMap(([field, value]) => {
+      const { kind } = catalogue.fields[field] ?? {};
+      if (kind === "biases") return Object.keys(value).map(Number);
+      return kind === "tokens" || kind === "phrases" ? value.flat() : [];
+    }),
+  );
+  const ids = [...state.outputs.map((output) => output[state.at]), state.selected, ...named];
+  return [...new Set(ids.filter((id) => known.has(id)))].slice(0, 60);
 }
 
 function show(answer) {
@@ -96,7 +106,8 @@ function answerToken(id) {
 function report(since) {
   const total = performance.now() - since;
   const { chain, model } = answer.milliseconds;
-  $("latency").textContent = `${total.toFixed(0)} ms, of it the chain ${chain.toFixed(0)} ms`;
+  const [all, ofModel, ofChain] = [total, model, chain].map((x) => x.toFixed(0));
+  $("latency").textContent = `${all} ms: model ${ofModel}, chain ${ofChain}`;
   Object.assign(document.body.dataset, {
     latency: total.toFixed(1),
     chain: chain.toFixed(1),
@@ -109,7 +120,7 @@ function report(since) {
 
 /** Draw a token for each text and append it; whether one was drawn. */
 async function step() {
-  await refresh();
+  await (running ?? answer ?? refresh());
   if (!answer || isFull()) return false;
   let drew = false;
   answer.results.forEach((result, i) => {
@@ -250,7 +261,7 @@ begin(about);
 state.model = about.model;
 $("about").textContent = `${about.model}, logitchain ${about.version}`;
 setUpControls(refresh);
-setUpTable(showFate);
+setUpTable();
 setUpText(goTo);
 setUpShare(showAll);
 setUp();
