@@ -1,6 +1,8 @@
 """What a REPL and a notebook show of an object: short, useful, and never a million characters."""
 
 import dataclasses
+import pydoc
+import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -77,6 +79,15 @@ def test_batches_choices_and_stages_say_how_far_they_are():
     batch, _ = batch_of()
     assert repr(batch) == "<Batch of 1 row, vocab_size 50000>"
     assert repr(lc.Batch(7)) == "<Batch of 0 rows, vocab_size 7>"
+    vocabulary = [b"</s>", b"Call", b" me"]
+    choice = lc.Choice(lc.Params(eos_token=0), vocabulary.__getitem__, seed=1)
+    choice.append(1)
+    assert repr(choice) == "<Choice 0 of 1 tokens, finish_reason None: 'Call'>"
+    choice.append(0)
+    assert repr(choice) == "<Choice 0 of 2 tokens, finish_reason stop: 'Call'>"
+    stream = lc.TextStream("me")
+    stream.feed(b"Call me")
+    assert repr(stream) == "<TextStream of 5 characters, stopped by 'me'>"
     stages = {stage.name: stage for stage in explained().stages}
     assert repr(stages["top_k"]) == "<Stage top_k: 2 of 50,000 tokens left>"
 
@@ -141,3 +152,18 @@ def test_a_callable_and_a_mask_have_their_line():
 
     table = Tags(lc.Chain(["allowed_tokens", halve])._repr_html_())
     assert {"halve", "callable", "allowed_tokens"} <= set(table.cells)
+
+
+@pytest.mark.parametrize("kind", [lc.Batch, lc.Chain, lc.Choice, lc.TextStream, lc.Explanation])
+def test_help_tells_every_attribute(kind):
+    made = {
+        lc.Batch: lambda: lc.Batch(3),
+        lc.Chain: lc.Chain,
+        lc.Choice: lambda: lc.Choice(lc.Params(), [b""].__getitem__, seed=0),
+        lc.TextStream: lc.TextStream,
+        lc.Explanation: explained,
+    }[kind]()
+    public = {name for name in vars(made) if not name.startswith("_")} - {"running"}
+    text = pydoc.render_doc(kind, renderer=pydoc.plaintext)
+    assert [name for name in public if not re.search(rf"\b{name}\b", text)] == []
+    assert "Literal['token_bitmask'" not in text

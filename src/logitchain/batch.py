@@ -68,7 +68,7 @@ class Batch:
     A row is named by its handle, an integer that stays its own while rows come and go; `rows` lists
     the handles in order, which is that of the rows of logits, of `status`, `seeds` and `positions`,
     and of the tokens that a chain draws. Its position, the number of tokens it has generated, keys
-    its draws. A batch is used by one thread at a time.
+    its draws. A batch is used by one thread at a time. `vocab_size` is as it was given.
 
     A call that raises has either no effect or its full effect, even if a KeyboardInterrupt ends it.
     Copies, deep or not, are independent batches.

@@ -1,5 +1,7 @@
 """The chain: controls in order; it applies them, samples with them, explains them."""
 
+from __future__ import annotations  # help() shows the names of long types
+
 import contextlib
 import os
 import sys
@@ -74,15 +76,17 @@ LOGPROBS: dict[Of, int] = {"raw": RAW, "processed": PROCESSED}
 
 
 class Sampled(NamedTuple):
-    """Tokens and their log-probabilities. Of a row that was marked: -1, -inf."""
+    """Tokens and their log-probabilities, as `Chain.sample_with_logprobs` returns them.
 
-    #: (rows,): the tokens.
+    tokens         int64 (rows,): the tokens; -1 for a row that was marked
+    logprobs       float32 (rows,): the log-probability of each; -inf for a row that was marked
+    top_ids        int64 (rows, n): the best tokens, best first; -1 where fewer are left
+    top_logprobs   float32 (rows, n): their log-probabilities; -inf where fewer are left
+    """
+
     tokens: NDArray[np.int64]
-    #: (rows,): the log-probability of each.
     logprobs: NDArray[np.float32]
-    #: (rows, n): the best tokens, best first; -1 where fewer are left.
     top_ids: NDArray[np.int64]
-    #: (rows, n): the log-probabilities of the best tokens; -inf where fewer are left.
     top_logprobs: NDArray[np.float32]
 
     def rows(self) -> Iterator[tuple[int, float, tuple[list[int], list[float]]]]:
@@ -108,6 +112,9 @@ class Chain:
     holds zeros if the row has been marked. It may not bring a removed token back, return a value or
     change the batch: each is an error that names it, whatever `on_invalid` says.
 
+    The chain keeps these as attributes, `order` as `steps`, a tuple that another chain takes;
+    `states` has the names of the numbers that its controls carry from token to token.
+
     Several threads may call one chain at once, each with a batch of its own. Raises ValueError for
     a name or an option's value that it does not know.
 
@@ -130,7 +137,6 @@ class Chain:
             raise TypeError(f"order must be a sequence of controls, not {show(order)}")
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
         controls = [step.control for step in self.steps if step.control is not None]
-        #: The names of the numbers that its controls carry from token to token.
         self.states = tuple(name for control in controls for name in control.state)
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
         self.threads = whole_number("threads", threads, "[1, inf)")
@@ -160,7 +166,7 @@ class Chain:
         return html.table("Chain", header, [cells(step) for step in self.steps])
 
     @classmethod
-    def preset(cls, name: PresetName, *, on_invalid: Policy = "raise", threads: int = 1) -> "Chain":
+    def preset(cls, name: PresetName, *, on_invalid: Policy = "raise", threads: int = 1) -> Chain:
         """The order of another engine: one of `PRESETS`. Its `steps` can be part of another chain.
 
         >>> [step.name for step in Chain.preset("vllm").steps][-3:]
@@ -177,7 +183,7 @@ class Chain:
         dialect: DialectName = "openai",
         on_invalid: Policy = "raise",
         threads: int = 1,
-    ) -> "Chain":
+    ) -> Chain:
         """The controls in the order that a request body asks for, where its engine lets it ask.
 
         body      as `json.loads` gives it; only the fields that concern the order are read

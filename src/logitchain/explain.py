@@ -31,15 +31,17 @@ HEADER = ("control", "setting", "left", "removed", "entropy")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stage:
-    """A row as it stood after one control. The first stage, "logits", is the unprocessed row."""
+    """A row as it stood after one control. The first stage, "logits", is the unprocessed row.
 
-    #: The name of the control.
+    name      the name of the control
+    setting   what the request says, such as "0.9"; "off" if that is its off value
+    logits    float32 (vocab,): the logits
+    before    the stage before; None for the first
+    """
+
     name: str
-    #: What the request says, such as "0.9"; "off" if that is its off value.
     setting: str
-    #: (vocab,): the logits, float32.
     logits: Row
-    #: The stage before; None for the first.
     before: "Stage | None"
 
     def __repr__(self) -> str:
@@ -98,6 +100,15 @@ class Stage:
 class Explanation:
     """What a chain did to one row. `print` shows it as a table, `plot` draws it.
 
+    row        the handle of the row
+    seed       its seed
+    position   how many tokens it had generated
+    token      the token that is drawn, or -1 if none is left
+    stages     the row before the chain, and after each of its controls
+    ignored    fields that the request sets and this chain has no control for
+    decode     token id -> text, for tables and pictures; None shows the ids
+    status     "ok", or why no token is picked, as in `Batch.status`
+
     If a control leaves the row without a finite logit, or a callable with NaN or +inf, the last
     stage is that control's, with every token removed; `token` is -1, and `status` says why.
 
@@ -109,21 +120,13 @@ class Explanation:
     (2, 'removed by top_k')
     """
 
-    #: The handle of the row.
     row: int
-    #: The seed of the row.
     seed: int
-    #: How many tokens the row had generated.
     position: int
-    #: The token that is drawn, or -1 if none is left.
     token: int
-    #: The row before the chain, and after each of its controls.
     stages: tuple[Stage, ...]
-    #: Fields that the request sets and this chain has no control for.
     ignored: tuple[str, ...]
-    #: Token id to text, for tables and pictures; None for the ids.
     decode: Callable[[int], str] | None
-    #: "ok", or why no token is picked, as in `Batch.status`.
     status: str = "ok"
 
     def fate(self, token: int) -> str:

@@ -29,6 +29,9 @@ class Choice:
     stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
                     can keep a part of them out of the text, such as the calls of tools
 
+    `tokens` has all tokens that were generated, the one that ended the text too; `finish_reason` is
+    None while the choice goes on, then "stop", "length" or what `finish` was given.
+
     It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
     before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
     "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
@@ -64,9 +67,7 @@ class Choice:
         self.index = whole_number("index", index, "[0, inf)")
         listed_tokens = params.top_logprobs if top_logprobs is None else top_logprobs
         self._top_logprobs = whole_number("top_logprobs", listed_tokens, "[0, inf)")
-        #: All that were generated, the one that ended the text too.
         self.tokens: list[int] = []
-        #: None while it goes on, then "stop", "length" or what `finish` was given.
         self.finish_reason: str | None = None
         self._stream = stream or TextStream(params.stop)
         self._earlier = ""  # the text of earlier turns
@@ -77,6 +78,11 @@ class Choice:
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
         self._new = []
+
+    def __repr__(self) -> str:
+        """How far it is."""
+        size, text = len(self.tokens), show(self.text, 60)
+        return f"<Choice {self.index} of {size} tokens, finish_reason {self.finish_reason}: {text}>"
 
     @property
     def text(self) -> str:

@@ -13,6 +13,10 @@ class TextStream:
     stop   a phrase or a list of phrases that end the text; what finds them is made once for all
            streams of one `Params.stop`
 
+    `text` is the text that came out so far and `length` its length in characters; `stopped` is the
+    phrase that ended it, or None, and `rest` what followed that phrase so far, in UTF-8, which can be
+    fed to another stream.
+
     The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
     complete first ends it, of several at once the longest, and it is cut where that one starts.
     The pieces that come out, joined, are the text so cut, however its bytes were split. Held back
@@ -35,12 +39,13 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pieces: list[str] = []
         self._over = False
-        #: How many characters came out so far.
         self.length = 0
-        #: The phrase that ended the text.
         self.stopped: str | None = None
-        #: What followed that phrase so far, in UTF-8: it can be fed to another stream.
         self.rest = b""
+
+    def __repr__(self) -> str:
+        """How far it is."""
+        return f"<TextStream of {self.length} characters, stopped by {show(self.stopped, 60)}>"
 
     @property
     def text(self) -> str:
