@@ -64,3 +64,9 @@ def test_a_subclass_has_its_own_fields_too():
         "default": 0.5,
     }
     assert properties["note"] == {}
+
+
+@pytest.mark.parametrize("vocab_size", [0, -1, 1.5, True])
+def test_a_vocabulary_has_tokens(vocab_size):
+    with pytest.raises((TypeError, ValueError), match=r"^vocab_size must be"):
+        lc.json_schema(vocab_size=vocab_size)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, get_args, get_origin, get_type_hints
 
-from .params import Field, Interval, Params, fields_of
+from .params import Field, Interval, Params, fields_of, whole_number
 
 Schema = dict[str, Any]
 
@@ -19,7 +19,8 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     vocab_size   the size of the vocabulary, which bounds token ids
 
     Every field may be null, its off value. What a schema cannot say, `Params.from_request` checks:
-    that there are as many seeds as samples, that an integer has no fraction.
+    that there are as many seeds as samples, that an integer has no fraction. Raises ValueError for
+    a `vocab_size` below 1.
 
     >>> properties = json_schema(vocab_size=100)["properties"]
     >>> properties["min_p"]
@@ -27,6 +28,8 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     >>> properties["allowed_tokens"]["items"]["maximum"]
     99
     """
+    if vocab_size is not None:
+        whole_number("vocab_size", vocab_size, "[1, inf)")
     hints = get_type_hints(kind)
     properties = {
         name: _nullable(_schema(hints[name], field, vocab_size))

@@ -14,7 +14,7 @@ class TextStream:
            streams of one `Params.stop`
 
     `text` is the text that came out so far and `length` its length in characters; `stopped` is the
-    phrase that ended it, or None, and `rest` what followed that phrase so far, in UTF-8, which can be
+    phrase that ended it, or None, and `rest` what followed that phrase so far, in UTF-8: it can be
     fed to another stream.
 
     The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
