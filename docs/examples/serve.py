@@ -34,7 +34,7 @@ curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\
 
 
 class Server(uvicorn.Server):
-    """Lets the requests under way finish for a while when it is told to stop, and then ends them."""
+    """When it is told to stop, lets requests finish for a while, and then ends them."""
 
     def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace: float) -> None:
         """`grace` is in seconds."""

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import logitchain as lc
 
 from .answer import Answer
 from .errors import ApiError
-from .protocol import Request
+from .protocol import Request, completion
 from .schema import MOST_ROWS
 
 #: Is told each entry of a chunk's `choices`, and then None or an error.
@@ -30,12 +30,6 @@ class Job:
     emit: Emit
     over: bool = False
 
-    def tell(self, entry: Mapping[str, Any]) -> None:
-        """Emit an entry, if it says anything."""
-        delta, logprobs = entry["delta"], entry["logprobs"]
-        if any(delta.values()) or entry["finish_reason"] or (logprobs and logprobs["content"]):
-            self.emit(entry)
-
     def end(self, error: ApiError | None = None) -> None:
         """Emit the end, once."""
         if not self.over:
@@ -46,7 +40,7 @@ class Job:
         """One answer has failed; the others go on."""
         entry = answer.fail(error)
         if len(self.answers) > 1:
-            self.tell(entry)
+            self.emit(entry)
         self.end_if_complete()
 
     def end_if_complete(self) -> None:
@@ -54,6 +48,11 @@ class Job:
         if all(answer.finish_reason for answer in self.answers):
             errors = [answer.error for answer in self.answers]
             self.end(errors[0] if all(errors) else None)
+
+    def response(self) -> dict[str, Any]:
+        """The whole answer."""
+        choices = [answer.response() for answer in self.answers]
+        return completion(self.request, choices, self.usage)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -129,15 +128,15 @@ class Scheduler:
         """How many rows run and how many requests wait."""
         return {"running": self._taken(), "waiting": len(self.waiting)}
 
-    def answer(self, request: Request) -> tuple[list[Any], Job]:
-        """All that a request's answer says, without a thread that runs."""
+    def answer(self, request: Request) -> Job:
+        """Answer a request without a thread that runs; ApiError if that fails."""
         entries: list[Any] = []
         job = self.submit(request, entries.append)
         while not job.over:
             self.step()
         if isinstance(entries[-1], ApiError):
             raise entries[-1]
-        return entries[:-1], job
+        return job
 
     def run(self) -> None:
         """Work for ever."""
@@ -226,7 +225,8 @@ class Scheduler:
                 if token < 0:
                     raise ApiError(422, f"no token can be drawn: {status}", code="no_token")
                 self.batch.append([token], handle)
-                row.job.tell(row.answer.append(token, logprob, top))
+                if entry := row.answer.append(token, logprob, top):
+                    row.job.emit(entry)
             except ApiError as error:
                 row.job.fail(row.answer, error)
                 self._remove(handle)
