@@ -501,3 +501,17 @@ def test_an_api_that_there_is_not():
     for form in (choice.response, choice.delta):
         with pytest.raises(ValueError, match="api must be one of chat, completions, not 'xml'"):
             form(api="xml")
+
+
+def test_a_prefix_is_a_part_of_the_text_and_no_stop_phrase_is_found_in_it():
+    vocabulary = [b"one", b" two"]
+    params = lc.Params(stop="two", logprobs=True)
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3, prefix="two and ")
+    assert choice.delta(api="completions")["text"] == choice.text == "two and "
+    assert choice.append(0, -1.0) == "one"
+    assert choice.response(api="completions")["logprobs"]["text_offset"] == [8]
+    assert (choice.text, choice.delta()["delta"]["content"]) == ("two and one", "one")
+    resumed = lc.Choice(
+        params, vocabulary.__getitem__, seed=3, prefix="two and ", output_tokens=[0]
+    )
+    assert (resumed.text, resumed.delta()["delta"]["content"]) == ("two and one", "")

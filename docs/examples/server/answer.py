@@ -27,7 +27,7 @@ class Answer:
         """An answer that has said nothing; `index` is its place in the response."""
         self.request, self.tokenizer, self.index = request, tokenizer, index
         prompt, sample = divmod(index, len(request.samples))
-        self.params, self._echo = request.samples[sample], request.echo[prompt]
+        self.params = request.samples[sample]
         self.read = list(request.prompts[prompt])  # and what was generated
         self.unread: list[int] = []  # a tool's result, which the model has yet to read
         self.state: dict[str, float] = {}  # of the row, while it reads
@@ -36,25 +36,16 @@ class Answer:
         self._calls: list[Call] = []  # that the client is told
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
-        assert isinstance(self.params.seed, int)
-        self._choice = lc.Choice(
-            self.params,
-            tokenizer.token_bytes,
-            seed=self.params.seed,
-            index=index,
-            stream=self._stream,
-        )
-
-    @property
-    def tokens(self) -> list[int]:
-        """What was generated."""
-        return self._choice.tokens
+        text = {"stream": self._stream, "prefix": request.echo[prompt]}
+        seed = self.params.seed
+        self._choice = lc.Choice(self.params, tokenizer.token_bytes, seed=seed, index=index, **text)
+        self.tokens = self._choice.tokens  # what was generated
 
     def opening(self) -> dict[str, Any]:
         """What a chunk's `choices` says before the first token."""
         entry = self._choice.delta(api=self.request.api)
         if self.request.api == "completions":
-            return entry | {"text": self._echo, "tokens": []}
+            return entry | {"tokens": []}
         return entry | {"delta": {"role": "assistant", **entry["delta"]}}
 
     def mask(self) -> NDArray[np.int32] | None:
@@ -80,7 +71,7 @@ class Answer:
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
         if self.request.api == "completions":
-            return self._after_prompt(entry) | {"tokens": [token]}
+            return entry | {"tokens": [token]}
         says = any(entry["delta"].values()) or (entry["logprobs"] or {}).get("content")
         return entry if says or self.finish_reason else None
 
@@ -88,26 +79,18 @@ class Answer:
         """End it with an error; what a chunk's `choices` says of that."""
         self.error, self.finish_reason = error, "error"
         entry = self._choice.delta(api=self.request.api)
-        return self._after_prompt(entry) | {"finish_reason": "error", **error.body()}
+        return entry | {"finish_reason": "error", **error.body()}
 
     def response(self) -> dict[str, Any]:
         """The choice of a whole answer: all that the chunks of a stream would have said."""
         choice = self._choice.response(api=self.request.api)
         choice |= {"finish_reason": self.finish_reason, **(self.error.body() if self.error else {})}
         if self.request.api == "completions":
-            text = self._echo + choice["text"]
-            return self._after_prompt(choice) | {"text": text, "tokens": self.tokens}
+            return choice | {"tokens": self.tokens}
         if self._calls:
             choice["message"]["tool_calls"] = [call.told() for call in self._calls]
         if self.finish_reason == "tool_calls":
             choice["message"]["content"] = choice["message"]["content"] or None
-        return choice
-
-    def _after_prompt(self, choice: dict[str, Any]) -> dict[str, Any]:
-        """A choice of which the text begins after the prompt that it echoes."""
-        if self._echo and choice["logprobs"]:
-            offsets = choice["logprobs"]["text_offset"]
-            choice["logprobs"]["text_offset"] = [len(self._echo) + x for x in offsets]
         return choice
 
     @property

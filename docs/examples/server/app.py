@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,6 @@ FIRST_TOKEN = Histogram(
     "logitchain_first_token_seconds", "From a request to its answer's beginning"
 )
 
-_NOTHING = object()
 ABOUT_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "HuggingFaceTB"}
 
 
@@ -59,9 +57,7 @@ def create(
         data, came = await _body(request), time.perf_counter()
         entries: asyncio.Queue[Any] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-
-        def emit(entry: Any) -> None:
-            loop.call_soon_threadsafe(entries.put_nowait, entry)
+        emit = partial(loop.call_soon_threadsafe, entries.put_nowait)
 
         def begin() -> Job:
             asked = read(_parsed(data), scheduler.model.tokenizer, grammars)
@@ -89,9 +85,6 @@ def create(
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", **scheduler.status()})
 
-    async def description(request: Request) -> Response:
-        return JSONResponse(DESCRIPTION)
-
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", partial(answer, protocol.read_chat), methods=["POST"]),
@@ -100,19 +93,15 @@ def create(
             Route("/v1/models/{name:path}", models),
             Route("/health", health),
             Route("/metrics", handle_metrics),
-            Route("/openapi.json", description),
+            Route("/openapi.json", lambda request: JSONResponse(DESCRIPTION)),
         ],
         exception_handlers={ApiError: _refused, HTTPException: _not_there, Exception: _failed},
-        middleware=[Middleware(PrometheusMiddleware, app_name="logitchain", prefix="logitchain")],
+        middleware=[
+            Middleware(PrometheusMiddleware, app_name="logitchain", prefix="logitchain"),
+            Middleware(CORSMiddleware, allow_origins=origins, allow_headers=["*"]),
+        ],
     )
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After"],
-        )
+    app.state.stop = scheduler.stop
     return app
 
 
@@ -151,19 +140,20 @@ async def _told(
 ) -> AsyncIterator[Any]:
     """What a job emits, up to its end; or up to where the client `is_gone`, asked now and then."""
     while True:
-        entry = _NOTHING
-        with suppress(asyncio.TimeoutError):
+        try:
             entry = await asyncio.wait_for(entries.get(), 1)
+        except asyncio.TimeoutError:
+            entry = {}
         if is_gone and await is_gone():
             raise _left()
         if entry is None:
             return
         if isinstance(entry, ApiError):
             raise entry
-        if entry is not _NOTHING:
-            if came:
-                FIRST_TOKEN.observe(time.perf_counter() - came)
+        if entry and came:
+            FIRST_TOKEN.observe(time.perf_counter() - came)
             came = 0
+        if entry:
             yield entry
 
 

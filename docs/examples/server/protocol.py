@@ -121,8 +121,12 @@ def _request(
         resume_generation=bool(body.get("resume_generation")),
         stream=bool(body.get("stream")),
         stream_options=body.get("stream_options") or {},
-        echo=[tokenizer.decode(tokens) if body.get("echo") else "" for tokens in prompts],
+        echo=[_text(x, tokenizer) if body.get("echo") else "" for x in texts],
     )
+
+
+def _text(prompt: str | list[int], tokenizer: ChatTokenizer) -> str:
+    return prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
 
 
 def _encoded(text: str | list[int], tokenizer: ChatTokenizer, where: str) -> list[int]:

@@ -17,9 +17,6 @@ from .errors import ApiError
 from .protocol import Request, completion
 from .schema import MOST_ROWS
 
-#: Is told each entry of a chunk's `choices`, and then None or an error.
-Emit = Callable[[Any], None]
-
 
 @dataclass(eq=False)
 class Job:
@@ -27,7 +24,7 @@ class Job:
 
     request: Request
     answers: list[Answer]
-    emit: Emit
+    emit: Callable[[Any], None]  # is told each entry of a chunk's `choices`, then None or an error
     over: bool = False
 
     def end(self, error: ApiError | None = None) -> None:
@@ -95,16 +92,16 @@ class Scheduler:
         self.rows: dict[int, Row] = {}  # by handle, in the order of the batch
         self.reading: deque[Reading] = deque()
         self.waiting: deque[Job] = deque()
-        self.stopping = False
+        self.stopped: ApiError | None = None
         self._changed = threading.Condition()
 
-    def submit(self, request: Request, emit: Emit) -> Job:
+    def submit(self, request: Request, emit: Callable[[Any], None]) -> Job:
         """Let a request wait for its turn; ApiError if too many do. `emit` must not block."""
         tokenizer, count = self.model.tokenizer, len(request.prompts) * len(request.samples)
         job = Job(request, [Answer(request, tokenizer, index) for index in range(count)], emit)
         with self._changed:
-            if self.stopping:
-                raise _stopping()
+            if self.stopped:
+                raise self.stopped
             if len(self.waiting) >= self.most_waiting:
                 message = f"{self.most_waiting} requests are waiting; try again later"
                 raise ApiError(429, message, code="queue_full")
@@ -121,7 +118,7 @@ class Scheduler:
     def stop(self) -> None:
         """End all requests with an error at the next step, and take no more."""
         with self._changed:
-            self.stopping = True
+            self.stopped = ApiError(503, "the server is stopping", code="stopping")
             self._changed.notify()
 
     def status(self) -> dict[str, int]:
@@ -152,8 +149,8 @@ class Scheduler:
 
     def step(self) -> None:
         """Read a part of one prompt, then give every row that runs a token."""
-        if self.stopping:
-            self._give_up(_stopping())
+        if self.stopped:
+            self._give_up(self.stopped)
         self._sweep()
         self._admit()
         self._read()
@@ -182,10 +179,7 @@ class Scheduler:
                 self.reading.append(Reading(job, answers, self.model.new_cache(), prompt))
 
     def _read(self) -> None:
-        """One part, so that a long prompt does not hold up the rows that run; then the next's turn.
-
-        Prompts take turns, so that a long one does not hold up the short ones behind it either.
-        """
+        """A part of the prompt whose turn it is: a long one holds up neither rows nor prompts."""
         if not self.reading:
             return
         reading = self.reading.popleft()
@@ -263,13 +257,9 @@ class Scheduler:
     def _give_up(self, error: ApiError) -> None:
         """End whatever is under way."""
         with self._changed:
-            waiting = list(self.waiting) if self.stopping else []
+            waiting = list(self.waiting) if self.stopped else []
         for job in [x.job for x in (*self.rows.values(), *self.reading)] + waiting:
             job.end(error)
         self.rows.clear()
         self.reading.clear()
         self.batch = lc.Batch(self.model.tokenizer.vocab_size)
-
-
-def _stopping() -> ApiError:
-    return ApiError(503, "the server is stopping", code="stopping")

@@ -30,6 +30,7 @@ class Choice:
     output_tokens   what the row had generated before it was preempted; `append` goes on after them
     stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
                     can keep a part of them out of the text, such as the calls of tools
+    prefix          what the text begins with, such as a prompt that is to be echoed
 
     It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
     before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
@@ -53,6 +54,7 @@ class Choice:
         output_tokens: Sequence[int] = (),
         top_logprobs: int | None = None,
         stream: TextStream | None = None,
+        prefix: str = "",
     ) -> None:
         """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
         if not isinstance(params, Params):
@@ -69,7 +71,7 @@ class Choice:
         #: None while it goes on, then "stop", "length" or what `finish` was given.
         self.finish_reason: str | None = None
         self._stream = stream or TextStream(params.stop)
-        self._earlier = ""  # the text of earlier turns
+        self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
         self._starts: list[int] = []  # of each entry, which character of the text it begins at
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
@@ -77,7 +79,7 @@ class Choice:
         self._reported = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
-        self._new = []
+        self._new = [] if self.tokens else [prefix]
 
     @property
     def text(self) -> str:
@@ -155,7 +157,7 @@ class Choice:
         return self._response_form("message", body, self.logprobs)
 
     def delta(self, *, api: Api = "chat") -> dict[str, Any]:
-        """What became final since the last call, as a chunk of a stream lists it; see `response`."""
+        """What became final since the last call, as a chunk of a stream; `api` as in `response`."""
         one_of("api", api, APIS)
         text, first = "".join(self._new), self._reported
         self._new, self._reported = [], len(self._entries)
