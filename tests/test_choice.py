@@ -459,3 +459,50 @@ def test_a_stream_of_ones_own_makes_the_text():
         lc.Params(eos_token=0), [b"", b"ab"].__getitem__, seed=3, stream=Upper("BAB")
     )
     assert [choice.append(1), choice.append(1), choice.finish_reason] == ["A", "", "stop"]
+
+
+@given(lives(logprobs=True), st.data())
+def test_the_older_api_has_the_same_choice_in_its_own_form(given, data):
+    params, vocabulary, tokens = given
+    chat, text = (lc.Choice(params, vocabulary.__getitem__, seed=3, index=2) for _ in range(2))
+    chunks = []
+    for token in tokens:
+        if chat.finish_reason:
+            break
+        chat.append(token, logprob_of(token), ([token], [logprob_of(token)]))
+        text.append(token, logprob_of(token), ([token], [logprob_of(token)]))
+        if data.draw(st.booleans()):
+            chunks.append(text.delta(api="completions"))
+    chunks.append(text.delta(api="completions"))
+    whole, other = text.response(api="completions"), chat.response()
+    assert whole["text"] == other["message"]["content"] == "".join(x["text"] for x in chunks)
+    for name in ("index", "finish_reason", "seed"):
+        assert whole[name] == other[name] == chunks[-1][name]
+    entries, logprobs = other["logprobs"]["content"], whole["logprobs"]
+    assert logprobs["tokens"] == [entry["token"] for entry in entries]
+    assert logprobs["token_logprobs"] == [entry["logprob"] for entry in entries]
+    assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+    assert logprobs["text_offset"] == list(starts(vocabulary, text.tokens))[: len(entries)]
+    for name, values in logprobs.items():
+        assert values == [x for chunk in chunks for x in chunk["logprobs"][name]]
+
+
+def test_an_api_that_there_is_not():
+    choice = lc.Choice(lc.Params(), [b"a"].__getitem__, seed=3)
+    for form in (choice.response, choice.delta):
+        with pytest.raises(ValueError, match="api must be one of chat, completions, not 'xml'"):
+            form(api="xml")
+
+
+def test_a_prefix_is_a_part_of_the_text_and_no_stop_phrase_is_found_in_it():
+    vocabulary = [b"one", b" two"]
+    params = lc.Params(stop="two", logprobs=True)
+    choice = lc.Choice(params, vocabulary.__getitem__, seed=3, prefix="two and ")
+    assert choice.delta(api="completions")["text"] == choice.text == "two and "
+    assert choice.append(0, -1.0) == "one"
+    assert choice.response(api="completions")["logprobs"]["text_offset"] == [8]
+    assert (choice.text, choice.delta()["delta"]["content"]) == ("two and one", "one")
+    resumed = lc.Choice(
+        params, vocabulary.__getitem__, seed=3, prefix="two and ", output_tokens=[0]
+    )
+    assert (resumed.text, resumed.delta()["delta"]["content"]) == ("two and one", "")

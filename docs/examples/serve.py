@@ -5,13 +5,11 @@ With SERVER_TOKEN in the environment, requests have to bear that token.
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import uvicorn
 from server.app import UPLOAD_SECONDS, create
@@ -22,7 +20,8 @@ from server.schema import MODEL
 from smollm2 import Model
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 24}
+LAST_SECONDS = 5  # for the errors of requests that the end of grace finds under way
+HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 24}
 
 TRY = """
 listening on http://{address}; try
@@ -34,16 +33,12 @@ curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\
 
 
 class Server(uvicorn.Server):
-    """Lets the requests under way finish for a while when it is told to stop, and then ends them."""
-
-    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace: float) -> None:
-        """`grace` is in seconds."""
-        super().__init__(config)
-        self._scheduler, self._grace = scheduler, grace
+    """When it is told to stop, lets requests finish for a while, and then ends them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and wait for those there are."""
-        asyncio.get_running_loop().call_later(self._grace, self._scheduler.stop)
+        grace = (self.config.timeout_graceful_shutdown or 0) - LAST_SECONDS
+        asyncio.get_running_loop().call_later(grace, self.config.app.state.stop)
         await super().shutdown(sockets)
 
 
@@ -64,46 +59,32 @@ def main() -> None:
     parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
     parser.add_argument("--waiting", type=int, default=64, help="how many requests may wait")
     parser.add_argument(
-        "--grace", type=float, default=10, help="seconds for requests to finish on SIGTERM, Ctrl-C"
+        "--grace", type=int, default=10, help="seconds for requests to finish on SIGTERM, Ctrl-C"
     )
     parser.add_argument(
         "--allow-origin", action="append", default=[], help="of web pages that may ask, * for all"
     )
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
-    with timed(f"loading {MODEL}"):
-        scheduler = Scheduler(
-            Model.load(), logprobs=arguments.logprobs, most_waiting=arguments.waiting
-        )
-        grammars = Grammars(scheduler.model.tokenizer)
-    with timed("compiling the kernels; they are kept for the next time"):
-        scheduler.chain.warmup()
-        scheduler.answer(read_chat(HELLO, scheduler.model.tokenizer, grammars))
+    print(f"loading {MODEL} ...", flush=True)
+    scheduler = Scheduler(Model.load(), logprobs=arguments.logprobs, most_waiting=arguments.waiting)
+    grammars = Grammars(scheduler.model.tokenizer)
+    print("compiling the kernels, which are kept for the next time ...", flush=True)
+    scheduler.chain.warmup()
+    scheduler.answer(read_chat(HELLO, scheduler.model.tokenizer, grammars))
+    gc.freeze()  # what is there for good need not be searched while a large body is read
     threading.Thread(target=scheduler.run, daemon=True).start()
-    app = create(
-        scheduler,
-        grammars,
-        token=os.environ.get("SERVER_TOKEN", ""),
-        origins=arguments.allow_origin,
-    )
+    token = os.environ.get("SERVER_TOKEN", "")
+    app = create(scheduler, grammars, token=token, origins=arguments.allow_origin)
     print(TRY.format(address="{}:{}".format(*listener.getsockname()), model=MODEL), flush=True)
     config = uvicorn.Config(
         app,
         http=Protocol,
         log_level="warning",
         limit_concurrency=1000,
-        timeout_graceful_shutdown=int(arguments.grace) + 5,
+        timeout_graceful_shutdown=arguments.grace + LAST_SECONDS,
     )
-    Server(config, scheduler, arguments.grace).run([listener])
-
-
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Say what is done, and how long it took."""
-    print(what, end=" ... ", flush=True)
-    started = time.perf_counter()
-    yield
-    print(f"{time.perf_counter() - started:.1f} s", flush=True)
+    Server(config).run([listener])
 
 
 if __name__ == "__main__":

@@ -67,19 +67,19 @@ def told(answer):
     ]
 
 
-def post(url, body, headers=()):
+def post(url, body, headers=(), path="/v1/chat/completions"):
     """(status, parsed body) of a POST of anything."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions",
+        url + path,
         data,
         {"Content-Type": "application/json", **dict(headers)},
     )
     return _opened(request)
 
 
-def get(url, path):
-    return _opened(urllib.request.Request(url + path))
+def get(url, path, headers=()):
+    return _opened(urllib.request.Request(url + path, headers=dict(headers)))
 
 
 def _opened(request):

@@ -74,3 +74,10 @@ def model():
 @pytest.fixture(scope="session")
 def tokenizer(model):
     return model.tokenizer
+
+
+@pytest.fixture(scope="session")
+def grammars(tokenizer):
+    from server.grammar import Grammars
+
+    return Grammars(tokenizer)

@@ -42,13 +42,6 @@ def scheduler(model):
     return Scheduler(model)
 
 
-@pytest.fixture(scope="module")
-def grammars(tokenizer):
-    from server.grammar import Grammars
-
-    return Grammars(tokenizer)
-
-
 @pytest.mark.parametrize(("question", "fields"), REQUESTS)
 def test_the_same_without_http(client, scheduler, grammars, question, fields):
     from openai.types.chat import ChatCompletion
@@ -57,8 +50,7 @@ def test_the_same_without_http(client, scheduler, grammars, question, fields):
 
     body = {"model": MODEL, "messages": user(question), **fields, **LOGPROBS}
     request = protocol.read_chat(body, scheduler.model.tokenizer, grammars)
-    entries, job = scheduler.answer(request)
-    here = protocol.completion(request, entries, job.usage)
+    here = scheduler.answer(request).response()
     there = ask(client, question, **fields, **LOGPROBS)
     assert told(ChatCompletion.model_validate(here)) == told(there)
     assert here["usage"] == there.usage.model_dump(include=here["usage"].keys())

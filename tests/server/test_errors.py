@@ -1,10 +1,16 @@
 """Whatever is wrong with a request, the answer is an error in the API's form that names it."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
 from asking import MODEL, RATE, TOKEN, ask, function, get, health, post, user
+from server.answer import Answer
+from server.errors import ApiError
+from server.schema import CHAT, Body
+
+from server import protocol
 
 NAN, HUGE = float("nan"), 10**400
 TOOL = RATE
@@ -14,6 +20,10 @@ FUNCTION = RATE["function"]
 
 def tools(**changes):
     return [{**RATE, "function": {**FUNCTION, **changes}}]
+
+
+def json_format(schema, **more):
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, **more}}
 
 
 #: (field at fault, what the body says): each replaces or adds to a good body.
@@ -43,14 +53,15 @@ BAD_FIELDS = [
     *[("max_tokens", value) for value in (0, -5, 1.5, "9", True)],
     *[("max_completion_tokens", value) for value in (0, "9")],
     *[("min_tokens", value) for value in (-1, 0.5)],
-    *[("stop", value) for value in ("", [""], 5, [1], {}, ["a", ""])],
+    *[("stop", value) for value in ("", 5, {}, "x" * 257, ["x"] * 65)],
+    *[("stop[0]", value) for value in ([""], [1], ["x" * 257])],
+    ("stop[1]", ["a", ""]),
     *[("eos_token", value) for value in (-1, "x", [[1]], 1.5)],
-    ("eos_token[0]", [49_152]),
-    ("allowed_tokens", [-1]),
-    ("allowed_tokens[1]", [0, 49_152]),
+    ("eos_token", [49_152]),
+    *[("allowed_tokens", value) for value in ([-1], [0, 49_152], [0] * 49_153)],
     *[("banned_tokens", value) for value in ("x", [True])],
     *[("bad_words", value) for value in ([1], [[]])],
-    ("bad_words[0][0]", [[49_152]]),
+    *[("bad_words", value) for value in ([[49_152]], [[1]] * 1025, {})],
     *[("no_repeat_ngram", value) for value in (-1, "2")],
     *[("logprobs", value) for value in (1, "yes", [])],
     *[("top_logprobs", value) for value in (-1, 21, "3", 5)],
@@ -70,7 +81,7 @@ BAD_FIELDS = [
     ("messages[0].mood", [{"role": "user", "content": "x", "mood": "good"}]),
     ("messages[1].tool_calls", [*user("x"), {"role": "assistant", "tool_calls": 5}]),
     ("messages", user("word " * 2100)),
-    *[("model", value) for value in (None, 5, [])],
+    *[("model", value) for value in (5, [])],
     *[("tools", value) for value in (5, {}, "x", [TOOL, TOOL])],
     *[("tools[0]", [value]) for value in (5, "x")],
     ("tools[0].type", [{}]),
@@ -80,9 +91,12 @@ BAD_FIELDS = [
     ("tools[0].function.name", tools(name="")),
     ("tools[0].function.name", tools(name="f\n")),
     ("tools[0].function.parameters", tools(parameters=[])),
-    ("tools", tools(parameters={"type": "nonsense"})),
-    ("tools", tools(parameters={"$ref": "#/nowhere"})),
-    ("tools", tools(parameters={"type": "string", "pattern": "("})),
+    ("tools[0].function.parameters.type", tools(parameters={"type": "nonsense"})),
+    ("tools[0].function.parameters", tools(parameters={"$ref": "#/nowhere"})),
+    ("tools[0].function.parameters", tools(parameters={"$ref": "http://127.0.0.1:1/x"})),
+    ("tools[0].function.parameters.pattern", tools(parameters={"pattern": "("})),
+    ("tools[0].function.parameters", tools(parameters={"not": {}}, strict=True)),
+    ("tools", [RATE] * 129),
     *[("tool_choice", value) for value in ("maybe", 5, "required", [], "none\n")],
     ("tool_choice.function", {"type": "function"}),
     ("parallel_tool_calls", 1),
@@ -92,7 +106,19 @@ BAD_FIELDS = [
     ("chat_template_kwargs.system_prompt", {"system_prompt": 5}),
     ("chat_template_kwargs.add_generation_prompt", {"add_generation_prompt": "no"}),
     ("chat_template_kwargs.continue_final_message", {"continue_final_message": True}),
-    ("response_format", {"type": "json_object"}),
+    *[("response_format", value) for value in (5, "json_object", [])],
+    *[("response_format.type", {"type": value}) for value in ("xml", None)],
+    ("response_format.json_schema", {"type": "json_schema"}),
+    ("response_format.json_schema.schema", {"type": "json_schema", "json_schema": {"name": "x"}}),
+    ("response_format.json_schema.schema.type", json_format({"type": "x"})),
+    ("response_format.json_schema.schema", json_format({"not": {}}, strict=True)),
+    ("user", 5),
+    *[("metadata", value) for value in (5, {str(i): "" for i in range(17)})],
+    ("metadata.a", {"a": 5}),
+    ("store", "yes"),
+    ("service_tier", "gold"),
+    ("stream_options.include_obfuscation", {"include_obfuscation": 1}),
+    ("chat_template_kwargs.enable_thinking", {"enable_thinking": "x"}),
     ("logit_bias", {"12\n": 1.0}),
     ("functions", []),
     ("top-p", 0.5),
@@ -122,6 +148,82 @@ def test_a_hundred_malformed_fields(server):
         assert answer["error"]["param"] == field, (value, answer)
         assert field.split(".")[-1] in answer["error"]["message"], answer
         assert answer["error"]["type"] == "invalid_request_error"
+        assert len(answer["error"]["message"]) < 700
+
+
+#: The same of the older API.
+BAD_COMPLETIONS = [
+    *[("prompt", value) for value in (5, None, [], [[]], ["x", 5], [1.5], [49_152], ["x"] * 17)],
+    ("prompt", "word " * 2100),
+    *[("logprobs", value) for value in (True, 6, -1)],
+    *[("best_of", value) for value in (2, 0, "1")],
+    ("suffix", "x"),
+    ("echo", 1),
+    ("n", 17),
+    ("messages", user("Hi")),
+    ("min_p", 2),
+]
+
+
+def test_malformed_fields_of_a_completion(server):
+    for field, value in BAD_COMPLETIONS:
+        body = {"prompt": "Hi", "max_tokens": 1, field: value}
+        status, answer = post(server.url, body, path="/v1/completions")
+        assert (status, answer["error"]["param"]) == (400, field), (value, answer)
+    assert post(server.url, {}, path="/v1/completions")[1]["error"]["param"] == "prompt"
+
+
+def test_of_several_faults_the_first_is_named():
+    faults = {
+        "temperature": -1,
+        "tool_choice": "maybe",
+        "banned_tokens": [49_152],
+        "messages": [*user("Hi"), {"role": "user"}, {"role": "wizard"}],
+        "tempertaure": 1,
+        "stop": [1] * 100,
+    }
+    param = {"messages": "messages[1].content"}
+    body = Body(CHAT)
+    for first in faults:
+        order = {first: faults[first], **faults}
+        with pytest.raises(ApiError) as error:
+            body.check(order)
+        assert error.value.param == param.get(first, first)
+    with pytest.raises(ApiError) as error:
+        body.check({})
+    assert error.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"messages": [{}] * 170_000}, 400),
+        ({"messages": [{"role": "user", "content": ""}] * 25_000}, 400),
+        ({"messages": user([{"type": "text", "text": ""}] * 27_000)}, 400),
+        ({"messages": user("x" * 1_000_000)}, 400),
+        ({"n": 8, "stop": "ab" * 250_000}, 400),
+        ({"n": 16, "stop": [f"s{i}" for i in range(60_000)]}, 400),
+        ({"banned_tokens": [i % 49_152 for i in range(150_000)]}, 400),
+        ({"n": 16, "bad_words": [[i % 49_152] for i in range(100_000)]}, 400),
+        ({"stream_options": {f"x{i}": 1 for i in range(80_000)}}, 400),
+        ({"n": 16, "logit_bias": {str(i): 0.1 for i in range(49_152)}}, 200),
+        ({"n": 16, "bad_words": [list(range(100, 49_000))] * 3}, 200),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+def test_no_body_makes_the_server_work_for_long(tokenizer, grammars, fields, status):
+    """The work is counted in CPU time of the thread that reads, once for all samples."""
+    body = {"messages": user("Hi"), **fields}
+    began = time.thread_time()
+    if status == 200:
+        request = protocol.read_chat(body, tokenizer, grammars)
+        for index in range(16):
+            Answer(request, tokenizer, index)
+    else:
+        with pytest.raises(ApiError) as error:
+            protocol.read_chat(body, tokenizer, grammars)
+        assert error.value.status == status
+    assert time.thread_time() - began < 0.5
 
 
 def test_malformed_bodies(server):
@@ -173,6 +275,16 @@ def test_a_bearer_token_is_checked_where_there_is_one(guarded, server):
     with pytest.raises(openai.AuthenticationError):
         guarded.client("another").models.list()
     assert post(guarded.url, {})[0] == get(guarded.url, "/v1/models")[0] == 401
+    for given, status in {
+        f"bearer {TOKEN}": 200,
+        f"BEARER {TOKEN}": 200,
+        f"Basic {TOKEN}": 401,
+        TOKEN: 401,
+        "Bearer": 401,
+        f"Bearer {TOKEN}x": 401,
+        "Bearer \u00fc": 401,
+    }.items():
+        assert get(guarded.url, "/v1/models", {"Authorization": given})[0] == status, given
     assert ask(server.client("any"), max_tokens=1).choices
 
 

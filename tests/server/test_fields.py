@@ -1,10 +1,15 @@
 """What each field of the body does."""
 
+import json
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
+import jsonschema
 import openai
+import pydantic
 import pytest
 from asking import ANSWER, FRANCE, MODEL, TOKEN, ask, say, stream, user
 from numpy import exp
@@ -19,13 +24,31 @@ def words(text):
 
 
 def test_every_field_has_a_test():
-    from server.schema import BODY
+    from server.schema import CHAT, COMPLETION
 
-    files = [Path(__file__), Path(__file__).with_name("test_tools.py")]
+    names = ("test_fields.py", "test_tools.py", "test_completions.py")
+    files = [Path(__file__).with_name(name) for name in names]
     tested = {
         name for file in files for name in re.findall(r"^def test_(\w+)", file.read_text(), re.M)
     }
-    assert BODY["properties"].keys() <= tested
+    for body in (CHAT, COMPLETION):
+        assert body["properties"].keys() <= tested | WITHOUT_EFFECT.keys()
+
+
+#: What clients send that changes no answer.
+WITHOUT_EFFECT = {
+    "user": "me",
+    "metadata": {"run": "7"},
+    "store": True,
+    "service_tier": "auto",
+    "safety_identifier": "me",
+    "prompt_cache_key": "x",
+}
+
+
+def test_what_changes_no_answer(client):
+    assert say(client, **WITHOUT_EFFECT, **GREEDY) == ANSWER
+    assert say(client, **dict.fromkeys(WITHOUT_EFFECT), **GREEDY) == ANSWER
 
 
 def test_the_description_has_every_field_of_the_library():
@@ -33,7 +56,7 @@ def test_the_description_has_every_field_of_the_library():
 
     import logitchain as lc
 
-    assert SAMPLING.keys() == {*lc.FIELDS, "max_completion_tokens"}
+    assert SAMPLING.keys() == lc.FIELDS.keys()
 
 
 # ---- what is said to the model
@@ -49,11 +72,33 @@ def test_messages(client):
     ]
     assert say(client, user(parts), **GREEDY) == ANSWER
     system = [{"role": "system", "content": "You are a pirate."}, *user(WHALES)]
-    assert say(client, system, **GREEDY) != say(client, WHALES, **GREEDY)
+    pirate = say(client, system, **GREEDY)
+    assert pirate != say(client, WHALES, **GREEDY)
+    system[0]["role"] = "developer"
+    assert say(client, system, **GREEDY) == pirate
+
+
+def test_a_message_may_be_sent_back_as_it_came(client):
+    """With all that clients add to it or leave in it."""
+    answer = ask(client, **GREEDY).choices[0].message
+    sent = {"annotations": [], "audio": None, "function_call": None, "reasoning_content": None}
+    for message in (
+        answer.model_dump(),
+        {**answer.model_dump(exclude_none=True), **sent, "name": "me", "tool_calls": None},
+        {"role": "assistant", "content": [{"type": "text", "text": answer.content}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": answer.content}]},
+    ):
+        history = [*user(FRANCE), message, *user("And of Italy?")]
+        assert "Rome" in say(client, history, **GREEDY)
 
 
 def test_model(client):
     assert ask(client, max_tokens=1).model == MODEL
+    unnamed = {"messages": user(FRANCE), "max_tokens": 1, "model": None}
+    assert client.post("/chat/completions", body=unnamed, cast_to=object)["model"] == MODEL
+    assert client.models.retrieve(MODEL).id == MODEL
+    with pytest.raises(openai.NotFoundError, match="the model must be"):
+        client.models.retrieve("another/model")
     assert [model.id for model in client.models.list()] == [MODEL]
     with pytest.raises(openai.NotFoundError, match="model must be"):
         client.chat.completions.create(model="another", messages=user("Hi"))
@@ -73,6 +118,10 @@ def test_chat_template_kwargs(client, tokenizer):
     assert usage.prompt_tokens == ask(client, max_tokens=1).usage.prompt_tokens - begun
 
     begun = [*user(FRANCE), {"role": "assistant", "content": "The capital of France is"}]
+    for thinking in (True, False):
+        options = {"enable_thinking": thinking}
+        assert say(client, chat_template_kwargs=options, **GREEDY) == ANSWER
+
     options = {"continue_final_message": True}
     assert say(client, begun, chat_template_kwargs=options, **GREEDY) == " Paris."
 
@@ -419,3 +468,65 @@ def test_stream_options(client):
     assert chunks[-1].usage == ask(client, **GREEDY).usage
     assert all(chunk.usage is None for chunk in chunks[:-1])
     assert all(chunk.usage is None and chunk.choices for chunk in stream(client, **GREEDY))
+    options = {"include_obfuscation": True}
+    chunks = stream(client, stream_options=options, **GREEDY)
+    assert len({len(chunk.obfuscation) for chunk in chunks}) > 1
+    options = {"include_obfuscation": False, "include_usage": None}
+    plain = stream(client, stream_options=options, **GREEDY)
+    assert not any(getattr(chunk, "obfuscation", None) for chunk in plain)
+
+
+def test_when_and_by_what_it_was_answered(client):
+    """`created` is when the answer was complete."""
+    began = time.time()
+    chunks = stream(client, WHALES, max_tokens=40, seed=1)
+    whole = ask(client, WHALES, max_tokens=40, seed=1)
+    created = [chunk.created for chunk in chunks]
+    assert created == sorted(created)
+    assert int(began) <= created[0]
+    assert created[-1] <= whole.created <= time.time()
+    assert whole.created - int(began) >= (time.time() - began) / 2
+    assert whole.system_fingerprint.startswith("fp_")
+    assert {chunk.system_fingerprint for chunk in chunks} == {whole.system_fingerprint}
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 10},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+    },
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+def json_format(schema, **more):
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, **more}}
+
+
+def test_response_format(client):
+    wild = {"temperature": 2, "n": 2, "seed": 1, "max_tokens": 80}
+    for form in (json_format(PERSON, strict=True), json_format(PERSON | {"not": {"const": 1}})):
+        for choice in ask(client, "Who?", response_format=form, **wild).choices:
+            assert choice.finish_reason == "stop"
+            jsonschema.validate(json.loads(choice.message.content), PERSON)
+    form = {"type": "json_object"}
+    (choice,) = ask(
+        client, "Say {} as JSON", response_format=form, max_tokens=200, **GREEDY
+    ).choices
+    if choice.finish_reason == "stop":
+        assert isinstance(json.loads(choice.message.content), dict)
+    assert choice.message.content.startswith("{")
+    assert say(client, response_format={"type": "text"}, **GREEDY) == ANSWER
+
+
+def test_parse_of_the_client(client):
+    class Person(pydantic.BaseModel):
+        name: Literal["Ann", "Bob"]
+        age: Literal[1, 2]
+
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=user("Who?"), response_format=Person, seed=1, max_tokens=60
+    )
+    assert isinstance(answer.choices[0].message.parsed, Person)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from asking import CALCULATOR, MODEL, RATE, user
 from server.errors import ApiError
-from server.grammar import Grammars
 from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
 from server.scheduler import Scheduler
 from server.schema import CONTEXT
@@ -54,11 +53,6 @@ class Scripted:
         return text[said] if said < len(text) else self.tokenizer.eos[0]
 
 
-@pytest.fixture(scope="module")
-def grammars(tokenizer):
-    return Grammars(tokenizer)
-
-
 @pytest.fixture
 def answer(tokenizer, grammars):
     """What comes of a script and the fields of a request."""
@@ -67,8 +61,7 @@ def answer(tokenizer, grammars):
         scheduler = scheduler(Scripted(tokenizer, script))
         body = {"model": MODEL, "messages": user("Hi"), "seed": 1, **fields}
         request = protocol.read_chat(body, tokenizer, grammars)
-        entries, job = scheduler.answer(request)
-        body = protocol.completion(request, entries, job.usage)
+        body = scheduler.answer(request).response()
         assert scheduler.status() == {"running": 0, "waiting": 0}
         return body if whole else body["choices"][0]
 
@@ -112,7 +105,7 @@ def test_the_next_turn_goes_on_at_the_next_position(tokenizer, grammars):
     text = call("math:calculator", {"expression": "2*3"})
     scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
     body = {"model": MODEL, "messages": user("Hi"), "seed": 1, "tools": [CALCULATOR]}
-    _, job = scheduler.answer(protocol.read_chat(body, tokenizer, grammars))
+    job = scheduler.answer(protocol.read_chat(body, tokenizer, grammars))
     assert scheduler.positions == tuple(range(job.usage["completion_tokens"]))
 
 
@@ -264,8 +257,10 @@ def test_prompts_take_turns(tokenizer, grammars):
     scheduler, begun = Scheduler(Scripted(tokenizer, ["Hello"])), {}
     for name, content in (("long", "word " * 1500), ("longer", "word " * 1900), ("short", "Hi")):
         request = protocol.read_chat({"messages": user(content)}, tokenizer, grammars)
-        scheduler.submit(request, lambda entry, name=name: begun.setdefault(name, steps))
-    for steps in range(1, 40):
+        scheduler.submit(request, lambda entry, name=name: begun.setdefault(name, steps[-1]))
+    steps = [0]
+    while steps[-1] < 40:
+        steps.append(steps[-1] + 1)
         scheduler.step()
     assert begun["short"] == 3
     assert begun["short"] < begun["long"] < begun["longer"] < 40
@@ -276,13 +271,12 @@ def test_several_prompts_of_a_completion(tokenizer, grammars):
     scheduler = Scheduler(Scripted(tokenizer, ["Hello"]))
     body = {"prompt": ["Hi" + ANSWER, ANSWER], "n": 2, "echo": True, "logprobs": 1, "seed": 1}
     request = protocol.read_completion(body, tokenizer, grammars)
-    entries, job = scheduler.answer(request)
-    whole = protocol.completion(request, entries, job.usage)
+    whole = scheduler.answer(request).response()
     assert whole["object"] == "text_completion"
     assert whole["usage"]["prompt_tokens"] == sum(map(len, request.prompts))
     assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2, 3]
     for choice in whole["choices"]:
-        before = tokenizer.decode(request.prompts[choice["index"] // 2])
+        before = body["prompt"][choice["index"] // 2]
         assert choice["text"] == before + "Hello"
         assert choice["logprobs"]["tokens"] == ["Hello"]
         assert choice["logprobs"]["text_offset"] == [len(before)]

@@ -13,7 +13,7 @@ from .calls import Call, CallStream
 from .errors import ApiError
 from .grammar import Grammar
 from .prompt import END, render_results
-from .protocol import Request, new_id
+from .protocol import Request
 from .schema import CONTEXT
 from .tools import BUILT_IN
 
@@ -26,40 +26,34 @@ class Answer:
     def __init__(self, request: Request, tokenizer: ChatTokenizer, index: int) -> None:
         """An answer that has said nothing; `index` is its place in the response."""
         self.request, self.tokenizer, self.index = request, tokenizer, index
-        self.params = request.samples[index % len(request.samples)]
-        self.read = list(request.prompts[index // len(request.samples)])  # and what was generated
+        prompt, sample = divmod(index, len(request.samples))
+        self.params = request.samples[sample]
+        self.read = list(request.prompts[prompt])  # and what was generated
         self.unread: list[int] = []  # a tool's result, which the model has yet to read
         self.state: dict[str, float] = {}  # of the row, while it reads
         self.finish_reason: str | None = None
         self.error: ApiError | None = None
-        self._places: dict[Call, int] = {}  # of the calls that the client is told
+        self._calls: list[Call] = []  # that the client is told
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
-        assert isinstance(self.params.seed, int)
-        self._choice = lc.Choice(
-            self.params,
-            tokenizer.token_bytes,
-            seed=self.params.seed,
-            index=index,
-            stream=self._stream,
-        )
-
-    @property
-    def tokens(self) -> list[int]:
-        """What was generated."""
-        return self._choice.tokens
+        text = {"stream": self._stream, "prefix": request.echo[prompt]}
+        seed = self.params.seed
+        self._choice = lc.Choice(self.params, tokenizer.token_bytes, seed=seed, index=index, **text)
+        self.tokens = self._choice.tokens  # what was generated
 
     def opening(self) -> dict[str, Any]:
         """What a chunk's `choices` says before the first token."""
-        entry = self._choice.delta()
+        entry = self._choice.delta(api=self.request.api)
+        if self.request.api == "completions":
+            return entry | {"tokens": []}
         return entry | {"delta": {"role": "assistant", **entry["delta"]}}
 
     def mask(self) -> NDArray[np.int32] | None:
         """The tokens that may come next, as packed bits; None for all."""
         return self._grammar.mask(self.tokenizer.vocab_size) if self._grammar else None
 
-    def append(self, token: int, logprob: float, top: Any) -> dict[str, Any]:
-        """Take the next token; what a chunk's `choices` says of it.
+    def append(self, token: int, logprob: float, top: Any) -> dict[str, Any] | None:
+        """Take the next token; what a chunk's `choices` says of it, None for nothing.
 
         Raises an ApiError if it ends the call of a tool that fails, and the answer may not go on.
         """
@@ -71,17 +65,33 @@ class Answer:
             if isinstance(self._stream, CallStream):
                 self._stream.is_cut = True
             self._choice.finish("length")
-        entry = self._choice.delta() | {"tokens": [token]}
+        entry = self._choice.delta(api=self.request.api)
         if isinstance(self._stream, CallStream):
             self._tell_calls(self._stream, entry["delta"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
-        return entry
+        if self.request.api == "completions":
+            return entry | {"tokens": [token]}
+        says = any(entry["delta"].values()) or (entry["logprobs"] or {}).get("content")
+        return entry if says or self.finish_reason else None
 
     def fail(self, error: ApiError) -> dict[str, Any]:
         """End it with an error; what a chunk's `choices` says of that."""
         self.error, self.finish_reason = error, "error"
-        return self._choice.delta() | {"finish_reason": "error", **error.body()}
+        entry = self._choice.delta(api=self.request.api)
+        return entry | {"finish_reason": "error", **error.body()}
+
+    def response(self) -> dict[str, Any]:
+        """The choice of a whole answer: all that the chunks of a stream would have said."""
+        choice = self._choice.response(api=self.request.api)
+        choice |= {"finish_reason": self.finish_reason, **(self.error.body() if self.error else {})}
+        if self.request.api == "completions":
+            return choice | {"tokens": self.tokens}
+        if self._calls:
+            choice["message"]["tool_calls"] = [call.told() for call in self._calls]
+        if self.finish_reason == "tool_calls":
+            choice["message"]["content"] = choice["message"]["content"] or None
+        return choice
 
     @property
     def _left(self) -> int:
@@ -101,13 +111,14 @@ class Answer:
         for call, piece in stream.news:
             if call.name in BUILT_IN:
                 continue
-            place = self._places.setdefault(call, len(self._places))
-            if place not in told:
-                told[place] = {"index": place, "type": "function", "function": {"arguments": ""}}
+            if call not in self._calls:
+                self._calls.append(call)
+            index = self._calls.index(call)
             if not piece:  # the first of a call
-                told[place] |= {"id": new_id("call")}
-                told[place]["function"]["name"] = call.name
-            told[place]["function"]["arguments"] += piece
+                told[index] = {"index": index, **call.told()}
+                told[index]["function"]["arguments"] = ""
+            part = {"index": index, "type": "function", "function": {"arguments": ""}}
+            told.setdefault(index, part)["function"]["arguments"] += piece
         stream.news.clear()
         if told:
             delta["tool_calls"] = list(told.values())
@@ -119,7 +130,7 @@ class Answer:
             return reason
         if run := [call for call in calls if call.name in BUILT_IN]:
             return self._resume(render_results(map(self._result, run)))
-        return "tool_calls" if self._places else reason
+        return "tool_calls" if self._calls else reason
 
     def _resume(self, results: str) -> str | None:
         last = self.read[-1]  # which the model has yet to read, and which ends the turn

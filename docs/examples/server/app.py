@@ -4,11 +4,13 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import orjson
+from prometheus_client import Counter, Gauge, Histogram
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,17 +19,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
+from starlette_exporter import PrometheusMiddleware, handle_metrics
 
 from . import protocol
 from .errors import ApiError, invalid
 from .grammar import Grammars
-from .metrics import Metrics
 from .openapi import DESCRIPTION
 from .scheduler import Job, Scheduler
 from .schema import MODEL
 
 MOST_BYTES = 1 << 20  # in a body
 UPLOAD_SECONDS = 30  # for a body to arrive, and for a client to take a part of the answer
+
+TOKENS = Counter("logitchain_tokens", "Tokens read and generated", ["kind"])
+FIRST_TOKEN = Histogram(
+    "logitchain_first_token_seconds", "From a request to its answer's beginning"
+)
 
 ABOUT_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "HuggingFaceTB"}
 
@@ -39,7 +46,9 @@ def create(
 
     origins   the origins of web pages that may read its answers, "*" for all
     """
-    metrics = Metrics(scheduler.status)
+    for name, about in {"running": "Rows that run", "waiting": "Requests that wait"}.items():
+        gauge = Gauge(f"logitchain_{name}", about)
+        gauge.set_function(lambda name=name: scheduler.status()[name])
     # Few threads, so that whatever they read they leave the event loop its share of the time.
     readers = ThreadPoolExecutor(2, "reader")
 
@@ -48,24 +57,21 @@ def create(
         data, came = await _body(request), time.perf_counter()
         entries: asyncio.Queue[Any] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-
-        def emit(entry: Any) -> None:
-            loop.call_soon_threadsafe(entries.put_nowait, entry)
+        emit = partial(loop.call_soon_threadsafe, entries.put_nowait)
 
         def begin() -> Job:
             asked = read(_parsed(data), scheduler.model.tokenizer, grammars)
             return scheduler.submit(asked, emit)
 
         job = await loop.run_in_executor(readers, begin)
-        told = _told(entries, partial(metrics.first_token, came))
         if job.request.stream:
-            return Stream(scheduler, job, told, metrics)
+            return Stream(scheduler, job, _told(entries, came))
         try:
-            said = await _while_connected(request, _all(told))
+            async for _ in _told(entries, came, request.is_disconnected):
+                pass
         finally:
-            scheduler.cancel(job)
-        metrics.count(job.usage)
-        text = await loop.run_in_executor(readers, _whole, job, said)
+            _done(scheduler, job)
+        text = await loop.run_in_executor(readers, lambda: orjson.dumps(job.response()))
         return Response(text, media_type="application/json")
 
     async def models(request: Request) -> Response:
@@ -79,9 +85,6 @@ def create(
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", **scheduler.status()})
 
-    async def description(request: Request) -> Response:
-        return JSONResponse(DESCRIPTION)
-
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", partial(answer, protocol.read_chat), methods=["POST"]),
@@ -89,32 +92,26 @@ def create(
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", models),
             Route("/health", health),
-            Route("/metrics", metrics.show),
-            Route("/openapi.json", description),
+            Route("/metrics", handle_metrics),
+            Route("/openapi.json", lambda request: JSONResponse(DESCRIPTION)),
         ],
         exception_handlers={ApiError: _refused, HTTPException: _not_there, Exception: _failed},
-        middleware=[Middleware(metrics.counting)],
+        middleware=[
+            Middleware(PrometheusMiddleware, app_name="logitchain", prefix="logitchain"),
+            Middleware(CORSMiddleware, allow_origins=origins, allow_headers=["*"]),
+        ],
     )
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After"],
-        )
+    app.state.stop = scheduler.stop
     return app
 
 
 class Stream(StreamingResponse):
-    """An answer as server-sent events; a client that goes away, or reads nothing, frees its rows."""
+    """An answer as server-sent events; a client that goes away or reads nothing frees its rows."""
 
-    def __init__(
-        self, scheduler: Scheduler, job: Job, told: AsyncIterator[Any], metrics: Metrics
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, job: Job, told: AsyncIterator[Any]) -> None:
         """The answer to `job`, whose entries come in `told`."""
         super().__init__(self._events(job, told), media_type="text/event-stream")
-        self._scheduler, self._job, self._metrics = scheduler, job, metrics
+        self._scheduler, self._job = scheduler, job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -125,8 +122,7 @@ class Stream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send_in_time)
         finally:
-            self._scheduler.cancel(self._job)
-            self._metrics.count(self._job.usage)
+            _done(self._scheduler, self._job)
 
     async def _events(self, job: Job, told: AsyncIterator[Any]) -> AsyncIterator[str]:
         try:
@@ -139,48 +135,38 @@ class Stream(StreamingResponse):
             yield _event(error.body())
 
 
-async def _told(entries: asyncio.Queue[Any], begun: Callable[[], None]) -> AsyncIterator[Any]:
-    """What a job emits, up to its end."""
-    while (entry := await entries.get()) is not None:
+async def _told(
+    entries: asyncio.Queue[Any], came: float, is_gone: Callable[[], Awaitable[bool]] | None = None
+) -> AsyncIterator[Any]:
+    """What a job emits, up to its end; or up to where the client `is_gone`, asked now and then."""
+    while True:
+        try:
+            entry = await asyncio.wait_for(entries.get(), 1)
+        except asyncio.TimeoutError:
+            entry = {}
+        if is_gone and await is_gone():
+            raise _left()
+        if entry is None:
+            return
         if isinstance(entry, ApiError):
             raise entry
-        if entry["index"] == 0 and "role" in entry["delta"]:
-            begun()
-        yield entry
+        if entry and came:
+            FIRST_TOKEN.observe(time.perf_counter() - came)
+            came = 0
+        if entry:
+            yield entry
 
 
-async def _all(told: AsyncIterator[Any]) -> list[Any]:
-    return [entry async for entry in told]
-
-
-def _whole(job: Job, said: list[Any]) -> bytes:
-    """The body of a whole answer; choice by choice, as `dumps` lets no other thread run."""
-    body = protocol.completion(job.request, said, job.usage)
-    choices = ", ".join(map(json.dumps, body.pop("choices")))
-    return f'{json.dumps(body)[:-1]}, "choices": [{choices}]}}'.encode()
+def _done(scheduler: Scheduler, job: Job) -> None:
+    """Whatever has become of it, count its tokens and free its rows."""
+    scheduler.cancel(job)
+    for kind in ("prompt", "completion"):
+        TOKENS.labels(kind).inc(job.usage[f"{kind}_tokens"])
 
 
 def _event(body: dict[str, Any]) -> str:
     """In ASCII: some clients take U+2028 for the end of a line."""
     return f"data: {json.dumps(body)}\n\n"
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`; an error as soon as the client has gone away."""
-    tasks = [asyncio.ensure_future(task) for task in (work, _gone(request))]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[0].done():
-            raise _left()
-        return tasks[0].result()
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _left() -> ApiError:
@@ -208,17 +194,10 @@ async def _upload(request: Request) -> bytes:
 
 
 def _parsed(body: bytes) -> Any:
-    """The body as JSON: UTF-8, without NaN, infinities and half of a surrogate pair."""
     try:
-        parsed = json.loads(body.decode(), parse_constant=_no_number)
-        json.dumps(parsed, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        return orjson.loads(body)
+    except ValueError as error:
         raise invalid(f"the body must be JSON: {error}") from None
-    return parsed
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _check_token(request: Request, token: str) -> None:

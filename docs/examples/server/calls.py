@@ -2,19 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import logitchain as lc
 
 from .prompt import CLOSE, MIDDLE, OPEN
+from .protocol import new_id
 
 
 @dataclass(eq=False)
 class Call:
     """A call that the model wrote."""
 
+    id: str
     name: str = ""
     arguments: str = ""
     complete: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """The call as a message lists it."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
 
 
 class CallStream(lc.TextStream):
@@ -72,7 +80,7 @@ class CallStream(lc.TextStream):
         said = "" if self.calls else super().end()
         self._passed += self._marks.length + len(self._mark)
         if self._mark == OPEN:
-            self.calls.append(Call())
+            self.calls.append(Call(new_id("call")))
             self._expect(MIDDLE)
         elif self._mark == MIDDLE:
             self.news.append((self.calls[-1], ""))

@@ -93,6 +93,10 @@ class Grammar:
             raise ApiError(422, message, code="grammar_failed", param=self._where)
 
 
+def _json(schema: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': options})}"
+
+
 def calls(functions: Mapping[str, str], *, text: str | None, parallel: bool) -> str:
     """A grammar of calls: of several if they are `parallel`; or of a `text`, or calls after it.
 
@@ -120,13 +124,9 @@ def _check_schema(schema: Mapping[str, Any], where: str) -> None:
         Draft202012Validator(schema, retriever=_refuse)
     except ValidationError as error:
         path = "".join(f"[{x}]" if isinstance(x, int) else f".{x}" for x in error.instance_path)
-        what = _shortened(error.message)
-        raise invalid(f"{where}{path} must be a JSON Schema: {what}", where + path) from None
+        message = f"{where}{path} must be a JSON Schema: {error.message[:200]}"
+        raise invalid(message, where + path) from None
 
 
 def _refuse(address: str) -> None:
     raise ValueError("only references within the schema are followed")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}..."

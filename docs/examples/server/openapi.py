@@ -1,35 +1,33 @@
 """The description of the API, as OpenAPI has it."""
 
-from .schema import CHAT, COMPLETION, STRING, TEXT, Schema, fields
+from .schema import CHAT, COMPLETION, OBJECT, STRING, TEXT, Schema, fields
 
 ERROR = fields(
     "error",
     error=fields("message type param code", message=STRING, type=STRING, param=TEXT, code=STRING),
 )
-JSON, EVENTS = "application/json", "text/event-stream"
+NAME = {"name": "name", "in": "path", "required": True, "schema": {**STRING, "minLength": 1}}
+TEAM = {"name": "X-Friendli-Team", "in": "header", "schema": STRING}
 
 
-def _path(summary: str, *, kind: str = JSON, **more: object) -> Schema:
-    content: Schema = {kind: {"schema": {"type": "object"} if kind == JSON else {}}}
-    if "requestBody" in more:
-        content[EVENTS] = {"schema": {}}
-    good = {"description": "the answer", "content": content}
-    bad = {"description": "an error", "content": {JSON: {"schema": ERROR}}}
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _path(summary: str, content: Schema | None = None, **more: object) -> Schema:
+    good = {"description": "the answer", "content": content or _json(OBJECT)}
+    bad = {"description": "an error", "content": _json(ERROR)}
     return {"summary": summary, "responses": {"200": good, "default": bad}, **more}
 
 
 def _answer(summary: str, body: Schema) -> Schema:
+    content = _json(OBJECT) | {"text/event-stream": {"schema": {}}}
+    asked = {"required": True, "content": _json(body)}
+    security = [{"token": []}, {}]
     return {
-        "post": _path(
-            summary,
-            security=[{"token": []}, {}],
-            parameters=[{"name": "X-Friendli-Team", "in": "header", "schema": STRING}],
-            requestBody={"required": True, "content": {JSON: {"schema": body}}},
-        )
+        "post": _path(summary, content, security=security, parameters=[TEAM], requestBody=asked)
     }
 
-
-NAME = {"name": "name", "in": "path", "required": True, "schema": {**STRING, "minLength": 1}}
 
 DESCRIPTION = {
     "openapi": "3.1.0",
@@ -41,6 +39,6 @@ DESCRIPTION = {
         "/v1/models": {"get": _path("The models")},
         "/v1/models/{name}": {"get": _path("A model", parameters=[NAME])},
         "/health": {"get": _path("How many rows run and how many requests wait")},
-        "/metrics": {"get": _path("Counters for Prometheus", kind="text/plain")},
+        "/metrics": {"get": _path("Counters for Prometheus", {"text/plain": {"schema": {}}})},
     },
 }

@@ -3,10 +3,9 @@
 import hashlib
 import secrets
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from smollm2 import ChatTokenizer
 
@@ -22,7 +21,6 @@ from .tools import Tools, read_tools
 #: What an answer depends on besides the request: with the same, a seed gives the same answer.
 FINGERPRINT = "fp_" + hashlib.sha256(f"{MODEL} {lc.__version__}".encode()).hexdigest()[:10]
 
-Entry = dict[str, Any]  # what a chunk of a chat's stream says of a choice
 _CHAT, _COMPLETION = Body(CHAT), Body(COMPLETION)
 
 
@@ -31,7 +29,7 @@ class Request:
     """What a request asks for."""
 
     id: str
-    is_chat: bool
+    api: Literal["chat", "completions"]
     prompts: list[list[int]]
     samples: list[lc.Params]  # of each prompt, with the model's own ends
     max_tokens: int
@@ -39,8 +37,7 @@ class Request:
     resume_generation: bool
     stream: bool
     stream_options: Mapping[str, Any]
-    echo: list[str] | None  # the prompts, where each answer begins with its own
-    offsets: Counter[int] = field(default_factory=Counter)  # of each choice's text, as it streams
+    echo: list[str]  # with what the answers to each prompt begin
 
 
 def new_id(kind: str) -> str:
@@ -69,7 +66,9 @@ def read_completion(body: Any, tokenizer: ChatTokenizer, grammars: Grammars) -> 
     """The same of the older API, whose prompt is a text or its tokens, or several of either."""
     _COMPLETION.check(body)
     where = "tokens" if "tokens" in body else "prompt"
-    prompts = body.get(where, "")
+    if ("tokens" in body) == ("prompt" in body):
+        raise invalid("there must be a prompt, as text or as tokens", "prompt")
+    prompts = body[where]
     if isinstance(prompts, str) or all(isinstance(x, int) for x in prompts):
         prompts = [prompts]
     top = body.get("logprobs")
@@ -114,7 +113,7 @@ def _request(
     samples = replace(params, eos_token=tuple(ends), max_tokens=None).samples()
     return Request(
         id=new_id("chatcmpl" if "messages" in body else "cmpl"),
-        is_chat="messages" in body,
+        api="chat" if "messages" in body else "completions",
         prompts=prompts,
         samples=samples,
         max_tokens=params.max_tokens or CONTEXT,
@@ -122,8 +121,12 @@ def _request(
         resume_generation=bool(body.get("resume_generation")),
         stream=bool(body.get("stream")),
         stream_options=body.get("stream_options") or {},
-        echo=[tokenizer.decode(tokens) for tokens in prompts] if body.get("echo") else None,
+        echo=[_text(x, tokenizer) if body.get("echo") else "" for x in texts],
     )
+
+
+def _text(prompt: str | list[int], tokenizer: ChatTokenizer) -> str:
+    return prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
 
 
 def _encoded(text: str | list[int], tokenizer: ChatTokenizer, where: str) -> list[int]:
@@ -137,11 +140,8 @@ def _encoded(text: str | list[int], tokenizer: ChatTokenizer, where: str) -> lis
     raise invalid(f"{where} must have less than {CONTEXT} tokens, not {size}", where)
 
 
-def chunk(request: Request, entries: list[Entry], usage: Any = None) -> dict[str, Any]:
+def chunk(request: Request, choices: list[Any], usage: Any = None) -> dict[str, Any]:
     """A chunk of a stream."""
-    if not request.is_chat:
-        entries = [_as_text(request, entry, entry["delta"]) for entry in entries]
-    choices = [{k: v for k, v in entry.items() if k != "tokens"} for entry in entries]
     body = _envelope(request, "chat.completion.chunk", choices)
     if request.stream_options.get("include_usage"):
         body["usage"] = usage
@@ -150,84 +150,17 @@ def chunk(request: Request, entries: list[Entry], usage: Any = None) -> dict[str
     return body
 
 
-def completion(request: Request, entries: Iterable[Entry], usage: Any) -> dict[str, Any]:
-    """The whole answer: all that the chunks of a stream would have said, put together."""
-    choices: dict[int, Entry] = {}
-    for entry in entries:
-        index, delta = entry["index"], entry["delta"]
-        if index not in choices:
-            choices[index] = {"tokens": [], **entry, "message": {**delta, "refusal": None}}
-            del choices[index]["delta"]
-        else:
-            _add(choices[index], entry)
-    listed = [choices[index] for index in sorted(choices)]
-    for choice in listed:
-        if request.is_chat:
-            del choice["tokens"]
-    if not request.is_chat:
-        listed = [_as_text(request, x, x["message"]) | {"tokens": x["tokens"]} for x in listed]
-    return _envelope(request, "chat.completion", listed) | {"usage": usage}
+def completion(request: Request, choices: list[Any], usage: Any) -> dict[str, Any]:
+    """The whole answer."""
+    return _envelope(request, "chat.completion", choices) | {"usage": usage}
 
 
 def _envelope(request: Request, kind: str, choices: list[Any]) -> dict[str, Any]:
     return {
         "id": request.id,
-        "object": kind if request.is_chat else "text_completion",
+        "object": kind if request.api == "chat" else "text_completion",
         "created": int(time.time()),  # when a token was sampled, and so when all is complete
         "model": MODEL,
         "system_fingerprint": FINGERPRINT,
         "choices": choices,
     }
-
-
-def _add(choice: Entry, entry: Entry) -> None:
-    message, delta = choice["message"], entry["delta"]
-    message["content"] += delta["content"]
-    choice["tokens"] += entry.get("tokens", ())
-    for told in delta.get("tool_calls", ()):
-        calls = message.setdefault("tool_calls", [])
-        if "id" in told:
-            calls.append({name: told[name] for name in ("id", "type", "function")})
-        else:
-            calls[-1]["function"]["arguments"] += told["function"]["arguments"]
-    if entry["logprobs"]:
-        choice["logprobs"]["content"] += entry["logprobs"]["content"]
-    choice["finish_reason"] = entry["finish_reason"]
-    if "error" in entry:
-        choice["error"] = entry["error"]
-    if entry["finish_reason"] == "tool_calls":
-        message["content"] = message["content"] or None
-
-
-def _as_text(request: Request, entry: Entry, said: Mapping[str, Any]) -> Entry:
-    """A choice, or a part of it, in the form of the older API."""
-    index = entry["index"]
-    before = ""
-    if request.echo and "role" in said:
-        before = request.echo[index // len(request.samples)]
-    choice = {
-        "index": index,
-        "text": before + said["content"],
-        "logprobs": None,
-        "finish_reason": entry["finish_reason"],
-        "seed": entry["seed"],
-        **{name: entry[name] for name in ("error",) if name in entry},
-    }
-    if entry.get("tokens"):
-        choice["token"] = entry["tokens"][-1]
-    request.offsets[index] += len(before)
-    if entry["logprobs"]:
-        listed = entry["logprobs"]["content"]
-        offsets = []
-        for one in listed:
-            offsets.append(request.offsets[index])
-            request.offsets[index] += len(one["token"])
-        choice["logprobs"] = {
-            "tokens": [one["token"] for one in listed],
-            "token_logprobs": [one["logprob"] for one in listed],
-            "top_logprobs": [
-                {top["token"]: top["logprob"] for top in one["top_logprobs"]} for one in listed
-            ],
-            "text_offset": offsets,
-        }
-    return choice

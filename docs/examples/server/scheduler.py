@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,8 @@ import logitchain as lc
 
 from .answer import Answer
 from .errors import ApiError
-from .protocol import Request
+from .protocol import Request, completion
 from .schema import MOST_ROWS
-
-#: Is told each entry of a chunk's `choices`, and then None or an error.
-Emit = Callable[[Any], None]
 
 
 @dataclass(eq=False)
@@ -27,14 +24,8 @@ class Job:
 
     request: Request
     answers: list[Answer]
-    emit: Emit
+    emit: Callable[[Any], None]  # is told each entry of a chunk's `choices`, then None or an error
     over: bool = False
-
-    def tell(self, entry: Mapping[str, Any]) -> None:
-        """Emit an entry, if it says anything."""
-        delta, logprobs = entry["delta"], entry["logprobs"]
-        if any(delta.values()) or entry["finish_reason"] or (logprobs and logprobs["content"]):
-            self.emit(entry)
 
     def end(self, error: ApiError | None = None) -> None:
         """Emit the end, once."""
@@ -46,7 +37,7 @@ class Job:
         """One answer has failed; the others go on."""
         entry = answer.fail(error)
         if len(self.answers) > 1:
-            self.tell(entry)
+            self.emit(entry)
         self.end_if_complete()
 
     def end_if_complete(self) -> None:
@@ -54,6 +45,11 @@ class Job:
         if all(answer.finish_reason for answer in self.answers):
             errors = [answer.error for answer in self.answers]
             self.end(errors[0] if all(errors) else None)
+
+    def response(self) -> dict[str, Any]:
+        """The whole answer."""
+        choices = [answer.response() for answer in self.answers]
+        return completion(self.request, choices, self.usage)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -96,16 +92,16 @@ class Scheduler:
         self.rows: dict[int, Row] = {}  # by handle, in the order of the batch
         self.reading: deque[Reading] = deque()
         self.waiting: deque[Job] = deque()
-        self.stopping = False
+        self.stopped: ApiError | None = None
         self._changed = threading.Condition()
 
-    def submit(self, request: Request, emit: Emit) -> Job:
+    def submit(self, request: Request, emit: Callable[[Any], None]) -> Job:
         """Let a request wait for its turn; ApiError if too many do. `emit` must not block."""
         tokenizer, count = self.model.tokenizer, len(request.prompts) * len(request.samples)
         job = Job(request, [Answer(request, tokenizer, index) for index in range(count)], emit)
         with self._changed:
-            if self.stopping:
-                raise _stopping()
+            if self.stopped:
+                raise self.stopped
             if len(self.waiting) >= self.most_waiting:
                 message = f"{self.most_waiting} requests are waiting; try again later"
                 raise ApiError(429, message, code="queue_full")
@@ -122,22 +118,22 @@ class Scheduler:
     def stop(self) -> None:
         """End all requests with an error at the next step, and take no more."""
         with self._changed:
-            self.stopping = True
+            self.stopped = ApiError(503, "the server is stopping", code="stopping")
             self._changed.notify()
 
     def status(self) -> dict[str, int]:
         """How many rows run and how many requests wait."""
         return {"running": self._taken(), "waiting": len(self.waiting)}
 
-    def answer(self, request: Request) -> tuple[list[Any], Job]:
-        """All that a request's answer says, without a thread that runs."""
+    def answer(self, request: Request) -> Job:
+        """Answer a request without a thread that runs; ApiError if that fails."""
         entries: list[Any] = []
         job = self.submit(request, entries.append)
         while not job.over:
             self.step()
         if isinstance(entries[-1], ApiError):
             raise entries[-1]
-        return entries[:-1], job
+        return job
 
     def run(self) -> None:
         """Work for ever."""
@@ -153,8 +149,8 @@ class Scheduler:
 
     def step(self) -> None:
         """Read a part of one prompt, then give every row that runs a token."""
-        if self.stopping:
-            self._give_up(_stopping())
+        if self.stopped:
+            self._give_up(self.stopped)
         self._sweep()
         self._admit()
         self._read()
@@ -183,10 +179,7 @@ class Scheduler:
                 self.reading.append(Reading(job, answers, self.model.new_cache(), prompt))
 
     def _read(self) -> None:
-        """One part, so that a long prompt does not hold up the rows that run; then the next's turn.
-
-        Prompts take turns, so that a long one does not hold up the short ones behind it either.
-        """
+        """A part of the prompt whose turn it is: a long one holds up neither rows nor prompts."""
         if not self.reading:
             return
         reading = self.reading.popleft()
@@ -226,7 +219,8 @@ class Scheduler:
                 if token < 0:
                     raise ApiError(422, f"no token can be drawn: {status}", code="no_token")
                 self.batch.append([token], handle)
-                row.job.tell(row.answer.append(token, logprob, top))
+                if entry := row.answer.append(token, logprob, top):
+                    row.job.emit(entry)
             except ApiError as error:
                 row.job.fail(row.answer, error)
                 self._remove(handle)
@@ -263,13 +257,9 @@ class Scheduler:
     def _give_up(self, error: ApiError) -> None:
         """End whatever is under way."""
         with self._changed:
-            waiting = list(self.waiting) if self.stopping else []
+            waiting = list(self.waiting) if self.stopped else []
         for job in [x.job for x in (*self.rows.values(), *self.reading)] + waiting:
             job.end(error)
         self.rows.clear()
         self.reading.clear()
         self.batch = lc.Batch(self.model.tokenizer.vocab_size)
-
-
-def _stopping() -> ApiError:
-    return ApiError(503, "the server is stopping", code="stopping")

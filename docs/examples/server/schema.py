@@ -39,13 +39,9 @@ def also(schema: Schema, *kinds: str) -> Schema:
     return {**schema, "type": [schema["type"], *kinds]}
 
 
-def one_of(*values: str | None) -> Schema:
-    """One of these values."""
-    return {"enum": list(values)}
-
-
 STRING, BOOLEAN, NULL = {"type": "string"}, {"type": "boolean"}, {"type": "null"}
 FLAG, TEXT, OBJECT = also(BOOLEAN, "null"), also(STRING, "null"), {"type": "object"}
+NUMBER, CONST = {"type": "integer"}, {"const": "function"}
 
 #: Bounds of what a request may cost, which the library leaves to the server.
 BOUNDS: dict[str, Schema] = {
@@ -68,15 +64,9 @@ SAMPLING: dict[str, Schema] = {
 }
 
 CALLED = fields("name arguments", name=STRING, arguments=STRING)
-CALL = fields(
-    "type function",
-    id=STRING,
-    type={"const": "function"},
-    function=CALLED,
-    index={"type": "integer"},
-)
+CALL = fields("type function", id=STRING, index=NUMBER, type=CONST, function=CALLED)
 PART = {
-    **fields("type", type=one_of("text", "refusal"), text=STRING, refusal=STRING),
+    **fields("type", type={"enum": ["text", "refusal"]}, text=STRING, refusal=STRING),
     "if": {"properties": {"type": {"const": "text"}}},
     "then": {"required": ["text"]},
     "else": {"required": ["refusal"]},
@@ -84,7 +74,7 @@ PART = {
 MESSAGE = {
     **fields(
         "role",
-        role=one_of("system", "developer", "user", "assistant", "tool"),
+        role={"enum": ["system", "developer", "user", "assistant", "tool"]},
         content=also({**STRING, "items": PART, "maxItems": CONTEXT}, "array", "null"),
         name=TEXT,
         tool_call_id=STRING,
@@ -104,14 +94,14 @@ MESSAGE = {
 NAME = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
 FUNCTION = fields("name", name=NAME, description=TEXT, parameters=also(OBJECT, "null"), strict=FLAG)
 TOOL = {
-    **fields("type", type=one_of("function", *BUILT_IN), function=FUNCTION),
-    "if": {"properties": {"type": {"const": "function"}}, "required": ["type"]},
+    **fields("type", type={"enum": ["function", *BUILT_IN]}, function=FUNCTION),
+    "if": {"properties": {"type": CONST}, "required": ["type"]},
     "then": {"required": ["function"]},
 }
-NAMED = fields("type function", type={"const": "function"}, function=fields("name", name=STRING))
-JSON_SCHEMA = fields("schema", name=NAME, description=TEXT, schema=OBJECT, strict=FLAG)
+NAMED = fields("type function", type=CONST, function=fields("name", name=STRING))
+SCHEMA = fields("schema", name=NAME, description=TEXT, schema=OBJECT, strict=FLAG)
 FORMAT = {
-    **fields("type", type=one_of("text", "json_object", "json_schema"), json_schema=JSON_SCHEMA),
+    **fields("type", type={"enum": ["text", "json_object", "json_schema"]}, json_schema=SCHEMA),
     "if": {"properties": {"type": {"const": "json_schema"}}},
     "then": {"required": ["json_schema"]},
 }
@@ -121,11 +111,7 @@ TEMPLATE = fields(
     continue_final_message=BOOLEAN,
     enable_thinking=BOOLEAN,
 )
-METADATA = {
-    "type": ["object", "null"],
-    "maxProperties": 16,
-    "additionalProperties": {"type": "string", "maxLength": 512},
-}
+METADATA = {"maxProperties": 16, "additionalProperties": {"type": "string", "maxLength": 512}}
 
 #: What both APIs have.
 SHARED = {
@@ -134,12 +120,10 @@ SHARED = {
     "response_format": also(FORMAT, "null"),
     "stream": FLAG,
     "stream_options": also(fields(include_usage=FLAG, include_obfuscation=FLAG), "null"),
-    "user": TEXT,
-    "metadata": METADATA,
+    **dict.fromkeys(("user", "safety_identifier", "prompt_cache_key"), TEXT),
+    "metadata": also(OBJECT | METADATA, "null"),
     "store": FLAG,
-    "service_tier": one_of("auto", "default", None),
-    "safety_identifier": TEXT,
-    "prompt_cache_key": TEXT,
+    "service_tier": {"enum": ["auto", "default", None]},
 }
 
 CHAT = fields(
@@ -160,7 +144,7 @@ PROMPTS["anyOf"].append(array(TOKENS, most=MOST_ROWS, least=1))
 COMPLETION = fields(
     prompt=PROMPTS,
     tokens=TOKENS,  # the name of a prompt of token ids in Friendli's API
-    **(SHARED | {"logprobs": {**SAMPLING["top_logprobs"], "maximum": 5}}),
+    **(SHARED | {"logprobs": {**SAMPLING["top_logprobs"], "maximum": 5}, "top_logprobs": NULL}),
     echo=FLAG,
     best_of={"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ROWS},
     suffix=NULL,
@@ -178,11 +162,8 @@ class Body:
         """`schema` is that of the whole body."""
         self.names, self.required = tuple(schema["properties"]), schema["required"]
         self.sampling = [x for x in SAMPLING if schema["properties"][x] == SAMPLING[x]]
-        checked = {
-            x: BOUNDS.get(x, {}) if x in self.sampling else schema["properties"][x]
-            for x in self.names
-        }
-        self._validators = {name: Draft202012Validator(checked[name]) for name in self.names}
+        checked = schema["properties"] | {name: BOUNDS.get(name, {}) for name in self.sampling}
+        self._validators = {name: Draft202012Validator(each) for name, each in checked.items()}
 
     def check(self, body: Any) -> None:
         """Raise an ApiError that names the field of the body that is at fault."""
@@ -216,19 +197,5 @@ def _complaint(error: ValidationError, where: str) -> tuple[str, str]:
         return f"{where}.{about['property']}", "is missing"
     if rule == "additionalProperties":
         return f"{where}.{about['unexpected'][0][:100]}", "is not a field of this API"
-    limit = about.get("limit")
-    legal = {
-        "type": lambda: " or ".join(about["types"]),
-        "enum": lambda: f"one of {', '.join(str(option) for option in about['options'])}",
-        "const": lambda: repr(about["expected_value"]),
-        "pattern": lambda: f"of the form {about['pattern']}",
-        "anyOf": lambda: "a string, a list of token ids, or a list of either",
-        "minItems": lambda: f"a list of {limit} or more",
-        "maxItems": lambda: f"a list of {limit} or fewer",
-        "maxProperties": lambda: f"an object of {limit} entries or fewer",
-        "minLength": lambda: f"{limit} characters or more",
-        "maxLength": lambda: f"{limit} characters or fewer",
-        "minimum": lambda: f"{limit} or more",
-        "maximum": lambda: f"{limit} or less",
-    }[rule]()
+    legal = "of the right form" if rule == "anyOf" else f"of {rule} {next(iter(about.values()))}"
     return where, f"must be {legal}, not {show(error.instance)}"

@@ -3,13 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
-from ..inputs.values import items, listed, show
+from ..inputs.values import items, listed, one_of, show
 from ..params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
 from .text_stream import TextStream
 
 Entry = dict[str, Any]  # what the response says of one token
+Api = Literal["chat", "completions"]
+APIS = ("chat", "completions")
 
 #: What stands for -inf, which JSON has not; the OpenAI API has the same.
 LEAST_LOGPROB = -9999.0
@@ -28,6 +30,7 @@ class Choice:
     output_tokens   what the row had generated before it was preempted; `append` goes on after them
     stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
                     can keep a part of them out of the text, such as the calls of tools
+    prefix          what the text begins with, such as a prompt that is to be echoed
 
     `tokens` has all tokens that were generated, the one that ended the text too; `finish_reason` is
     None while the choice goes on, then "stop", "length" or what `finish` was given.
@@ -56,6 +59,7 @@ class Choice:
         output_tokens: Sequence[int] = (),
         top_logprobs: int | None = None,
         stream: TextStream | None = None,
+        prefix: str = "",
     ) -> None:
         """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
         if not isinstance(params, Params):
@@ -70,14 +74,15 @@ class Choice:
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
         self._stream = stream or TextStream(params.stop)
-        self._earlier = ""  # the text of earlier turns
+        self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
+        self._starts: list[int] = []  # of each entry, which character of the text it begins at
         self._waiting: deque[tuple[int, Entry]] = deque()  # (where its text starts, entry)
         self._new: list[str] = []  # pieces that `delta` has not returned yet
         self._reported = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
             self._add(*self._read(token))
-        self._new = []
+        self._new = [] if self.tokens else [prefix]
 
     def __repr__(self) -> str:
         """How far it is."""
@@ -143,13 +148,25 @@ class Choice:
         self._earlier, self.finish_reason = self.text, None
         self._stream = stream or TextStream(self.params.stop)
 
-    def response(self) -> dict[str, Any]:
-        """The choice as a chat completion lists it, as far as it is certain."""
-        body = {"role": "assistant", "content": self.text, "refusal": None}
-        return self._response_form("message", body, self._entries)
+    def response(self, *, api: Api = "chat") -> dict[str, Any]:
+        """The choice as a response lists it, as far as it is certain.
 
-    def delta(self) -> dict[str, Any]:
-        """The text that became final since the last call, as a chunk of a stream.
+        api   "chat" for a chat completion, "completions" for the older API, whose choices have
+              `text` instead of a `message`, and log-probabilities in a form of their own
+
+        >>> choice = Choice(Params(logprobs=True), [b"Hi"].__getitem__, seed=7)
+        >>> choice.append(0, -0.5)
+        'Hi'
+        >>> choice.response(api="completions")["logprobs"]
+        {'tokens': ['Hi'], 'token_logprobs': [-0.5], 'top_logprobs': [{}], 'text_offset': [0]}
+        """
+        if one_of("api", api, APIS) == "completions":
+            return self._response_form("text", self.text, self._text_logprobs(0))
+        body = {"role": "assistant", "content": self.text, "refusal": None}
+        return self._response_form("message", body, self.logprobs)
+
+    def delta(self, *, api: Api = "chat") -> dict[str, Any]:
+        """What became final since the last call, as a chunk of a stream; `api` as in `response`.
 
         `content` is always there, and is "" if no text became final. `response` is all deltas
         joined.
@@ -158,9 +175,13 @@ class Choice:
         >>> choice.delta()["delta"], choice.append(0), choice.delta()["delta"]
         ({'content': ''}, 'the ', {'content': 'the '})
         """
-        body, entries = {"content": "".join(self._new)}, self._entries[self._reported :]
+        one_of("api", api, APIS)
+        text, first = "".join(self._new), self._reported
         self._new, self._reported = [], len(self._entries)
-        return self._response_form("delta", body, entries)
+        if api == "completions":
+            return self._response_form("text", text, self._text_logprobs(first))
+        logprobs = self._logprobs_form(self._entries[first:])
+        return self._response_form("delta", {"content": text}, logprobs)
 
     # ---- a token
 
@@ -207,7 +228,9 @@ class Choice:
         """Let entries go whose text has begun to come out, or that end with the text."""
         uncut = self.finish_reason and not self._stream.stopped
         while self._waiting and (uncut or self._waiting[0][0] < self._stream.length):
-            self._entries.append(self._waiting.popleft()[1])
+            start, entry = self._waiting.popleft()
+            self._starts.append(len(self._earlier) + start)
+            self._entries.append(entry)
 
     def _best(self, top: Any) -> list[Entry]:
         parts = [items("top", part)[1] for part in listed("top", top, "(ids, logprobs)")]
@@ -233,13 +256,26 @@ class Choice:
     def _logprobs_form(self, entries: list[Entry]) -> dict[str, Any] | None:
         return {"content": list(entries), "refusal": None} if self._wants_logprobs else None
 
+    def _text_logprobs(self, first: int) -> dict[str, Any] | None:
+        """Those of the entries from the `first` on, as the older API lists them."""
+        if not self._wants_logprobs:
+            return None
+        entries = self._entries[first:]
+        tops = [{x["token"]: x["logprob"] for x in entry["top_logprobs"]} for entry in entries]
+        return {
+            "tokens": [entry["token"] for entry in entries],
+            "token_logprobs": [entry["logprob"] for entry in entries],
+            "top_logprobs": tops,
+            "text_offset": self._starts[first:],
+        }
+
     def _response_form(
-        self, name: str, body: dict[str, Any], entries: list[Entry]
+        self, name: str, body: Any, logprobs: dict[str, Any] | None
     ) -> dict[str, Any]:
         return {
             "index": self.index,
             name: body,
-            "logprobs": self._logprobs_form(entries),
+            "logprobs": logprobs,
             "finish_reason": self.finish_reason,
             "seed": self.seed,
         }
