@@ -26,6 +26,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_in_temp = True
+nb_output_stderr = "remove"  # that kernels are compiled, if they are
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -4,6 +4,7 @@ import json
 import re
 from importlib import import_module
 from inspect import isfunction
+from itertools import dropwhile
 
 import pytest
 
@@ -68,6 +69,24 @@ def test_the_tables_are_those_of_their_data(monkeypatch):
     assert (ROOT / "README.md").read_text() == report.readme(results)
     text = conformance.PAGE.read_text()
     assert text == conformance.page(text, json.loads(conformance.COUNTS.read_text()))
+
+
+def entry_on_the_page(entry):
+    name, options = (entry, {}) if isinstance(entry, str) else entry
+    settings = ", ".join(f"{option}={json.dumps(value)}" for option, value in options.items())
+    return f"`{name}` ({settings})" if options else f"`{name}`"
+
+
+def test_the_page_of_presets_has_their_orders():
+    first, *sections = (ROOT / "docs/presets.md").read_text().split("\n## ")
+    orders = {part.split("\n")[0]: " ".join(part.split("\n\n")[1].split()) for part in sections}
+    expected = {}
+    for name, order in lc.PRESETS.items():
+        entries = dropwhile(lc.DEFAULT_ORDER[:6].__contains__, order)
+        expected[name] = f"Masks, {', '.join(map(entry_on_the_page, entries))}."
+    assert orders == expected
+    assert "`bad_words`; " in first
+    assert lc.DEFAULT_ORDER[5] == "bad_words"
 
 
 def test_a_block_of_text_after_code_is_what_it_prints():
