@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from importlib import import_module
 from inspect import isfunction
 from itertools import dropwhile
@@ -25,8 +24,7 @@ WITH_CODE = {str(page.relative_to(ROOT)): page for page in PAGES if any(snippets
 
 
 @pytest.mark.parametrize("name", WITH_CODE.keys() - ELSEWHERE.keys())
-def test_the_snippets_of_a_page_run_one_after_the_other(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich", None)  # the library does not depend on it
+def test_the_snippets_of_a_page_run_one_after_the_other(name, tmp_path, capsys):
     text = WITH_CODE[name].read_text()
     file = tmp_path / "page.py"  # numba caches what stands in a file
     file.write_text(as_file(text))
