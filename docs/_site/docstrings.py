@@ -96,8 +96,9 @@ def _rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
 def _shorten(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str, returned: str
 ) -> tuple[str | None, ...]:
-    """Write the types of arrays as the source does."""
-    return tuple(text and _ARRAY.sub(r"NDArray[\1]", text) for text in (arguments, returned))
+    """Write the types of arrays as the source does, and a default that Sphinx cannot parse."""
+    texts = (text and text.replace("<factory>", "{}") for text in (arguments, returned))
+    return tuple(text and _ARRAY.sub(r"NDArray[\1]", text) for text in texts)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Batch:
 
     def __init__(self, vocab_size: int) -> None:
         """An empty batch over token ids 0 .. vocab_size - 1."""
+        #: How many tokens there are.
         self.vocab_size = whole_number("vocab_size", vocab_size, f"[1, {MAX_VOCAB}]")
         #: The callable of a chain that is running on this batch and the frame that called it.
         self.running: tuple[str, FrameType] | None = None

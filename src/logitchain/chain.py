@@ -135,10 +135,13 @@ class Chain:
         """A chain of the controls in `order`."""
         if isinstance(order, Mapping):  # of which a list would have the keys alone
             raise TypeError(f"order must be a sequence of controls, not {show(order)}")
+        #: Its controls and callables in order. Chains with equal steps do the same.
         self.steps = tuple(map(as_step, listed("order", order, "a sequence of controls")))
         controls = [step.control for step in self.steps if step.control is not None]
         self.states = tuple(name for control in controls for name in control.state)
+        #: "raise" or "mark", unless a call says otherwise.
         self.on_invalid = one_of("on_invalid", on_invalid, POLICIES)
+        #: How many threads share the rows of a call.
         self.threads = whole_number("threads", threads, "[1, inf)")
         self._parts: dict[tuple[Any, ...], list[Part]] = {}
         self._scratch: dict[int, list[NDArray[np.uint8]]] = {}
