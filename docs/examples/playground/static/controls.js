@@ -124,13 +124,13 @@ function item(name, place) {
     grip,
     title,
     first
-      ? input(first)
+      ? input(first, name)
       : h("span", { className: "no-input" }, about.own ? "a function" : "set by an engine"),
   );
   const further = about.fields.filter((field) => !about.switches.includes(field));
   more.append(
     h("p", { className: "description" }, about.description, " ", docsButton(name, about)),
-    ...further.map(fieldLine),
+    ...further.map((field) => fieldLine(field, name)),
     ...Object.entries(about.options).map(([option, [off, choices]]) =>
       optionLine(name, option, off, choices),
     ),
@@ -144,7 +144,7 @@ function item(name, place) {
     "li",
     { className: isSimple ? "control" : "control wide", "data-name": name },
     line,
-    ...others.map(fieldLine),
+    ...others.map((field) => fieldLine(field, name)),
     more,
   );
   title.addEventListener("click", () => {
@@ -161,7 +161,12 @@ function docsButton(name, about) {
   if (about.own) return null;
   return h(
     "button",
-    { type: "button", className: "link", "aria-label": `docs of ${name}`, onclick: () => docs(name) },
+    {
+      type: "button",
+      className: "link",
+      "aria-label": `docs of ${name}`,
+      onclick: () => docs(name),
+    },
     "docs",
   );
 }
@@ -204,24 +209,27 @@ function prose(text) {
   });
 }
 
-function fieldLine(field) {
+function fieldLine(field, control) {
   const { meaning, range, kind } = catalogue.fields[field];
   const isList = !["number", "integer", "switch"].includes(kind);
   return h(
     "div",
     { className: isList ? "sub wide" : "sub" },
     h("span", { className: "sub-name", title: [meaning, range].filter(Boolean).join("; ") }, field),
-    input(field),
+    input(field, control),
   );
 }
 
-function input(field) {
+/** An input of a field; several controls may have one of the same field. */
+function input(field, control) {
   const made = inputFor(field, catalogue.fields[field], (value, how) => {
     setValue(field, value);
     sync(field, made, how);
     changed();
   });
-  made.element.querySelectorAll("input").forEach((x, i) => (x.dataset.key = `${field} ${i}`));
+  made.element
+    .querySelectorAll("input")
+    .forEach((x, i) => (x.dataset.key = `${control} ${field} ${i}`));
   inputs.push(Object.assign(made, { field }));
   return made.element;
 }
@@ -282,7 +290,11 @@ function outsideItem(name) {
     h(
       "div",
       { className: "line" },
-      h("button", { type: "button", className: "grip", "aria-label": `Add ${name}`, onclick: add }, "+"),
+      h(
+        "button",
+        { type: "button", className: "grip", "aria-label": `Add ${name}`, onclick: add },
+        "+",
+      ),
       h("span", { className: "name", title: catalogue.controls[name].description }, name),
     ),
   );
@@ -299,7 +311,7 @@ function otherItem(field) {
       { className: "line" },
       h("span", { className: "grip" }),
       h("span", { className: "name", title: meaning }, field),
-      input(field),
+      input(field, ""),
     ),
   );
 }

@@ -69,7 +69,14 @@ function slider(name, field, changed) {
   const reset = offButton(name, changed);
   const { line, fault } = faultLine([number]);
   return {
-    element: h("div", { className: "field number-field", "data-field": name }, range, number, reset, line),
+    element: h(
+      "div",
+      { className: "field number-field", "data-field": name },
+      range,
+      number,
+      reset,
+      line,
+    ),
     fault,
     set(value, how) {
       if (values.length && how !== "drag") range.value = nearest(values, value);
@@ -103,7 +110,10 @@ const HINTS = {
 /** Ids if it is only numbers, otherwise the tokens of the text; "12" in quotes is a text. */
 async function readTokens(text) {
   if (/^\s*\d+([\s,]+\d+)*\s*$/.test(text)) {
-    const ids = text.split(/[\s,]+/).filter(Boolean).map(Number);
+    const ids = text
+      .split(/[\s,]+/)
+      .filter(Boolean)
+      .map(Number);
     await know(ids);
     return ids;
   }

@@ -6,7 +6,7 @@ import { openDialog } from "./dialog.js";
 import { $, announce, h, painted, tokenText } from "./dom.js";
 import { setUpShare } from "./share.js";
 import { NAMES, begin, comparing, restore, save, setCompare, state } from "./state.js";
-import { setUpTable, showFate, showTable } from "./table.js";
+import { setUpTable, showTable } from "./table.js";
 import { isFull, put, setUpText, showText } from "./text.js";
 
 let answer = null; // of the server, to the state as it was
@@ -250,7 +250,7 @@ begin(about);
 state.model = about.model;
 $("about").textContent = `${about.model}, logitchain ${about.version}`;
 setUpControls(refresh);
-setUpTable(showFate);
+setUpTable();
 setUpText(goTo);
 setUpShare(showAll);
 setUp();

@@ -35,7 +35,7 @@ function numbers({ low, high, off }) {
 }
 
 function rounded6(x) {
-  return Math.abs(x) < 0.1 || x > 0.9 && x < 1 ? Number(x.toFixed(6)) : rounded(x);
+  return Math.abs(x) < 0.1 || (x > 0.9 && x < 1) ? Number(x.toFixed(6)) : rounded(x);
 }
 
 /** The values of a slider, one for each step of it. Off comes first where it is no number. */

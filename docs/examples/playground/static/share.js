@@ -81,7 +81,11 @@ export function setUpShare(onTaken) {
     const request = copyable("Request body", body, Math.min(16, body.split("\n").length + 1));
     request.area.id = "share-body";
     const code = `${chainInPython(active())}\nparams = lc.Params.from_request(body)`;
-    const inPython = copyable("The chain, in Python", code, Math.min(10, code.split("\n").length + 1));
+    const inPython = copyable(
+      "The chain, in Python",
+      code,
+      Math.min(10, code.split("\n").length + 1),
+    );
     const url = location.href.split("#")[0] + fragment();
     const address = copyable("Address of this page", url, 2);
     address.area.id = "share-address";

@@ -1,13 +1,25 @@
 // The next token: a row for each likely token, a column for each control that is on.
+//
+// A moved slider changes numbers, seldom the table's form. So cells are described first, and of the
+// table on the page only what differs is changed.
 
-import { $, h, integer, painted, percent, significant, tokenLabel, tokenText } from "./dom.js";
+import { $, h, integer, percent, significant, tokenLabel, tokenText } from "./dom.js";
 import { NAMES, comparing, state } from "./state.js";
 
 let answer = null; // what the server said last
-let selectRow = () => {};
+let parts = null; // the table on the page
 
-export function setUpTable(onSelect) {
-  selectRow = onSelect;
+export function setUpTable() {
+  parts = { head: h("thead"), body: h("tbody"), foot: h("tfoot") };
+  parts.table = h(
+    "table",
+    { className: "stages", role: "grid" },
+    h("caption", { className: "visually-hidden" }, "Probabilities in per cent after each control"),
+    parts.head,
+    parts.body,
+    parts.foot,
+  );
+  $("table").append(parts.table);
   $("table").addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-token]");
     if (row) select(row);
@@ -15,7 +27,7 @@ export function setUpTable(onSelect) {
   $("table").addEventListener("keydown", (event) => {
     const row = event.target.closest("tr[data-token]");
     if (!row) return;
-    const rows = [...row.parentElement.querySelectorAll("tr[data-token]")];
+    const rows = [...parts.body.rows];
     const place = rows.indexOf(row);
     const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 };
     if (event.key in next) {
@@ -29,7 +41,7 @@ export function setUpTable(onSelect) {
 }
 
 function focusRow(row) {
-  for (const other of $("table").querySelectorAll("tr[data-token]")) other.tabIndex = -1;
+  for (const other of parts.body.rows) other.tabIndex = -1;
   row.tabIndex = 0;
   row.focus();
   row.scrollIntoView({ block: "nearest" });
@@ -37,13 +49,59 @@ function focusRow(row) {
 
 function select(row) {
   state.selected = Number(row.dataset.token);
-  for (const other of $("table").querySelectorAll("tr[data-token]")) {
-    other.classList.toggle("selected", other === row);
-    other.setAttribute("aria-selected", String(other === row));
-  }
+  showTable(answer);
   focusRow(row);
-  showFate();
-  selectRow();
+}
+
+// ---- cells as plain objects, and the cells on the page
+
+/** Make the rows of a part of the table what is described: [{className, token, cells}]. */
+function patchRows(part, rows) {
+  while (part.rows.length > rows.length) part.deleteRow(-1);
+  while (part.rows.length < rows.length) part.append(h("tr"));
+  rows.forEach(({ className = "", token, cells }, i) => {
+    const row = part.rows[i];
+    if (row.className !== className) row.className = className;
+    if (token !== undefined) {
+      row.dataset.token = token;
+      row.setAttribute("aria-selected", String(token === state.selected));
+    }
+    while (row.cells.length > cells.length) row.lastChild.remove();
+    cells.forEach((cell, j) => {
+      let element = row.cells[j];
+      if (!element || element.localName !== (cell.tag ?? "td")) {
+        const made = h(cell.tag ?? "td");
+        if (element) element.replaceWith(made);
+        else row.append(made);
+        element = made;
+      }
+      patchCell(element, cell);
+    });
+  });
+}
+
+/**
+ * Make a cell what is described: its class, attributes, share of the bar, and its content, a text
+ * or {key, nodes}, where `nodes()` is called if the key is another than before.
+ */
+function patchCell(element, cell) {
+  const before = element.described ?? {};
+  const { className = "", title = "", label = "", share = "", scope = "", span = 1 } = cell;
+  if (before.className !== className) element.className = className;
+  if (before.title !== title) element.title = title;
+  if (before.scope !== scope && scope) element.scope = scope;
+  if (before.span !== span) element.colSpan = span;
+  if (before.share !== share) element.style.setProperty("--share", share);
+  if (before.label !== label) {
+    if (label) element.setAttribute("aria-label", label);
+    else element.removeAttribute("aria-label");
+  }
+  const key = cell.key ?? cell.text ?? "";
+  if (before.key !== key) {
+    if (cell.nodes) element.replaceChildren(...cell.nodes());
+    else element.textContent = cell.text ?? "";
+  }
+  element.described = { className, title, label, share, scope, span, key };
 }
 
 // ---- the table
@@ -54,129 +112,125 @@ export function showTable(next) {
   $("table").classList.toggle("stale", good.length < next.results.length);
   if (!good.length) return;
   answer = next;
-  const results = answer.results;
-  const most = Math.max(...good.flatMap((r) => r.tokens.flatMap((t) => t.probs.map((p) => p ?? 0))));
+  const { results, tokens } = answer;
+  const probs = good.flatMap((result) => result.tokens.flatMap((token) => token.probs));
+  const most = Math.max(...probs.map((p) => p ?? 0));
+  const columns = results.reduce((sum, r) => sum + (r.errors ? 1 : r.stages.length + 1), 0);
   const focused = document.activeElement?.closest?.("tr[data-token]")?.dataset.token;
-  const rows = answer.tokens.map((token, i) => tokenRow(token, i, results, most));
-  const scroll = [$("table").scrollLeft, $("table").scrollTop];
-  $("table").replaceChildren(
-    h(
-      "table",
-      { className: comparing() ? "stages compared" : "stages", role: "grid" },
-      h("caption", { className: "visually-hidden" }, "Probabilities in per cent after each control"),
-      h("thead", {}, groups(results), heads(results)),
-      h("tbody", {}, ...rows),
-      h("tfoot", {}, othersRow(results)),
-    ),
+
+  parts.table.classList.toggle("compared", comparing());
+  parts.table.style.setProperty("--columns", columns);
+  patchRows(parts.head, [...groups(results), { cells: heads(results) }]);
+  patchRows(
+    parts.body,
+    tokens.map((token, i) => tokenRow(token, i, results, most)),
   );
-  $("table").scrollTo(...scroll);
+  patchRows(parts.foot, [{ cells: others(results) }]);
+
+  const rows = [...parts.body.rows];
   const byToken = (id) => rows.find((row) => row.dataset.token === String(id));
   const tabbed = byToken(focused) ?? byToken(state.selected) ?? rows[0];
-  if (tabbed) tabbed.tabIndex = 0;
-  if (focused && byToken(focused)) byToken(focused).focus({ preventScroll: true });
+  for (const row of rows) row.tabIndex = row === tabbed ? 0 : -1;
+  if (focused !== undefined && tabbed !== document.activeElement) {
+    tabbed.focus({ preventScroll: true });
+  }
   showFate();
 }
 
 /** The line with A and B over their columns. */
 function groups(results) {
-  if (results.length < 2) return null;
-  return h(
-    "tr",
-    { className: "groups" },
-    h("th", { className: "token-cell" }),
-    ...results.map((result, i) =>
-      h(
-        "th",
-        {
-          className: `group group-${NAMES[i].toLowerCase()}`,
-          colSpan: result.errors ? 1 : result.stages.length + 1,
-          scope: "colgroup",
-        },
-        NAMES[i],
-        result.errors ? " has an error" : "",
-      ),
-    ),
-  );
+  if (results.length < 2) return [];
+  const group = (result, i) => ({
+    tag: "th",
+    className: `group first name-${NAMES[i].toLowerCase()}`,
+    scope: "colgroup",
+    span: result.errors ? 1 : result.stages.length + 1,
+    text: NAMES[i] + (result.errors ? " has an error" : ""),
+  });
+  return [
+    {
+      className: "groups",
+      cells: [{ tag: "th", className: "token-cell" }, ...results.map(group)],
+    },
+  ];
 }
 
 function heads(results) {
-  return h(
-    "tr",
-    {},
-    h("th", { className: "token-cell", scope: "col" }, "token"),
-    ...results.flatMap((result, i) => {
-      if (result.errors) return [h("th", { className: "first" })];
-      return [...result.stages.map(stageHead), drawHead(i)];
-    }),
+  const corner = { tag: "th", className: "token-cell", scope: "col", text: "token" };
+  const all = results.flatMap((result) =>
+    result.errors
+      ? [{ tag: "th", className: "first" }]
+      : [
+          ...result.stages.map(stageHead),
+          head("draw-head", ["draw", "arrival", "first wins", ""], ARRIVAL),
+        ],
   );
+  return [corner, ...all];
 }
+
+const ARRIVAL =
+  "When the token arrives in the race that is the draw. The first wins. Mean: 1 / probability";
 
 function stageHead(stage, s) {
-  const gone = stage.removed ? `−${percent(stage.removed_mass)} %` : "";
-  return h(
-    "th",
-    { scope: "col", className: s ? "stage-head" : "stage-head first" },
-    h("span", { className: "stage-name", title: stage.name }, s ? stage.name : "model"),
-    h("span", { className: "stage-setting", title: stage.setting }, stage.setting || "logits"),
-    h(
-      "span",
-      { className: "stage-kept", title: `entropy ${stage.entropy.toFixed(2)} nats` },
-      `${integer(stage.kept)} left`,
-    ),
-    h(
-      "span",
-      { className: "stage-gone", title: `${integer(stage.removed)} tokens removed` },
-      gone || "\u00a0",
-    ),
-  );
+  const lines = [
+    s ? stage.name : "model",
+    s ? stage.setting : "logits",
+    `${integer(stage.kept)} left`,
+    stage.removed ? `−${percent(stage.removed_mass)} %` : "",
+  ];
+  const removed = stage.removed ? `, ${integer(stage.removed)} tokens removed` : "";
+  const title = `${lines[0]} ${lines[1]}${removed}, entropy ${stage.entropy.toFixed(2)} nats`;
+  return head(s ? "" : "first", lines, title);
 }
 
-function drawHead() {
-  return h(
-    "th",
-    {
-      scope: "col",
-      className: "stage-head draw-head",
-      title: "When the token arrives in the race; the first is drawn. Mean: 1 / probability",
-    },
-    h("span", { className: "stage-name" }, "draw"),
-    h("span", { className: "stage-setting" }, "arrival"),
-    h("span", { className: "stage-kept" }, "first wins"),
-    h("span", { className: "stage-gone" }, "\u00a0"),
-  );
+function head(className, lines, title) {
+  const classes = ["stage-name", "stage-setting", "stage-kept", "stage-gone"];
+  return {
+    tag: "th",
+    scope: "col",
+    className: `stage-head ${className}`,
+    title,
+    key: lines.join("\n"),
+    nodes: () => lines.map((line, i) => h("span", { className: classes[i] }, line || "\u00a0")),
+  };
 }
 
 function tokenRow(token, i, results, most) {
   const about = results.map((result) => (result.errors ? null : result.tokens[i]));
-  const isLeft = (x) => x && x.probs.at(-1) !== null && x.probs.at(-1) !== undefined;
-  const isDrawn = (r) => results[r].token === token.id;
+  const isLeft = (x) => x !== null && !x.probs.includes(null);
+  const isDrawn = (result) => result.token === token.id;
   const differs =
     about.length > 1 &&
     about.every(Boolean) &&
-    (isLeft(about[0]) !== isLeft(about[1]) || isDrawn(0) !== isDrawn(1));
-  const classes = [
-    about.some(isLeft) ? "" : "gone",
-    results.some((_, r) => isDrawn(r)) ? "drawn" : "",
-    differs ? "differs" : "",
-    token.id === state.selected ? "selected" : "",
-  ];
-  return h(
-    "tr",
-    {
-      className: classes.filter(Boolean).join(" "),
-      tabIndex: -1,
-      "data-token": token.id,
-      "aria-selected": String(token.id === state.selected),
-    },
-    h(
-      "th",
-      { scope: "row", className: "token-cell", title: `token ${token.id}` },
-      h("span", { className: "token-line" }, tokenLabel(token), differs ? mark() : ""),
-    ),
-    ...results.flatMap((result, r) =>
-      result.errors ? [h("td", { className: "first" })] : cells(result, r, about[r], most),
-    ),
-  );
+    (isLeft(about[0]) !== isLeft(about[1]) || isDrawn(results[0]) !== isDrawn(results[1]));
+  const classes = {
+    gone: !about.some(isLeft),
+    drawn: results.some(isDrawn),
+    differs,
+    selected: token.id === state.selected,
+  };
+  const label = {
+    tag: "th",
+    scope: "row",
+    className: "token-cell",
+    title: `${tokenText(token)} (token ${token.id})`,
+    key: `${token.id} ${differs}`,
+    nodes: () => [
+      h("span", { className: "token-line" }, tokenLabel(token), differs ? mark() : null),
+    ],
+  };
+  return {
+    className: Object.keys(classes)
+      .filter((name) => classes[name])
+      .join(" "),
+    token: token.id,
+    cells: [
+      label,
+      ...results.flatMap((result, r) =>
+        result.errors ? [{ className: "first" }] : cells(result, r, about[r], most),
+      ),
+    ],
+  };
 }
 
 const mark = () =>
@@ -184,71 +238,51 @@ const mark = () =>
 
 function cells(result, r, about, most) {
   const end = about.probs.indexOf(null);
-  const name = NAMES[r].toLowerCase();
   const stages = result.stages.map((stage, s) => {
     const first = s ? "" : " first";
-    if (end >= 0 && s > end) return h("td", { className: `after${first}` });
+    if (end >= 0 && s > end) return { className: `after${first}` };
     if (s === end) {
-      return h(
-        "td",
-        { className: `removed${first}`, title: `removed by ${stage.name}` },
-        h("span", { "aria-label": `removed by ${stage.name}` }, `✕ ${stage.name}`),
-      );
+      const title = `removed by ${stage.name}`;
+      return { className: `removed${first}`, title, label: title, text: `✕ ${stage.name}` };
     }
     const p = about.probs[s];
-    const cell = h("td", { className: `prob${first}` }, h("span", {}, percent(p)));
-    cell.style.setProperty("--share", `${most ? (100 * p) / most : 0}%`);
-    return cell;
+    const share = `${most ? ((100 * p) / most).toFixed(1) : 0}%`;
+    return { className: `prob${first}`, share, text: percent(p) };
   });
-  const isDrawn = result.token === about.token;
-  const arrival =
-    about.arrival === null
-      ? ""
-      : isDrawn
-        ? h("strong", {}, `${significant(about.arrival)} ●`)
-        : significant(about.arrival);
-  const label = isDrawn ? `${significant(about.arrival)}, drawn` : undefined;
-  return [
-    ...stages,
-    h(
-      "td",
-      { className: `draw${isDrawn ? ` is-drawn drawn-${name}` : ""}`, "aria-label": label },
-      arrival,
-    ),
-  ];
+  if (about.arrival === null) return [...stages, { className: "draw" }];
+  const arrival = significant(about.arrival);
+  if (result.token !== about.token) return [...stages, { className: "draw", text: arrival }];
+  const className = `draw is-drawn drawn-${NAMES[r].toLowerCase()}`;
+  return [...stages, { className, text: `${arrival} ●`, label: `${arrival}, drawn` }];
 }
 
 /** What the tokens that are not listed have together. */
-function othersRow(results) {
-  return h(
-    "tr",
-    {},
-    h("th", { scope: "row", className: "token-cell" }, "all others"),
-    ...results.flatMap((result) => {
-      if (result.errors) return [h("td", { className: "first" })];
-      return [
-        ...result.stages.map((stage, s) => {
-          const listed = result.tokens.reduce((sum, t) => sum + (t.probs[s] ?? 0), 0);
-          const count = stage.kept - result.tokens.filter((t) => t.probs[s] !== null).length;
-          return h(
-            "td",
-            { className: s ? "" : "first", title: `${integer(count)} tokens` },
-            count > 0 ? percent(Math.max(0, 1 - listed)) : "–",
-          );
-        }),
-        h("td", { className: "draw" }),
-      ];
-    }),
-  );
+function others(results) {
+  const label = { tag: "th", scope: "row", className: "token-cell", text: "all others" };
+  const all = results.flatMap((result) => {
+    if (result.errors) return [{ className: "first" }];
+    const stages = result.stages.map((stage, s) => {
+      const listed = result.tokens.filter((token) => token.probs[s] !== null);
+      const rest = 1 - listed.reduce((sum, token) => sum + token.probs[s], 0);
+      const count = stage.kept - listed.length;
+      return {
+        className: s ? "" : "first",
+        title: `${integer(count)} tokens`,
+        text: count > 0 ? percent(Math.max(0, rest)) : "–",
+      };
+    });
+    return [...stages, { className: "draw" }];
+  });
+  return [label, ...all];
 }
 
 // ---- the fate of a token
 
 /** Tell in words what became of the selected token, or else of the one that is drawn. */
-export function showFate() {
-  if (!answer) return;
+function showFate() {
   const drawn = answer.results.find((result) => !result.errors)?.token;
-  const id = answer.tokens.some((token) => token.id === state.selected) ? state.selected : drawn;
+  const isListed = answer.tokens.some((token) => token.id === state.selected);
+  const id = isListed ? state.selected : drawn;
   const place = answer.tokens.findIndex((token) => token.id === id);
   if (place < 0) {
     $("fate").replaceChildren(
@@ -257,44 +291,35 @@ export function showFate() {
     return;
   }
   const token = answer.tokens[place];
-  $("fate").replaceChildren(
-    h(
-      "h2",
+  const stories = answer.results.map((result, r) => {
+    if (result.errors) return null;
+    const name = answer.results.length > 1 ? NAMES[r] : "";
+    return h(
+      "p",
       {},
-      tokenLabel(token),
-      h("span", { className: "id" }, `token ${token.id}`),
-    ),
-    ...answer.results.map((result, r) =>
-      result.errors
-        ? null
-        : h(
-            "p",
-            { className: "story" },
-            answer.results.length > 1
-              ? h("b", { className: `name-${NAMES[r].toLowerCase()}` }, `${NAMES[r]} `)
-              : "",
-            ...story(result, result.tokens[place]),
-          ),
-    ),
+      name && h("b", { className: `name-${name.toLowerCase()}` }, `${name} `),
+      ...story(result, result.tokens[place]),
+    );
+  });
+  $("fate").replaceChildren(
+    h("h2", {}, tokenLabel(token), h("span", { className: "id" }, `token ${token.id}`)),
+    ...stories.filter(Boolean),
   );
 }
 
 function story(result, about) {
   const end = about.probs.indexOf(null);
-  const shown = end < 0 ? about.probs : about.probs.slice(0, end);
-  const steps = shown.map((p, s) => {
-    const name = s ? `after ${result.stages[s].name}` : "before the chain";
-    return `${percent(p)} % ${name}`;
+  const path = about.probs.slice(0, end < 0 ? undefined : end).map((p, s) => {
+    const where = s ? `after ${result.stages[s].name}` : "before the chain";
+    return `${percent(p)} % ${where}`;
   });
-  const path = [...steps, end < 0 ? null : `removed by ${result.stages[end]?.name}`];
+  if (end > 0) path.push(`removed by ${result.stages[end].name}`);
   const winner = answer.tokens.find((token) => token.id === result.token);
+  const others =
+    about.token === result.token ? "before all others" : `after “${tokenText(winner)}”`;
   const race =
     about.arrival === null
       ? ""
-      : about.token === result.token
-        ? ` It arrives at ${significant(about.arrival)}, before all others.`
-        : ` It arrives at ${significant(about.arrival)}, after “${tokenText(winner)}”.`;
-  return [h("strong", {}, `${about.fate}: `), `${path.filter(Boolean).join(" → ")}.${race}`];
+      : ` In the draw it arrives at ${significant(about.arrival)}, ${others}.`;
+  return [h("strong", {}, `${about.fate}: `), `${path.join(" → ")}.${race}`];
 }
-
-export { painted };

@@ -13,6 +13,7 @@ export function setUpText(onGoTo) {
     if (token) goTo(Number(token.dataset.place));
   });
   $("answers").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") event.target.click();
     const by = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     const token = event.target.closest("[data-place]");
     if (!by || !token) return;
@@ -62,9 +63,9 @@ function spans(output, differ) {
     if (i >= differ) classes.push("differs");
     if (token.special) classes.push("special");
     return h(
-      "button",
+      "span",
       {
-        type: "button",
+        role: "button",
         className: classes.join(" "),
         tabIndex: i === at ? 0 : -1,
         "data-place": i,
@@ -75,9 +76,9 @@ function spans(output, differ) {
     );
   });
   const end = h(
-    "button",
+    "span",
     {
-      type: "button",
+      role: "button",
       className: at === output.length ? "word end current" : "word end",
       tabIndex: at === output.length ? 0 : -1,
       "data-place": output.length,
@@ -98,7 +99,9 @@ function shownTexts(output) {
     if (token.special) return token.text;
     const bytes = token.bytes ? new Uint8Array(token.bytes) : encoder.encode(token.text);
     const text = decoder.decode(bytes, { stream: true });
-    return text.replace(/\n/g, "↵\n").replace(/[\p{Cc}\p{Cf}]/gu, (c) => (c === "\n" ? c : "▯")) || "▯";
+    return (
+      text.replace(/\n/g, "↵\n").replace(/[\p{Cc}\p{Cf}]/gu, (c) => (c === "\n" ? c : "▯")) || "▯"
+    );
   });
 }
 
