@@ -129,7 +129,13 @@ function item(name, place) {
   );
   const further = about.fields.filter((field) => !about.switches.includes(field));
   more.append(
-    h("p", { className: "description" }, about.description, " ", docsButton(name, about)),
+    h(
+      "p",
+      { className: "description" },
+      ...inline(about.description),
+      " ",
+      docsButton(name, about),
+    ),
     ...further.map((field) => fieldLine(field, name)),
     ...Object.entries(about.options).map(([option, [off, choices]]) =>
       optionLine(name, option, off, choices),
@@ -176,14 +182,17 @@ async function docs(name) {
   openDialog(name, h("div", { className: "prose" }, ...prose(text)));
 }
 
+/** Code, strong text and the texts of links in a line of Markdown. */
+function inline(line) {
+  return line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
+    if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
+    if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
+    return part.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1");
+  });
+}
+
 /** Markdown, as far as the page of the controls uses it: paragraphs, lists, tables, code. */
 function prose(text) {
-  const inline = (line) =>
-    line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
-      if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
-      if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
-      return part.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1");
-    });
   return text.split(/\n{2,}/).flatMap((block) => {
     if (block.startsWith("|")) {
       const rows = block.split("\n").filter((row) => !/^\|[\s|:-]+\|$/.test(row));

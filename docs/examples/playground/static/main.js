@@ -96,7 +96,8 @@ function answerToken(id) {
 function report(since) {
   const total = performance.now() - since;
   const { chain, model } = answer.milliseconds;
-  $("latency").textContent = `${total.toFixed(0)} ms, of it the chain ${chain.toFixed(0)} ms`;
+  const [all, ofModel, ofChain] = [total, model, chain].map((x) => x.toFixed(0));
+  $("latency").textContent = `${all} ms: model ${ofModel}, chain ${ofChain}`;
   Object.assign(document.body.dataset, {
     latency: total.toFixed(1),
     chain: chain.toFixed(1),

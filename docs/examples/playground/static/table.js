@@ -4,7 +4,7 @@
 // table on the page only what differs is changed.
 
 import { $, h, integer, percent, significant, tokenLabel, tokenText } from "./dom.js";
-import { NAMES, comparing, state } from "./state.js";
+import { NAMES, comparing, divergence, state } from "./state.js";
 
 let answer = null; // what the server said last
 let parts = null; // the table on the page
@@ -112,7 +112,12 @@ export function showTable(next) {
   $("table").classList.toggle("stale", good.length < next.results.length);
   if (!good.length) return;
   answer = next;
-  const { results, tokens } = answer;
+  const { tokens } = answer;
+  // Where both go on from the same text, the model's column is the same: once is enough.
+  const isShared = comparing() && good.length > 1 && divergence() >= state.at;
+  const results = answer.results.map((result, i) =>
+    i && isShared ? withoutModel(result) : result,
+  );
   const probs = good.flatMap((result) => result.tokens.flatMap((token) => token.probs));
   const most = Math.max(...probs.map((p) => p ?? 0));
   const columns = results.reduce((sum, r) => sum + (r.errors ? 1 : r.stages.length + 1), 0);
@@ -135,6 +140,11 @@ export function showTable(next) {
     tabbed.focus({ preventScroll: true });
   }
   showFate();
+}
+
+function withoutModel(result) {
+  const tokens = result.tokens.map((token) => ({ ...token, probs: token.probs.slice(1) }));
+  return { ...result, stages: result.stages.slice(1), isShort: true, tokens };
 }
 
 /** The line with A and B over their columns. */
@@ -161,7 +171,7 @@ function heads(results) {
     result.errors
       ? [{ tag: "th", className: "first" }]
       : [
-          ...result.stages.map(stageHead),
+          ...result.stages.map((stage, s) => stageHead(stage, s, result.isShort)),
           head("draw-head", ["draw", "arrival", "first wins", ""], ARRIVAL),
         ],
   );
@@ -171,10 +181,11 @@ function heads(results) {
 const ARRIVAL =
   "When the token arrives in the race that is the draw. The first wins. Mean: 1 / probability";
 
-function stageHead(stage, s) {
+function stageHead(stage, s, isShort) {
+  const isModel = s === 0 && !isShort;
   const lines = [
-    s ? stage.name : "model",
-    s ? stage.setting : "logits",
+    isModel ? "model" : stage.name,
+    isModel ? "logits" : stage.setting,
     `${integer(stage.kept)} left`,
     stage.removed ? `−${percent(stage.removed_mass)} %` : "",
   ];
@@ -191,9 +202,14 @@ function head(className, lines, title) {
     className: `stage-head ${className}`,
     title,
     key: lines.join("\n"),
-    nodes: () => lines.map((line, i) => h("span", { className: classes[i] }, line || "\u00a0")),
+    nodes: () =>
+      lines.map((line, i) => h("span", { className: classes[i] }, ...breakable(line || "\u00a0"))),
   };
 }
+
+/** A name may break after an underscore. */
+const breakable = (name) =>
+  name.split(/(?<=_)/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
 
 function tokenRow(token, i, results, most) {
   const about = results.map((result) => (result.errors ? null : result.tokens[i]));
@@ -203,6 +219,7 @@ function tokenRow(token, i, results, most) {
     about.length > 1 &&
     about.every(Boolean) &&
     (isLeft(about[0]) !== isLeft(about[1]) || isDrawn(results[0]) !== isDrawn(results[1]));
+  const hits = results.flatMap((result, r) => (isDrawn(result) ? [hit(r)] : []));
   const classes = {
     gone: !about.some(isLeft),
     drawn: results.some(isDrawn),
@@ -212,7 +229,7 @@ function tokenRow(token, i, results, most) {
   const label = {
     tag: "th",
     scope: "row",
-    className: "token-cell",
+    className: `token-cell${hits.length === 1 ? hits[0] : hits.length ? hit(0) : ""}`,
     title: `${tokenText(token)} (token ${token.id})`,
     key: `${token.id} ${differs}`,
     nodes: () => [
@@ -236,8 +253,12 @@ function tokenRow(token, i, results, most) {
 const mark = () =>
   h("abbr", { className: "mark", title: "A and B differ here", "aria-label": "differs" }, "≠");
 
+/** The class of the cells of the token that is drawn. */
+const hit = (r) => ` hit hit-${NAMES[r].toLowerCase()}`;
+
 function cells(result, r, about, most) {
   const end = about.probs.indexOf(null);
+  const isDrawn = result.token === about.token;
   const stages = result.stages.map((stage, s) => {
     const first = s ? "" : " first";
     if (end >= 0 && s > end) return { className: `after${first}` };
@@ -247,12 +268,12 @@ function cells(result, r, about, most) {
     }
     const p = about.probs[s];
     const share = `${most ? ((100 * p) / most).toFixed(1) : 0}%`;
-    return { className: `prob${first}`, share, text: percent(p) };
+    return { className: `prob${first}${isDrawn ? hit(r) : ""}`, share, text: percent(p) };
   });
   if (about.arrival === null) return [...stages, { className: "draw" }];
   const arrival = significant(about.arrival);
-  if (result.token !== about.token) return [...stages, { className: "draw", text: arrival }];
-  const className = `draw is-drawn drawn-${NAMES[r].toLowerCase()}`;
+  if (!isDrawn) return [...stages, { className: "draw", text: arrival }];
+  const className = `draw is-drawn drawn-${NAMES[r].toLowerCase()}${hit(r)}`;
   return [...stages, { className, text: `${arrival} ●`, label: `${arrival}, drawn` }];
 }
 
