@@ -394,10 +394,8 @@ function startDrag(event, name) {
   if (event.button !== 0) return;
   const list = $("chain");
   const dragged = event.currentTarget.closest("li");
-  const grip = event.currentTarget;
-  grip.setPointerCapture(event.pointerId);
+  const before = copy(active().order);
   dragged.classList.add("dragged");
-  const before = same(active().order, copy(active().order)) && copy(active().order);
 
   const move = ({ clientY }) => {
     const others = [...list.children].filter((x) => x !== dragged);
@@ -411,13 +409,15 @@ function startDrag(event, name) {
     if (clientY > pane.bottom - 24) $("side-body").scrollBy(0, 12);
   };
   const end = (finished) => {
-    grip.removeEventListener("pointermove", move);
-    dragged.classList.remove("dragged");
-    moveTo(name, [...list.children].indexOf(dragged));
-    if (finished.type === "pointercancel") active().order = before;
+    removeEventListener("pointermove", move);
+    removeEventListener("pointerup", end);
+    removeEventListener("pointercancel", end);
+    if (finished.type === "pointerup") moveTo(name, [...list.children].indexOf(dragged));
     build();
     if (!same(before, active().order)) changed();
   };
-  grip.addEventListener("pointermove", move);
-  grip.addEventListener("lostpointercapture", end, { once: true });
+  // Not by pointer capture: an element loses it when it moves in the document.
+  addEventListener("pointermove", move);
+  addEventListener("pointerup", end);
+  addEventListener("pointercancel", end);
 }

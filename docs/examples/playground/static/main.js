@@ -1,11 +1,11 @@
 // The page: what the user does changes the state, and the state is explained and shown.
 
-import { get, post, remember } from "./api.js";
+import { get, known, post, remember } from "./api.js";
 import { build, setUpControls, showErrors, sync } from "./controls.js";
 import { openDialog } from "./dialog.js";
 import { $, announce, h, painted, tokenText } from "./dom.js";
 import { setUpShare } from "./share.js";
-import { NAMES, begin, comparing, restore, save, setCompare, state } from "./state.js";
+import { NAMES, begin, catalogue, comparing, restore, save, setCompare, state } from "./state.js";
 import { setUpTable, showTable } from "./table.js";
 import { isFull, put, setUpText, showText } from "./text.js";
 
@@ -56,11 +56,21 @@ function question() {
       body: { ...body, seed: state.seed },
       output: state.outputs[i].slice(0, state.at),
     })),
-    tokens: state.outputs
-      .map((output) => output[state.at])
-      .concat(state.selected ?? [])
-      .filter((id) => id !== undefined),
+    tokens: ofInterest(),
   };
+}
+
+/** Tokens that the table has besides the likeliest: of the text, the selected one, and named ones. */
+function ofInterest() {
+  const named = state.settings.flatMap(({ body }) =>
+    Object.entries(body).flatMap(([field, value]) => {
+      const { kind } = catalogue.fields[field] ?? {};
+      if (kind === "biases") return Object.keys(value).map(Number);
+      return kind === "tokens" || kind === "phrases" ? value.flat() : [];
+    }),
+  );
+  const ids = [...state.outputs.map((output) => output[state.at]), state.selected, ...named];
+  return [...new Set(ids.filter((id) => known.has(id)))].slice(0, 60);
 }
 
 function show(answer) {
