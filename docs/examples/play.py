@@ -6,13 +6,15 @@ their fields, as docs/examples/own_control.py does), they are on the page too, i
 
 import argparse
 import contextlib
-import runpy
+import importlib
 import socket
+import sys
 import threading
 import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from playground.app import create
@@ -48,7 +50,8 @@ def main() -> None:
 
 def own_controls(path: str) -> tuple[lc.Chain, type[lc.Params]]:
     """The default order with the controls that a file defines, and its subclass of Params."""
-    found = list(runpy.run_path(path).values())
+    sys.path.insert(0, str(Path(path).resolve().parent))  # numba's cache wants a module
+    found = list(vars(importlib.import_module(Path(path).stem)).values())
     controls = [x for x in found if isinstance(x, lc.Control)]
     kinds = [x for x in found if isinstance(x, type) and issubclass(x, lc.Params)]
     if not controls:

@@ -57,3 +57,8 @@ def drawn(page):
     return page.locator(".stages tbody tr", has=page.locator(".is-drawn")).first.locator(
         ".token"
     ).text_content()
+
+
+def attributes(locator, name):
+    """The `data-` attribute of each element."""
+    return locator.evaluate_all(f"all => all.map((element) => element.dataset.{name})")

@@ -16,8 +16,10 @@ export const $ = (id) => document.getElementById(id);
 
 const NAMED = { "\n": "↵", "\r": "␍", "\t": "⇥" };
 
-// Characters that draw nothing, or that move what is around them: controls, zero width, bidi.
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\u034f\u115f\u1160\u3164\ufe00-\ufe0f]/gu;
+// Characters that draw nothing, or that move what is around them: controls, spaces other than the
+// plain one, zero width, bidi.
+const UNSEEN =
+  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\u034f\u115f\u1160\u3164\ufe00-\ufe0f]|(?! )\p{Zs}/gu;
 
 /** Text on one line in which every character can be seen. */
 export function visible(text) {

@@ -120,7 +120,7 @@ function report(since) {
 
 /** Draw a token for each text and append it; whether one was drawn. */
 async function step() {
-  await refresh();
+  await (running ?? answer ?? refresh());
   if (!answer || isFull()) return false;
   let drew = false;
   answer.results.forEach((result, i) => {
