@@ -109,4 +109,3 @@ def page(browser, served):
     yield opened
     assert opened.complaints == []
     opened.close()
-

@@ -54,9 +54,11 @@ def rows(page):
 
 def drawn(page):
     """The text of the token that is drawn, as the table shows it."""
-    return page.locator(".stages tbody tr", has=page.locator(".is-drawn")).first.locator(
-        ".token"
-    ).text_content()
+    return (
+        page.locator(".stages tbody tr", has=page.locator(".is-drawn"))
+        .first.locator(".token")
+        .text_content()
+    )
 
 
 def attributes(locator, name):
