@@ -38,9 +38,7 @@ def main() -> None:
     with timed("loading SmolLM2-135M-Instruct"):
         app = create(Model.load(), chain, params)
     with timed("compiling the kernels; they are kept for the next time"):
-        chain.warmup()
-        setting = {"order": [[step.name, {}] for step in chain.steps], "body": {}, "output": []}
-        app.state.explainer.explain({"prompt": "Hello!", "settings": [setting], "tokens": []})
+        app.state.explainer.warmup()
     print(f"listening on {url}", flush=True)
     if not arguments.no_browser:
         threading.Timer(0.5, webbrowser.open, [url]).start()

@@ -44,7 +44,9 @@ def serve(model, *arguments):
     """A running playground."""
     from playground.app import create
 
-    return Served(create(model, *arguments))
+    app = create(model, *arguments)
+    app.state.explainer.warmup()
+    return Served(app)
 
 
 def open_page(browser, url, *, width=1280, height=800, dark=False, trusted=True):

@@ -35,6 +35,13 @@ class Explainer:
         self._lock = threading.Lock()
         self._chain = lru_cache(64)(self._new_chain)
 
+    def warmup(self) -> None:
+        """Compile what the page needs, which otherwise waits for its first question."""
+        order = [[name, {}] for name in self.entries]
+        setting = {"order": order, "body": {"seed": 0}, "output": []}
+        self._chain(json.dumps(order)).warmup()
+        self.explain({"prompt": "Hello!", "settings": [setting], "tokens": []})
+
     def explain(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The page's request answered. Raises ValueError or TypeError for a malformed one.
 
