@@ -19,6 +19,7 @@ ELSEWHERE = {
     "docs/engines/sglang.md": "tests/engines/test_sglang.py",
     "docs/engines/transformers.md": "tests/engines/test_transformers.py",
     "docs/engines/vllm.md": "tests/engines/test_vllm.py",
+    "docs/server.md": "tests/server/test_clients.py",
 }
 WITH_CODE = {str(page.relative_to(ROOT)): page for page in PAGES if any(snippets(page.read_text()))}
 
@@ -87,6 +88,13 @@ def test_the_page_of_presets_has_their_orders():
     assert orders == expected
     assert "`bad_words`; " in first
     assert lc.DEFAULT_ORDER[5] == "bad_words"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_is_marked_as_python(page):
+    for code in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        with pytest.raises(SyntaxError):
+            compile(code, page, "exec")
 
 
 def test_a_block_of_text_after_code_is_what_it_prints():

@@ -30,6 +30,14 @@ def test_files_named_in_prose_exist(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_links_by_reference_are_defined(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    used = set(re.findall(r"\]\[([\w-]+)\]", text))
+    defined = set(re.findall(r"^\[([\w-]+)\]: ", text, re.MULTILINE))
+    assert used == defined
+
+
 def test_make_targets_named_in_prose_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {t for page in PROSE for t in re.findall(r"`make ([a-z-]+)", page.read_text())}

@@ -422,8 +422,8 @@ else:
 class Params:
     """What one request asks of its sampling. Every field has its off value by default.
 
-    Raises ValueError or TypeError, naming field, range and value, for a value out of range; the
-    error's `field` is the name. `docs/controls.md` has the meaning of each.
+    `docs/controls.md` has the meaning of each. Raises ValueError or TypeError, naming field, range
+    and value, for a value out of range; the error's `field` is the name.
 
     >>> Params(temperature=0.8, top_p=0.95, seed=7).top_p
     0.95

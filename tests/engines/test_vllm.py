@@ -288,7 +288,7 @@ def test_slots_are_those_of_vllms_batch(vllm_loaders: Any) -> None:
 def test_the_documentations_own_class_is_loaded(
     vllm_loaders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```\n(# mine.py.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(# mine.py.*?)```", DOCUMENT.read_text(), re.DOTALL)
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     v1, v2 = vllm_loaders
@@ -476,7 +476,7 @@ def test_the_documentations_snippet_runs(tmp_path: Path) -> None:
     """With the model of that name as a folder, made of what a package carries."""
     make = HERE.parents[1] / "docs/examples/smollm2_folder.py"
     subprocess.run([sys.executable, make, tmp_path], check=True)
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     code = code.replace("HuggingFaceTB/SmolLM2-135M-Instruct", str(tmp_path))
     environment = {**os.environ, **vllm_engine.ENVIRONMENT}
     told = subprocess.run(

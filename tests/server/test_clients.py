@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import re
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import openai
@@ -20,6 +22,14 @@ def begin(server, **fields):
     headers = {"Authorization": f"Bearer {TOKEN}"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     return connection
+
+
+def test_the_snippet_of_the_page_runs(server):
+    page = Path(__file__).parents[2] / "docs/server.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    code = code.replace("127.0.0.1:PORT", urlsplit(server.url).netloc)
+    exec(code.replace('"none"', repr(TOKEN)), names := {})
+    assert [choice.seed for choice in names["answer"].choices] == [7, 8]
 
 
 def test_a_stream_that_is_left_frees_its_rows(server, client):

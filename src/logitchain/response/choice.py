@@ -38,8 +38,7 @@ class Choice:
     It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
     before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
     "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
-    A choice that is given up needs no call: `response` has the text that is certain so far, and
-    `finish_reason` stays None.
+    `finish` ends it before, as when a request is aborted.
 
     >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
     >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
