@@ -17,7 +17,7 @@ from logitchain.presets import NAMED
 from .logits import Logits
 
 #: Bounds on the work of a request.
-MOST_SETTINGS, MOST_PROMPT, MOST_OUTPUT, MOST_TOKENS = 2, 1_000, 500, 200
+MOST_SETTINGS, MOST_PROMPT, MOST_OUTPUT, MOST_TOKENS = 2, 1_000, 300, 200
 
 #: The page's own checks: name of the part -> its type.
 SHAPE = {"prompt": str, "settings": list, "tokens": list}
