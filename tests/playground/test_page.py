@@ -334,17 +334,20 @@ def test_the_address_restores_the_page(browser, page, served):
     other.close()
 
 
-TOO_LARGE = '#a={"order":"default","body":{}}&text_a=5.49152'
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    ["#a={", "#a={}", '#a={"order":"no","body":{}}', "#prompt=x", "#%", "#at=9&seed=x", TOO_LARGE],
+UNREADABLE = (
+    *("#a={", "#a={}", '#a={"order":"no","body":{}}', "#prompt=x", "#%", "#at=9&seed=x"),
+    '#a={"order":"default","body":{}}&text_a=5.49152',
 )
-def test_an_address_that_cannot_be_read_changes_nothing(browser, served, fragment):
-    page = open_page(browser, served.url + fragment)
-    expect(page.locator("#prompt")).to_have_value(PROMPT)
-    assert columns(page)[0] == "model"
+
+
+def test_an_address_that_cannot_be_read_changes_nothing(browser, served):
+    page = open_page(browser, served.url + UNREADABLE[0])
+    before = rows(page)
+    for fragment in UNREADABLE:
+        page.goto(served.url + fragment)
+        page.wait_for_timeout(100)
+        expect(page.locator("#prompt")).to_have_value(PROMPT)
+        assert rows(page) == before
     assert page.complaints == []
     page.close()
 

@@ -149,8 +149,7 @@ class Explainer:
         errors = {}
         for name, value in body.items():
             try:
-                params = self._params({name: value})
-                lc.Batch(self.tokenizer.vocab_size).add(params)
+                self._params({name: value}).check_vocabulary(self.tokenizer.vocab_size)
             except (TypeError, ValueError) as fault:
                 errors[name] = str(fault).removeprefix(f"request body, field {name!r}: ")
         return errors or {"": str(error)}
