@@ -7,6 +7,7 @@ their fields, as docs/examples/own_control.py does), they are on the page too, i
 import argparse
 import contextlib
 import importlib
+import os
 import socket
 import sys
 import threading
@@ -40,7 +41,8 @@ def main() -> None:
     with timed("compiling the kernels; they are kept for the next time"):
         app.state.explainer.warmup()
     print(f"listening on {url}", flush=True)
-    if not arguments.no_browser:
+    has_display = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    if has_display and not arguments.no_browser:
         threading.Timer(0.5, webbrowser.open, [url]).start()
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])

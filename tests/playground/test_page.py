@@ -243,6 +243,20 @@ def test_a_prompt_begins_a_new_text(page, model):
     assert text(page) == written(model, BODY, 3, prompt="What is <b>bold</b>?")
 
 
+def test_a_prompt_that_is_too_long_is_refused(page):
+    page.locator("#prompt").fill("word " * 1_200)
+    page.locator("#prompt").press("Tab")
+    expect(page.locator("#status")).to_contain_text("the prompt must have at most 1000 tokens")
+    page.complaints.clear()  # Chromium logs every answer of status 400
+
+
+def test_impatience_changes_nothing(page, model):
+    for _ in range(4):
+        page.locator("#step").click(no_wait_after=True)
+    expect(page.locator(".word:not(.end)")).to_have_count(4)
+    assert text(page) == written(model, BODY, 4)
+
+
 def test_writing_stops_at_the_end_of_the_text(page, model):
     end = model.tokenizer.eos[0]
     adder = page.get_by_label("add to allowed_tokens")
@@ -320,13 +334,20 @@ def test_the_address_restores_the_page(browser, page, served):
     other.close()
 
 
-@pytest.mark.parametrize(
-    "fragment", ["#a={", "#a={}", '#a={"order":"no","body":{}}', "#prompt=x", "#%", "#at=9&seed=x"]
+UNREADABLE = (
+    *("#a={", "#a={}", '#a={"order":"no","body":{}}', "#prompt=x", "#%", "#at=9&seed=x"),
+    '#a={"order":"default","body":{}}&text_a=5.49152',
 )
-def test_an_address_that_cannot_be_read_changes_nothing(browser, served, fragment):
-    page = open_page(browser, served.url + fragment)
-    expect(page.locator("#prompt")).to_have_value(PROMPT)
-    assert columns(page)[0] == "model"
+
+
+def test_an_address_that_cannot_be_read_changes_nothing(browser, served):
+    page = open_page(browser, served.url + UNREADABLE[0])
+    before = rows(page)
+    for fragment in UNREADABLE:
+        page.goto(served.url + fragment)
+        page.wait_for_timeout(100)
+        expect(page.locator("#prompt")).to_have_value(PROMPT)
+        assert rows(page) == before
     assert page.complaints == []
     page.close()
 

@@ -245,7 +245,7 @@ MALFORMED = [
     question({**setting(), "body": []}),
     question({**setting(), "output": None}),
     question({**setting(), "output": [True]}),
-    question({**setting(), "output": 501 * [5]}),
+    question({**setting(), "output": 301 * [5]}),
     question(prompt="word " * 2_000),
 ]
 

@@ -48,6 +48,7 @@ def create(
     about = {
         "model": name,
         "version": lc.__version__,
+        "vocab_size": model.tokenizer.vocab_size,
         "most_output": MOST_OUTPUT,
         **catalogue(chain.steps, params, model.tokenizer.vocab_size),
     }

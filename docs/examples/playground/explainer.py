@@ -17,7 +17,7 @@ from logitchain.presets import NAMED
 from .logits import Logits
 
 #: Bounds on the work of a request.
-MOST_SETTINGS, MOST_PROMPT, MOST_OUTPUT, MOST_TOKENS = 2, 1_000, 500, 200
+MOST_SETTINGS, MOST_PROMPT, MOST_OUTPUT, MOST_TOKENS = 2, 1_000, 300, 200
 
 #: The page's own checks: name of the part -> its type.
 SHAPE = {"prompt": str, "settings": list, "tokens": list}
@@ -149,8 +149,7 @@ class Explainer:
         errors = {}
         for name, value in body.items():
             try:
-                params = self._params({name: value})
-                lc.Batch(self.tokenizer.vocab_size).add(params)
+                self._params({name: value}).check_vocabulary(self.tokenizer.vocab_size)
             except (TypeError, ValueError) as fault:
                 errors[name] = str(fault).removeprefix(f"request body, field {name!r}: ")
         return errors or {"": str(error)}

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from smollm2 import Cache, Floats, Model
 
-#: How many rows of logits are kept: 200 kB each for 49,152 tokens.
-MOST_KEPT = 600
+#: How many rows of logits are kept, 200 kB each: more than the page's two texts have positions.
+MOST_KEPT = 640
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]  # prompt, output
 

@@ -26,7 +26,7 @@ export function setUpControls(onChange) {
   changed = onChange;
   const names = Object.keys(catalogue.presets);
   $("preset").append(
-    ...names.map((name) => h("option", { value: name }, name.replaceAll("_", " "))),
+    ...names.map((name) => h("option", { value: name }, name)),
     h("option", { value: "", disabled: true }, "custom"),
   );
   $("preset").addEventListener("change", () => {

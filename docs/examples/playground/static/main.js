@@ -31,6 +31,10 @@ async function bringUpToDate() {
   while (shown !== wanted) {
     const turn = wanted;
     const since = changedAt;
+    const patience = setTimeout(
+      () => ($("status").textContent = "the model reads the text …"),
+      700,
+    );
     try {
       answer = await post("explain", question());
       $("status").classList.remove("failed");
@@ -43,6 +47,8 @@ async function bringUpToDate() {
       answer = null;
       $("status").classList.add("failed");
       $("status").textContent = error.message;
+    } finally {
+      clearTimeout(patience);
     }
     shown = turn;
   }
@@ -132,8 +138,7 @@ async function step() {
   if (drew) {
     state.at++;
     state.selected = null;
-    await showText();
-    await refresh();
+    await Promise.all([refresh(), showText()]);
   }
   return drew;
 }
@@ -156,8 +161,7 @@ async function goTo(place, focus = false) {
   writing = false;
   state.at = place;
   state.selected = null;
-  await showText(focus);
-  refresh();
+  await Promise.all([refresh(), showText(focus)]);
 }
 
 function restart() {
@@ -174,7 +178,7 @@ function showAll() {
   $("compare").setAttribute("aria-pressed", String(comparing()));
   document.body.classList.toggle("comparing", comparing());
   build();
-  return showText().then(refresh);
+  return Promise.all([refresh(), showText()]);
 }
 
 /** The prompt is as high as its text, up to four lines. */

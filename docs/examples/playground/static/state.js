@@ -122,6 +122,8 @@ export function restore(hash) {
     const ids = (name) => (parts.get(`text_${name}`) || "").split(".").filter(Boolean).map(Number);
     const settings = names.map((name) => read(parts.get(name)));
     const outputs = names.map(ids);
+    const isToken = (id) => Number.isInteger(id) && id >= 0 && id < catalogue.vocab_size;
+    if (!outputs.flat().every(isToken)) throw Error();
     const longest = Math.max(...outputs.map((output) => output.length));
     Object.assign(state, {
       prompt: parts.get("prompt") ?? state.prompt,
