@@ -286,7 +286,7 @@ class _Notice(event.Listener):
                 f"are kept in {CACHE}" if CACHE else "cannot be kept: no folder can be written to"
             )
             logging.getLogger(_PACKAGE.name).warning(
-                "compiling kernels for this processor, which can take a minute; they %s. "
+                "compiling kernels for this processor, which takes about half a minute; they %s. "
                 "`python -m logitchain warmup` compiles all of them ahead of the first call",
                 kept,
             )

@@ -105,7 +105,8 @@ class Choice:
         """Take the next token; the text that is certain now and was not before, which may be "".
 
         token     the token id; after the end of the choice it is a ValueError
-        logprob   its log-probability, if the request asks for them
+        logprob   its log-probability, without which it is a TypeError if the request asks for
+                  them; ignored if it does not
         top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
                   (-1 or -inf) are left out, and so are those beyond the number to list
         """
