@@ -92,7 +92,7 @@ def test_off_is_the_default(name):
 def test_the_table_says_the_range(name):
     field = lc.FIELDS[name]
     assert field.range == NUMBERS[name][0]
-    assert field.integer == (name in INTEGERS and name not in ("max_tokens", "seed"))
+    assert field.integer == (name in INTEGERS and name != "seed")
 
 
 # ---- numbers

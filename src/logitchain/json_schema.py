@@ -9,7 +9,7 @@ from .params import Field, Interval, Params, fields_of, whole_number
 Schema = dict[str, Any]
 
 #: JSON Schema takes 8.0 for an integer, a request does not; only words can say so in a schema.
-_INTEGER: Schema = {"type": "integer", "description": "Without a fraction: 8, not 8.0."}
+_INTEGER: Schema = {"type": "integer", "description": "without a fraction: 8, not 8.0"}
 
 
 def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> Schema:
@@ -23,8 +23,13 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     a `vocab_size` below 1.
 
     >>> properties = json_schema(vocab_size=100)["properties"]
-    >>> properties["min_p"]
-    {'type': ['number', 'null'], 'minimum': 0, 'maximum': 1, 'default': 0.0}
+    >>> for keyword, value in properties["min_p"].items():
+    ...     print(keyword, value)
+    type ['number', 'null']
+    minimum 0
+    maximum 1
+    default 0.0
+    description keep tokens at least this probable, relative to the best one
     >>> properties["allowed_tokens"]["items"]["maximum"]
     99
     """
@@ -32,7 +37,7 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
         whole_number("vocab_size", vocab_size, "[1, inf)")
     hints = get_type_hints(kind)
     properties = {
-        name: _nullable(_schema(hints[name], field, vocab_size))
+        name: _described(_nullable(_schema(hints[name], field, vocab_size)), field.doc)
         for name, field in fields_of(kind).items()
     }
     return {"type": "object", "properties": properties}
@@ -86,6 +91,12 @@ def _one_or_list(item: Schema) -> Schema:
     if item["type"] == "array":
         return {"type": "array", "items": item}
     return {**item, "type": [item["type"], "array"], "items": item}
+
+
+def _described(schema: Schema, doc: str) -> Schema:
+    """The schema with what the field does."""
+    texts = [text for text in (doc, schema.get("description")) if text]
+    return {**schema, "description": "; ".join(texts)} if texts else schema
 
 
 def _nullable(schema: Schema) -> Schema:

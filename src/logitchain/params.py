@@ -60,6 +60,7 @@ class Field:
     domain    what the pure function accepts, where that is more
     integer   whether its values are integers
     check     (name, value) -> the value to store; by default the value must be in `range`
+    doc       what it does, in one line
 
     >>> Field("top_cube", off=0.0, range="[0, 1]").check("top_cube", 0.25)
     0.25
@@ -72,6 +73,7 @@ class Field:
     domain: str = ""
     integer: bool = False
     check: Check = dataclasses.field(default=None, repr=False)  # type: ignore[assignment]
+    doc: str = ""
 
     def __post_init__(self) -> None:
         """Fill in what follows from the rest."""
@@ -89,20 +91,30 @@ P = TypeVar("P", bound="Params")
 E = TypeVar("E", bound=Exception)
 
 
-def field(off: Any, range: str, *, domain: str = "", integer: bool = False) -> Any:
-    """A numeric field of a subclass of `Params`, as its default: (off value, range).
+def field(off: Any, range: str, doc: str = "", *, domain: str = "", integer: bool = False) -> Any:
+    """A numeric field of a subclass of `Params`, as its default; arguments as of `Field`.
+
+    Where `off` is None, a request may carry null.
 
     >>> @dataclass(frozen=True, kw_only=True)
     ... class MyParams(Params):
-    ...     top_cube: float = field(0.0, "[0, 1]")
+    ...     top_cube: float = field(0.0, "[0, 1]", "keep tokens of at least its cube")
     >>> MyParams.from_request({"top_cube": 0.25}).top_cube
     0.25
     """
-    return _row(off, _check_of(range, integer), range, domain, integer)
+    check = _check_of(range, integer)
+    return _row(off, _or_none(check) if off is None else check, range, domain, integer, doc)
 
 
-def _row(off: Any, check: Check, range: str = "", domain: str = "", integer: bool = False) -> Any:
-    metadata = {"check": check, "range": range, "domain": domain, "integer": integer}
+def _row(
+    off: Any,
+    check: Check,
+    range: str = "",
+    domain: str = "",
+    integer: bool = False,
+    doc: str = "",
+) -> Any:
+    metadata = {"check": check, "range": range, "domain": domain, "integer": integer, "doc": doc}
     if isinstance(off, type):  # a dict, of which each request has its own
         return dataclasses.field(default_factory=off, metadata=metadata)
     return dataclasses.field(default=off, metadata=metadata)
@@ -144,18 +156,11 @@ def whole_number(name: str, value: Any, interval: str) -> int:
     return int(number)
 
 
-def _optional(interval: str) -> Check:
-    def check(name: str, value: Any) -> int | None:
-        return None if value is None else whole_number(name, value, interval)
+def _or_none(check: Check) -> Check:
+    def check_unless_none(name: str, value: Any) -> Any:
+        return None if value is None else check(name, value)
 
-    return check
-
-
-def _optional_real(interval: str) -> Check:
-    def check(name: str, value: Any) -> float | None:
-        return None if value is None else real_number(name, value, interval)
-
-    return check
+    return check_unless_none
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -433,53 +438,162 @@ class Params:
     ValueError: min_p must be in [0, 1], not 1.5
     """
 
-    temperature: float = field(1.0, "[0, inf)")
-    dynatemp_range: float = field(0.0, "[0, inf)")
-    dynatemp_exponent: float = field(1.0, "[0, inf)")
-    smoothing_factor: float = field(0.0, "[0, inf)")
-    smoothing_curve: float = field(1.0, "[1, inf)")
-    top_n_sigma: float = field(0.0, "[0, inf)")
-    top_k: int = field(0, "[0, vocab_size]", integer=True)
-    top_p: float = field(1.0, "(0, 1]")
-    min_p: float = field(0.0, "[0, 1]")
-    typical_p: float = field(1.0, "(0, 1]")
-    top_a: float = field(0.0, "[0, 1]")
-    epsilon_cutoff: float = field(0.0, "[0, 1)")
-    eta_cutoff: float = field(0.0, "[0, 1)")
-    tfs: float = field(1.0, "(0, 1]")
-    p_less: bool = _row(False, _flag)
-    top_h: float | None = _row(None, _optional_real("(0, 1)"), "(0, 1)")
-    xtc_probability: float = field(0.0, "[0, 1]")
-    xtc_threshold: float = field(0.0, "[0, 1]")
-    mirostat_tau: float | None = _row(None, _optional_real("(0, inf)"), "(0, inf)")
-    mirostat_eta: float = field(0.1, "(0, 1]")
-    adaptive_target: float | None = _row(None, _optional_real("[0, 1]"), "[0, 1]")
-    adaptive_decay: float = field(0.9, "[0, 0.99]")
-    repetition_penalty: float = field(1.0, "(0, inf)")
-    frequency_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
-    presence_penalty: float = field(0.0, "[-2, 2]", domain="(-inf, inf)")
-    penalty_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    penalty_exempt: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    dry_multiplier: float = field(0.0, "[0, inf)")
-    dry_base: float = field(1.75, "[1, inf)")
-    dry_allowed_length: int = field(2, "[0, inf)", integer=True)
-    dry_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    dry_sequence_breakers: TokenSequences = _row(Phrases(), _breakers, ID_INTERVAL)
-    allowed_tokens: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    banned_tokens: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    no_repeat_ngram: int = field(0, "[0, inf)", integer=True)
-    ngram_window: int | None = _row(None, _optional("[0, inf)"), "[0, inf)", integer=True)
-    ngram_exempt: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    bad_words: TokenSequences = _row(Phrases(), Phrases.checked, ID_INTERVAL)
-    logit_bias: Biases = _row(Bias, Bias.checked, BIAS_INTERVAL)
-    seed: Seed = _row(None, _seed, SEED_INTERVAL)
-    n: int = field(1, f"[1, {MOST_SAMPLES}]", integer=True)
-    max_tokens: int | None = _row(None, _optional("[1, inf)"), "[1, inf)")
-    min_tokens: int = field(0, "[0, inf)", integer=True)
-    stop: Texts = _row(StopPhrases(), StopPhrases.checked)
-    eos_token: Tokens = _row(TokenIds(), TokenIds.checked, ID_INTERVAL)
-    logprobs: bool = _row(False, _flag)
-    top_logprobs: int = field(0, "[0, 20]", integer=True)
+    temperature: float = field(
+        1.0, "[0, inf)", "divide the logits by it; 0 keeps the best token alone"
+    )
+    dynatemp_range: float = field(
+        0.0, "[0, inf)", "how far the temperature moves with the entropy of the row"
+    )
+    dynatemp_exponent: float = field(
+        1.0, "[0, inf)", "of that movement of the temperature; 1 is linear"
+    )
+    smoothing_factor: float = field(0.0, "[0, inf)", "bend the logits around the best one")
+    smoothing_curve: float = field(
+        1.0, "[1, inf)", "of that bend: 1 is a parabola, more adds a cubic part"
+    )
+    top_n_sigma: float = field(
+        0.0, "[0, inf)", "keep tokens this many standard deviations below the best"
+    )
+    top_k: int = field(0, "[0, vocab_size]", "keep this many of the best tokens", integer=True)
+    top_p: float = field(
+        1.0, "(0, 1]", "keep the best tokens until their probabilities sum up to it"
+    )
+    min_p: float = field(
+        0.0, "[0, 1]", "keep tokens at least this probable, relative to the best one"
+    )
+    typical_p: float = field(
+        1.0, "(0, 1]", "keep the tokens nearest to the entropy until they sum up to it"
+    )
+    top_a: float = field(
+        0.0, "[0, 1]", "keep tokens of at least this share of the best one's probability squared"
+    )
+    epsilon_cutoff: float = field(0.0, "[0, 1)", "keep tokens of at least this probability")
+    eta_cutoff: float = field(
+        0.0, "[0, 1)", "keep tokens of at least this probability, or less at a high entropy"
+    )
+    tfs: float = field(1.0, "(0, 1]", "keep the tokens before the tail of the sorted probabilities")
+    p_less: bool = _row(
+        False, _flag, doc="keep tokens of at least the sum of all squared probabilities"
+    )
+    top_h: float | None = field(
+        None, "(0, 1)", "keep the best tokens that have this share of the entropy"
+    )
+    xtc_probability: float = field(
+        0.0, "[0, 1]", "how often XTC removes the top choices but the last"
+    )
+    xtc_threshold: float = field(
+        0.0, "[0, 1]", "the probability of a top choice; 0 is off in a request only"
+    )
+    mirostat_tau: float | None = field(
+        None, "(0, inf)", "the surprise in bits at which mirostat aims"
+    )
+    mirostat_eta: float = field(
+        0.1, "(0, 1]", "how fast mirostat follows the surprise of the tokens drawn"
+    )
+    adaptive_target: float | None = field(
+        None, "[0, 1]", "the probability at which adaptive-p aims"
+    )
+    adaptive_decay: float = field(
+        0.9, "[0, 0.99]", "how much earlier tokens count: about 1 / (1 - decay) of them"
+    )
+    repetition_penalty: float = field(
+        1.0, "(0, inf)", "divide or multiply the logits of the tokens so far"
+    )
+    frequency_penalty: float = field(
+        0.0, "[-2, 2]", "subtract it for each time a token was generated", domain="(-inf, inf)"
+    )
+    presence_penalty: float = field(
+        0.0, "[-2, 2]", "subtract it if a token was generated at all", domain="(-inf, inf)"
+    )
+    penalty_window: int | None = field(
+        None,
+        "[0, inf)",
+        "how many of the last tokens the penalties see; null is the chain's `window`",
+        integer=True,
+    )
+    penalty_exempt: Tokens = _row(
+        TokenIds(),
+        TokenIds.checked,
+        ID_INTERVAL,
+        doc="tokens that no penalty changes and `no_repeat_ngram` does not remove",
+    )
+    dry_multiplier: float = field(
+        0.0, "[0, inf)", "the penalty of a token that continues a repetition"
+    )
+    dry_base: float = field(
+        1.75, "[1, inf)", "each further token of the repetition multiplies the penalty by it"
+    )
+    dry_allowed_length: int = field(
+        2, "[0, inf)", "repetitions that are shorter do not count", integer=True
+    )
+    dry_window: int | None = field(
+        None,
+        "[0, inf)",
+        "how many of the last tokens DRY sees; null is the chain's `window`",
+        integer=True,
+    )
+    dry_sequence_breakers: TokenSequences = _row(
+        Phrases(), _breakers, ID_INTERVAL, doc="token id sequences that a repetition cannot cross"
+    )
+    allowed_tokens: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids; all others are removed"
+    )
+    banned_tokens: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that are removed"
+    )
+    no_repeat_ngram: int = field(
+        0,
+        "[0, inf)",
+        "no n-gram of this length is generated twice; 1 is off in a request only",
+        integer=True,
+    )
+    ngram_window: int | None = field(
+        None,
+        "[0, inf)",
+        "how many of the last tokens `no_repeat_ngram` sees; null is all",
+        integer=True,
+    )
+    ngram_exempt: Tokens = _row(
+        TokenIds(),
+        TokenIds.checked,
+        ID_INTERVAL,
+        doc="tokens that `no_repeat_ngram` does not remove",
+    )
+    bad_words: TokenSequences = _row(
+        Phrases(),
+        Phrases.checked,
+        ID_INTERVAL,
+        doc="sequences of token ids that are never completed",
+    )
+    logit_bias: Biases = _row(
+        Bias,
+        Bias.checked,
+        BIAS_INTERVAL,
+        doc="for each token id what is added to its logit; -inf bans it",
+    )
+    seed: Seed = _row(
+        None,
+        _seed,
+        SEED_INTERVAL,
+        doc="a 64-bit integer, or a list of n of them; null draws one at random",
+    )
+    n: int = field(
+        1, f"[1, {MOST_SAMPLES}]", "independent samples of the prompt, one row each", integer=True
+    )
+    max_tokens: int | None = field(
+        None, "[1, inf)", "how many tokens to generate at most", integer=True
+    )
+    min_tokens: int = field(0, "[0, inf)", "how many tokens to generate at least", integer=True)
+    stop: Texts = _row(
+        StopPhrases(), StopPhrases.checked, doc="a phrase or phrases that end the text"
+    )
+    eos_token: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="a token id or ids that end the text"
+    )
+    logprobs: bool = _row(False, _flag, doc="whether log-probabilities are returned")
+    top_logprobs: int = field(
+        0, "[0, 20]", "of how many of the best tokens log-probabilities are returned", integer=True
+    )
 
     def __post_init__(self) -> None:
         """Check every field and store it in its own form."""
@@ -688,6 +802,7 @@ def _table(kind: type[Params]) -> dict[str, Field]:
                 domain=about.get("domain", ""),
                 integer=about.get("integer", False),
                 check=about.get("check", _unchecked),
+                doc=about.get("doc", ""),
             )
     return table
 

@@ -69,7 +69,7 @@ def test_the_schema_and_the_library_take_the_same_values(name, value):
 def test_an_integer_with_a_fraction_is_none(name):
     if "integer" not in SAMPLING[name]["type"]:
         return
-    assert SAMPLING[name]["description"] == "Without a fraction: 8, not 8.0."
+    assert SAMPLING[name]["description"].endswith("; without a fraction: 8, not 8.0")
     body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
     Body(CHAT).check(body | {name: 1})
     for value in (1.0, 8.0, True):

@@ -78,20 +78,9 @@ def order_as_data(steps: Iterable[Step]) -> list[tuple[str, dict[str, Any]]]:
 @cache
 def section(name: str) -> str:
     """What docs/controls.md says of a control, as Markdown; "" if it has no such section."""
-    found = re.search(rf"^## {re.escape(name)}\n+(.*?)(?=^## |\Z)", _page(), re.M | re.S)
+    page = DOCS.read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(name)}\n+(.*?)(?=^## |\Z)", page, re.M | re.S)
     return found[1].strip() if found else ""
-
-
-@cache
-def _page() -> str:
-    return DOCS.read_text(encoding="utf-8")
-
-
-@cache
-def _meanings() -> Mapping[str, str]:
-    """The meaning of each field, from the table of docs/controls.md."""
-    rows = re.findall(r"^\| `(\w+)` \|(?:[^|\n]*\|){3} ([^|\n]*?) \|$", _page(), re.M)
-    return dict(rows)
 
 
 def _fields(control: lc.Control) -> list[str]:
@@ -113,7 +102,7 @@ def _field(field: lc.Field, vocab_size: int) -> dict[str, Any]:
         "kind": _kind(field),
         "range": field.range.replace("vocab_size", str(vocab_size)),
         "off": _off(field.off),
-        "meaning": _meanings().get(field.name, ""),
+        "meaning": field.doc,
     }
     if about["kind"] in ("number", "integer") and field.range:
         low, high = Interval(about["range"]).bounds
