@@ -17,14 +17,15 @@ sys.path.insert(0, str(EXAMPLES))
 class Server:
     """A running server."""
 
-    def __init__(self, log, *options, token=""):
+    def __init__(self, log, *options, token="", wait=True):
         self.log = log
         command = [sys.executable, str(EXAMPLES / "serve.py"), *options]
         with log.open("w") as out:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=out, env={**os.environ, "SERVER_TOKEN": token}
             )
-        self.url = self._address(deadline=time.monotonic() + 300)
+        if wait:
+            self.url = self._address(deadline=time.monotonic() + 300)
 
     def _address(self, deadline):
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -53,7 +54,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
     """One with a token, a queue of two, and log-probabilities of what is drawn from."""
-    options = ["--waiting", "2", "--logprobs", "processed"]
+    options = ["--waiting", "2", "--logprobs", "processed", "--allow-origin", "https://a.example"]
     running = Server(tmp_path_factory.mktemp("guarded") / "log", *options, token=TOKEN)
     yield running
     running.stop()
