@@ -58,12 +58,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")
     parser.add_argument("--logprobs", default="raw", choices=["raw", "processed"])
     parser.add_argument("--waiting", type=int, default=64, help="how many requests may wait")
-    parser.add_argument(
-        "--grace", type=int, default=10, help="seconds for requests to finish on SIGTERM, Ctrl-C"
-    )
-    parser.add_argument(
-        "--allow-origin", action="append", default=[], help="of web pages that may ask, * for all"
-    )
+    parser.add_argument("--grace", type=int, default=10, help="seconds for requests to finish in")
+    parser.add_argument("--allow-origin", action="append", default=[], help="of pages that may ask")
     arguments = parser.parse_args()
     listener = socket.create_server((arguments.host, arguments.port))
     print(f"loading {MODEL} ...", flush=True)

@@ -223,7 +223,7 @@ def test_no_body_makes_the_server_work_for_long(tokenizer, grammars, fields, sta
         with pytest.raises(ApiError) as error:
             protocol.read_chat(body, tokenizer, grammars)
         assert error.value.status == status
-    assert time.thread_time() - began < 0.5
+    assert time.thread_time() - began < 1.5
 
 
 def test_malformed_bodies(server):

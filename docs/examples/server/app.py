@@ -31,6 +31,7 @@ from .schema import MODEL
 MOST_BYTES = 1 << 20  # in a body
 UPLOAD_SECONDS = 30  # for a body to arrive, and for a client to take a part of the answer
 
+CORS = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": ["Retry-After"]}
 TOKENS = Counter("logitchain_tokens", "Tokens read and generated", ["kind"])
 FIRST_TOKEN = Histogram(
     "logitchain_first_token_seconds", "From a request to its answer's beginning"
@@ -98,7 +99,7 @@ def create(
         exception_handlers={ApiError: _refused, HTTPException: _not_there, Exception: _failed},
         middleware=[
             Middleware(PrometheusMiddleware, app_name="logitchain", prefix="logitchain"),
-            Middleware(CORSMiddleware, allow_origins=origins, allow_headers=["*"]),
+            Middleware(CORSMiddleware, allow_origins=origins, **CORS),
         ],
     )
     app.state.stop = scheduler.stop
@@ -184,12 +185,15 @@ async def _body(request: Request) -> bytes:
 
 
 async def _upload(request: Request) -> bytes:
-    body = bytearray()
+    """All of the body; of one that is too large the end is read too, so that its client listens."""
+    body, size = bytearray(), 0
     async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            message = f"the body must have at most {MOST_BYTES} bytes"
-            raise ApiError(413, message, code="body_too_large")
+        size += len(part)
+        if size <= MOST_BYTES:
+            body += part
+    if size > MOST_BYTES:
+        message = f"the body must have at most {MOST_BYTES} bytes"
+        raise ApiError(413, message, code="body_too_large")
     return bytes(body)
 
 

@@ -19,9 +19,10 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The response's headers: when to try again, and whether the rest of the body is unread."""
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
-        return headers | ({"Connection": "close"} if self.status in (408, 413) else {})
+        """The response's headers: when to try again, or that the rest of the body is not read."""
+        if self.status in (429, 503):
+            return {"Retry-After": "1"}
+        return {"Connection": "close"} if self.status == 408 else {}
 
 
 def invalid(message: str, param: str | None = None) -> ApiError:
