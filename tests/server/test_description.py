@@ -22,7 +22,7 @@ schema = schemathesis.openapi.from_dict(DESCRIPTION)
 
 
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_server_keeps_to_its_description(case, server):
     if isinstance(case.body, dict):
         case.body.pop("max_completion_tokens", None)
@@ -48,7 +48,7 @@ values = st.one_of(
 
 @pytest.mark.parametrize("name", sorted(SAMPLING))
 @given(value=values)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_schema_and_the_library_take_the_same_values(name, value):
     """Only that 8.0 is an integer and that token 49152 is none, a schema of keys cannot say."""
     if isinstance(value, float) and value.is_integer():
