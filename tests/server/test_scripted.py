@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from asking import CALCULATOR, MODEL, RATE, user
+from asking import CALCULATOR, MODEL, RATE, function, user
 from server.errors import ApiError
 from server.prompt import ANSWER, CLOSE, MIDDLE, OPEN
 from server.scheduler import Scheduler
@@ -127,6 +127,35 @@ def test_auto_holds_a_call_to_the_schema(answer):
     choice = answer(call("rate", {"stars": 9}), tools=[RATE], max_tokens=60)
     (told,) = choice["message"]["tool_calls"]
     assert json.loads(told["function"]["arguments"])["stars"] in range(1, 6)
+
+
+#: What no grammar holds, or not all of it.
+HARD = {
+    "uniqueItems": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+    "not": {"type": "array", "not": {"maxItems": 1}},
+    "contains": {"type": "array", "contains": {"const": 1}},
+    "oneOf": {"oneOf": [{"type": "array"}, {"type": ["array", "null"]}]},
+    "lookahead": {"type": "array", "items": {"pattern": "^(?=a)"}},
+    "format": {"type": "array", "items": {"format": "wizardry"}},
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_schemas_that_no_grammar_holds(answer, name, choice):
+    """They are accepted, and held to as far as it goes; but where they are to be held strictly."""
+    tool = function("f", x=HARD[name])
+    tool["function"]["parameters"]["propertyNames"] = {"pattern": "^x$"}
+    text = call("f", {"x": [1, 2]})
+    (told,) = answer(text, tools=[tool], tool_choice=choice)["message"]["tool_calls"]
+    assert json.loads(told["function"]["arguments"]) == {"x": [1, 2]}
+    tool["function"]["strict"] = True
+    with pytest.raises(ApiError) as error:
+        answer(text, tools=[tool], tool_choice=choice)
+    assert error.value.param == "tools[0].function.parameters"
+    message = str(error.value)
+    assert "strict" in message
+    assert not [word for word in ("failed to compile", "%json", "lark", "\n") if word in message]
 
 
 def test_a_call_cut_anywhere_has_a_part_of_its_arguments(answer, tokenizer):
