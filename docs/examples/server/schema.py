@@ -163,7 +163,9 @@ class Body:
         self.names, self.required = tuple(schema["properties"]), schema["required"]
         self.sampling = [x for x in SAMPLING if schema["properties"][x] == SAMPLING[x]]
         checked = schema["properties"] | {name: BOUNDS.get(name, {}) for name in self.sampling}
-        self._validators = {name: Draft202012Validator(each) for name, each in checked.items()}
+        self._validators = {
+            name: Draft202012Validator(each, mask="it") for name, each in checked.items()
+        }
 
     def check(self, body: Any) -> None:
         """Raise an ApiError that names the field of the body that is at fault."""
@@ -197,5 +199,4 @@ def _complaint(error: ValidationError, where: str) -> tuple[str, str]:
         return f"{where}.{about['property']}", "is missing"
     if rule == "additionalProperties":
         return f"{where}.{about['unexpected'][0][:100]}", "is not a field of this API"
-    legal = "of the right form" if rule == "anyOf" else f"of {rule} {next(iter(about.values()))}"
-    return where, f"must be {legal}, not {show(error.instance)}"
+    return where, f"{error.message.removeprefix('it ')}: {show(error.instance)}"
