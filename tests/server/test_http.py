@@ -47,7 +47,7 @@ def test_metrics(server, client):
     assert grown('logitchain_tokens_total{kind="completion"}') == 12
     assert grown('logitchain_tokens_total{kind="prompt"}') == 2 * whole.usage.prompt_tokens
     assert grown("logitchain_first_token_seconds_count") == 2
-    assert after["logitchain_running"] == after["logitchain_waiting"] == 0
+    assert [after[f'logitchain_load{{kind="{kind}"}}'] for kind in ("running", "waiting")] == [0, 0]
     assert not any("xxx" in name for name in after)
 
 

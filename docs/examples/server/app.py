@@ -32,6 +32,7 @@ MOST_BYTES = 1 << 20  # in a body
 UPLOAD_SECONDS = 30  # for a body to arrive, and for a client to take a part of the answer
 
 CORS = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": ["Retry-After"]}
+LOAD = Gauge("logitchain_load", "Rows that run and requests that wait", ["kind"])
 TOKENS = Counter("logitchain_tokens", "Tokens read and generated", ["kind"])
 FIRST_TOKEN = Histogram(
     "logitchain_first_token_seconds", "From a request to its answer's beginning"
@@ -47,9 +48,8 @@ def create(
 
     origins   the origins of web pages that may read its answers, "*" for all
     """
-    for name, about in {"running": "Rows that run", "waiting": "Requests that wait"}.items():
-        gauge = Gauge(f"logitchain_{name}", about)
-        gauge.set_function(lambda name=name: scheduler.status()[name])
+    for kind in ("running", "waiting"):
+        LOAD.labels(kind).set_function(lambda kind=kind: scheduler.status()[kind])
     # Few threads, so that whatever they read they leave the event loop its share of the time.
     readers = ThreadPoolExecutor(2, "reader")
 
