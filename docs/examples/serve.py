@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+from types import FrameType
 
 import uvicorn
 from server.app import UPLOAD_SECONDS, create
@@ -40,6 +41,10 @@ class Server(uvicorn.Server):
         grace = (self.config.timeout_graceful_shutdown or 0) - LAST_SECONDS
         asyncio.get_running_loop().call_later(grace, self.config.app.state.stop)
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The second time, end the requests at once."""
+        self.config.app.state.stop() if self.should_exit else super().handle_exit(sig, frame)
 
 
 class Protocol(H11Protocol):

@@ -157,10 +157,14 @@ def test_uploads_that_do_not_end_are_closed(impatient):
 # ---- the end
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda x: x.name)
-def test_it_stops_within_the_grace_and_without_a_word(tmp_path, number):
-    """Whatever is under way has its end, as far as the grace goes; then it is told of the error."""
-    running = Server(tmp_path / "log", "--grace", "1")
+@pytest.mark.parametrize(
+    ("number", "grace"),
+    [(signal.SIGINT, 600), (signal.SIGTERM, 1)],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_it_stops_within_the_grace_and_without_a_word(tmp_path, number, grace):
+    """What is under way goes on for the grace, or up to a second Ctrl-C; then it is told so."""
+    running = Server(tmp_path / "log", "--grace", str(grace))
     before = running.log.read_text()
     client = running.client()
     ends = {}
@@ -187,6 +191,10 @@ def test_it_stops_within_the_grace_and_without_a_word(tmp_path, number):
         wait_for(running.url, running=state[0], waiting=state[1])
     began = time.monotonic()
     running.process.send_signal(number)
+    if number == signal.SIGINT:
+        time.sleep(1)
+        assert running.process.poll() is None
+        running.process.send_signal(number)
     code = running.process.wait(timeout=60)
     assert time.monotonic() - began < 30
     assert code == (130 if number == signal.SIGINT else -signal.SIGTERM)

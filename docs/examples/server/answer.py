@@ -36,9 +36,8 @@ class Answer:
         self._calls: list[Call] = []  # that the client is told
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
-        text = {"stream": self._stream, "prefix": request.echo[prompt]}
-        seed = self.params.seed
-        self._choice = lc.Choice(self.params, tokenizer.token_bytes, seed=seed, index=index, **text)
+        how = {"seed": self.params.seed, "stream": self._stream, "prefix": request.echo[prompt]}
+        self._choice = lc.Choice(self.params, tokenizer.token_bytes, index=index, **how)
         self.tokens = self._choice.tokens  # what was generated
 
     def opening(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ MOST_BYTES = 1 << 20  # in a body
 UPLOAD_SECONDS = 30  # for a body to arrive, and for a client to take a part of the answer
 
 CORS = {"allow_methods": ["*"], "allow_headers": ["*"], "expose_headers": ["Retry-After"]}
+_left = partial(ApiError, 499, "the client went away", code="client_gone")
 LOAD = Gauge("logitchain_load", "Rows that run and requests that wait", ["kind"])
 TOKENS = Counter("logitchain_tokens", "Tokens read and generated", ["kind"])
 FIRST_TOKEN = Histogram(
@@ -168,10 +169,6 @@ def _done(scheduler: Scheduler, job: Job) -> None:
 def _event(body: dict[str, Any]) -> str:
     """In ASCII: some clients take U+2028 for the end of a line."""
     return f"data: {json.dumps(body)}\n\n"
-
-
-def _left() -> ApiError:
-    return ApiError(499, "the client went away", code="client_gone")
 
 
 async def _body(request: Request) -> bytes:

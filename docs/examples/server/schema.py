@@ -163,9 +163,7 @@ class Body:
         self.names, self.required = tuple(schema["properties"]), schema["required"]
         self.sampling = [x for x in SAMPLING if schema["properties"][x] == SAMPLING[x]]
         checked = schema["properties"] | {name: BOUNDS.get(name, {}) for name in self.sampling}
-        self._validators = {
-            name: Draft202012Validator(each, mask="it") for name, each in checked.items()
-        }
+        self._validators = {x: Draft202012Validator(y, mask="it") for x, y in checked.items()}
 
     def check(self, body: Any) -> None:
         """Raise an ApiError that names the field of the body that is at fault."""
