@@ -573,3 +573,14 @@ def test_a_row_of_several_turns_draws_at_the_next_position():
     assert later.positions.tolist() == [3]
     with pytest.raises(ValueError, match="generated_before must be in"):
         later.add(params, generated_before=-1)
+
+
+@pytest.mark.parametrize("count", [-1, 2**62 + 1, 2**63, 1.5, True])
+def test_generated_before_is_a_position(count):
+    batch = lc.Batch(5)
+    with pytest.raises((TypeError, ValueError), match=r"^generated_before must be"):
+        batch.add(lc.Params(), generated_before=count)
+    (row,) = batch.add(lc.Params(seed=0), generated_before=2**62)
+    batch.append([1])
+    assert batch.positions.tolist() == [2**62 + 1]
+    batch.remove(row)

@@ -506,3 +506,34 @@ def test_a_prefix_is_a_part_of_the_text_and_no_stop_phrase_is_found_in_it():
         params, vocabulary.__getitem__, seed=3, prefix="two and ", output_tokens=[0]
     )
     assert (resumed.text, resumed.delta()["delta"]["content"]) == ("two and one", "")
+
+
+@pytest.mark.parametrize("reason", ["", None, 3])
+def test_a_reason_to_finish_is_a_word(reason):
+    choice = lc.Choice(lc.Params(), [b"a"].__getitem__, seed=0)
+    with pytest.raises(ValueError, match=r"^reason must be a non-empty string"):
+        choice.finish(reason)
+    assert choice.append(0) == "a"
+
+
+def test_a_choice_that_was_finished_does_not_resume():
+    choice = lc.Choice(lc.Params(eos_token=0), [b"", b"a"].__getitem__, seed=0)
+    choice.append(1)
+    choice.finish("stop")
+    with pytest.raises(ValueError, match="only a choice that an end token has ended"):
+        choice.resume()
+
+
+@pytest.mark.parametrize("prefix", [b"P", None, 3])
+def test_a_prefix_is_a_string(prefix):
+    with pytest.raises(TypeError, match=r"^prefix must be a string"):
+        lc.Choice(lc.Params(), [b"a"].__getitem__, seed=0, prefix=prefix)
+
+
+def test_of_tokens_that_read_alike_the_best_is_listed():
+    params = lc.Params(logprobs=True, top_logprobs=3)
+    choice = lc.Choice(params, [b"\xc3", b"\xa9", b"\xff"].__getitem__, seed=1)
+    choice.append(0, -1.0, ([0, 1, 2], [-1.0, -2.0, -3.0]))
+    choice.finish()
+    logprobs = choice.response(api="completions")["logprobs"]
+    assert logprobs["top_logprobs"] == [{"\ufffd": -1.0}]

@@ -7,6 +7,7 @@ import pytest
 
 import logitchain as lc
 from logitchain.__main__ import main
+from logitchain.warmup import kernels
 
 LOGITS = [1.0, 2.0, 3.0, 0.0]
 BODY = {"messages": [], "temperature": 0.5, "top_k": 2, "seed": 1}
@@ -93,7 +94,7 @@ def test_a_row_without_a_token_is_explained(saved, capsys):
         (LOGITS, {"top-p": 0.5}, "did you mean 'top_p'?"),
         ([np.nan, 1.0], {}, "logits: row 0, token 0 is nan"),
         (LOGITS, [], "the request body must be a JSON object"),
-        ([["a"]], {}, "could not convert"),
+        ([["a"]], {}, "logits must be floating-point numbers"),
         ([[LOGITS]], {}, "logits must"),
         ([], {}, "vocab_size must"),
     ],
@@ -118,3 +119,48 @@ def test_files_that_are_not_there_or_not_json_are_named(saved, capsys, tmp_path)
     assert "--row must be in [0, 1), not 3" in capsys.readouterr().err
     assert main(["explain", row, saved("body.json", {}), "--vocab", saved("v.json", ["a"])]) == 2
     assert "--vocab must be a list of 4 texts" in capsys.readouterr().err
+
+
+def test_a_request_for_several_samples_is_explained_for_one(saved, capsys):
+    row, body = saved("row.npy", LOGITS), saved("body.json", {**BODY, "n": 2, "seed": [5, 6]})
+    for sample in (0, 1):
+        assert main(["explain", row, body, "--sample", str(sample)]) == 0
+        assert capsys.readouterr().out == f"{expected(lc.DEFAULT_ORDER, seed=5 + sample)}\n"
+    assert main(["explain", row, body, "--sample", "2"]) == 2
+    assert "--sample must be in [0, 2), not 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"[1", b"[" * 100_000], ids=repr
+)
+@pytest.mark.parametrize("name", ["row.npy", "row.json"])
+def test_a_file_that_holds_something_else_is_one_line(saved, capsys, tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert main(["explain", str(path), saved("body.json", BODY)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_json_logits_are_read_as_the_library_reads_lists(saved, capsys):
+    body = saved("body.json", BODY)
+    for logits, reason in [([True, False], "bool"), (["1", "2"], "logits"), (3, "a list of")]:
+        assert main(["explain", saved("row.json", logits), body]) == 2
+        assert reason in capsys.readouterr().err
+    assert main(["explain", saved("row.json", [1, 2, 3, 0]), body]) == 0
+    bits = np.array(LOGITS, np.float32).view(np.uint32) >> 16
+    row = saved("row.npy", bits.astype(np.uint16))
+    assert main(["explain", row, body, "--bfloat16"]) == 0
+    assert capsys.readouterr().out.endswith(f"{expected(lc.DEFAULT_ORDER)}\n")
+
+
+def test_json_output_is_one_document(saved, capsys, tmp_path):
+    words = ["explain", saved("row.npy", LOGITS), saved("body.json", BODY), "--json"]
+    assert main([*words, "--token", "1", "--plot", str(tmp_path / "step.png")]) == 0
+    (about,) = json.loads(capsys.readouterr().out)["tokens"]
+    assert (about["token"], about["fate"]) == (1, expected(lc.DEFAULT_ORDER).fate(1))
+
+
+def test_warmup_without_docstrings_says_so(monkeypatch):
+    monkeypatch.setattr(lc.top_k, "__doc__", None)
+    with pytest.raises(RuntimeError, match="python -OO"):
+        kernels()["top_k"]()

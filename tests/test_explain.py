@@ -571,3 +571,11 @@ def test_plot_without_matplotlib_says_so(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="matplotlib"):
         explain().plot(tmp_path / "none.png")
+
+
+def test_a_report_takes_ids_of_numpy():
+    ours = explain(lc.Chain(), **BUSY)
+    assert ours.as_dict(np.array([1, 2])) == ours.as_dict([1, 2])
+    json.dumps(ours.as_dict(np.array([1, 2])))
+    with pytest.raises(ValueError, match="token id must be in"):
+        ours.as_dict([-1])

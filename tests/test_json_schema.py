@@ -1,7 +1,11 @@
 """The JSON Schema of a request has every field, with the range that the library checks."""
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pytest
 
 import logitchain as lc
@@ -46,7 +50,7 @@ def test_lists_have_one_item_or_several_and_lists_of_lists_do_not():
     assert token.items() <= SCHEMA["bad_words"]["items"]["items"].items()
     assert SCHEMA["bad_words"]["items"]["minItems"] == SCHEMA["seed"]["minItems"] == 1
     assert SCHEMA["stop"]["items"] == {"type": "string", "minLength": 1}
-    assert SCHEMA["logit_bias"]["propertyNames"] == {"pattern": "^[0-9]{1,3}$"}
+    assert SCHEMA["logit_bias"]["propertyNames"] == {"pattern": "^[0-9]{1,19}$"}
     assert "maximum" not in lc.json_schema()["properties"]["top_k"]
 
 
@@ -70,3 +74,34 @@ def test_a_subclass_has_its_own_fields_too():
 def test_a_vocabulary_has_tokens(vocab_size):
     with pytest.raises((TypeError, ValueError), match=r"^vocab_size must be"):
         lc.json_schema(vocab_size=vocab_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(lc.Params):
+    needed: float
+    choice: Literal["a", "b"] = "a"
+    table: dict[str, int] = dataclasses.field(default_factory=dict)
+    either: int | str = 0
+    listed: list[int] = dataclasses.field(default_factory=list)
+    nested: tuple[list[int], ...] = ()
+    gap: float = lc.field(np.inf, "[0, inf]")
+
+
+def test_types_without_a_counterpart_take_any_value():
+    schema = lc.json_schema(Odd)
+    assert schema["required"] == ["needed"]
+    assert schema["properties"]["needed"] == {"type": "number"}
+    for name in ("choice", "table", "either", "listed", "nested"):
+        assert schema["properties"][name] == {}
+    assert "default" not in schema["properties"]["gap"]
+    json.dumps(schema, allow_nan=False)
+
+
+def test_a_type_that_cannot_be_looked_up_takes_any_value():
+    @dataclass(frozen=True, kw_only=True)
+    class Local(lc.Params):
+        mine: "NotHere" = None  # noqa: F821
+
+    properties = lc.json_schema(Local)["properties"]
+    assert properties["mine"] == {}
+    assert properties["min_p"]["maximum"] == 1

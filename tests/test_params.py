@@ -955,3 +955,31 @@ def test_tokens_that_the_vocabulary_lacks(field, good, bad):
         with pytest.raises(ValueError, match=f"{field}.* must be in .0, 10.*, not 1") as error:
             check()
         assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("read", "body", "field"),
+    [
+        (lc.Params, {"sampling_params": 3}, "sampling_params"),
+        (lc.Params, {"sampling_params": {"sampling_params": {}}}, "sampling_params"),
+        (lc.Params, {"top_p": np.ma.masked}, "top_p"),
+        (lc.Chain, {"sampling_params": 3}, "sampling_params"),
+    ],
+)
+def test_every_error_of_a_body_has_its_field(read, body, field):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        read.from_request(body, dialect="vllm")
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("body", [{"samplers": ["x"]}, {"samplers": 1}, {"mirostat": "x"}])
+def test_every_error_of_an_order_has_its_field(body):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        lc.Chain.from_request(body, dialect="llama_cpp")
+    assert caught.value.field == next(iter(body))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None, "a"])
+def test_a_vocabulary_to_check_has_a_size(size):
+    with pytest.raises((TypeError, ValueError), match=r"^vocab_size must be"):
+        lc.Params().check_vocabulary(size)

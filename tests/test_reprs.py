@@ -5,6 +5,7 @@ import pydoc
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import logitchain as lc
 from logitchain.controls import CONTROLS
 
+T = TypeVar("T")
 VOCAB = 50_000
 PARAMS = lc.Params(
     temperature=0.8, top_k=2, seed=1, stop="<b>", logit_bias=dict.fromkeys(range(VOCAB), 1.0)
@@ -167,3 +169,50 @@ def test_help_tells_every_attribute(kind):
     text = pydoc.render_doc(kind, renderer=pydoc.plaintext)
     assert [name for name in public if not re.search(rf"\b{name}\b", text)] == []
     assert "Literal['token_bitmask'" not in text
+
+
+def test_a_subclass_of_several_classes_is_one():
+    class Registry:
+        names: ClassVar[list[str]] = []
+
+        def __init_subclass__(cls, tag="", **rest):
+            super().__init_subclass__(**rest)
+            Registry.names.append(cls.__name__ + tag)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Tagged(lc.Params, Registry, tag="!"):
+        pass
+
+    @dataclass(frozen=True, kw_only=True)
+    class Holding(lc.Params, Generic[T]):
+        held: T | None = None
+
+    @dataclass(frozen=True, kw_only=True)
+    class Loud(lc.Params):
+        def __repr__(self):
+            return "loud"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Louder(Loud):
+        more: int = 1
+
+    assert Registry.names == ["Tagged!"]
+    assert repr(Holding[int](held=3)) == "Holding(held=3)"
+    assert repr(Louder()) == "loud"
+
+
+def test_what_is_set_is_shown_however_long_it_is():
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(lc.Params):
+        text: str = "a" * 100
+        words: tuple[int, ...] = tuple(range(30))
+
+    assert repr(Mine()) == "Mine()"
+    assert repr(Mine(text="a" * 100 + "b")).startswith("Mine(text='aaa")
+    assert repr(Mine(words=(*range(20), *range(100)))).startswith("Mine(words=(0, 1, ")
+
+
+def test_an_option_is_cut():
+    chain = lc.Chain([("xtc", {"protected_ids": range(100_000)})])
+    assert len(repr(chain)) < 200
+    assert len(chain._repr_html_()) < 1000

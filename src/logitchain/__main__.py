@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import DIALECTS, PRESETS, Batch, Chain, Params, __version__
+from .inputs.logits import DType
+from .inputs.values import show
 from .params import whole_number
 from .warmup import kernels, warmup
 
@@ -18,8 +20,11 @@ from .warmup import kernels, warmup
 def compile_ahead(options: argparse.Namespace) -> int:
     """Compile all kernels, with a line for each group."""
     started, count = time.perf_counter(), len(kernels())
-    for number, (name, seconds) in enumerate(warmup(max(1, options.jobs)), 1):
-        _say(f"{number:2}/{count} {name} {seconds:.1f} s")
+    try:
+        for number, (name, seconds) in enumerate(warmup(max(1, options.jobs)), 1):
+            _say(f"{number:2}/{count} {name} {seconds:.1f} s")
+    except RuntimeError as error:
+        return _failed(str(error))
     _say(f"all kernels are ready after {time.perf_counter() - started:.1f} s")
     return 0
 
@@ -44,29 +49,46 @@ def explain(options: argparse.Namespace) -> int:
             chain = Chain.preset(options.preset, on_invalid="mark")
         else:
             chain = Chain.from_request(body, dialect=options.dialect, on_invalid="mark")
-        batch = Batch(vocab_size=row.size)
         params = Params.from_request(body, dialect=options.dialect)
+        sample = whole_number("--sample", options.sample, f"[0, {params.n})")
+        batch = Batch(vocab_size=len(row))
         tokens = [_json(path) if path else [] for path in (options.prompt, options.output)]
-        (handle, *_) = batch.add(params, *tokens)
-        decode = _texts(options.vocab, row.size).__getitem__ if options.vocab else None
-        explanation = chain.explain(row, batch, handle, decode)
-        _say(json.dumps(explanation.as_dict()) if options.json else explanation)
-        for token in options.token:
-            _say(f"token {token}: {explanation.fate(token)}")
+        (handle,) = batch.add(params.samples()[sample], *tokens)
+        decode = _texts(options.vocab, len(row)).__getitem__ if options.vocab else None
+        dtype: DType = "bfloat16" if options.bfloat16 else None
+        explanation = chain.explain(row, batch, handle, decode, dtype=dtype)
         if options.plot:
             explanation.plot(options.plot)
-            _say(f"picture: {options.plot}")
-    except (OSError, TypeError, ValueError, LookupError, ModuleNotFoundError) as error:
-        return _failed(str(error))
+        if options.json:
+            _say(json.dumps(explanation.as_dict(options.token or None)))
+        else:
+            fates = [f"token {token}: {explanation.fate(token)}" for token in options.token]
+            _say("\n".join([str(explanation), *fates]))
+    except _CANNOT as error:
+        return _failed(str(error) or type(error).__name__)
     return 0
+
+
+#: What files that hold something else, or too much, may raise.
+_CANNOT = (
+    *(OSError, TypeError, ValueError, LookupError, ModuleNotFoundError),
+    *(EOFError, MemoryError, RecursionError),
+)
 
 
 def _row(path: str, row: int) -> Any:
     """One row of the logits in a file: NumPy's format, or a JSON list."""
-    saved = np.load(path) if path.endswith(".npy") else np.array(_json(path), np.float32)
-    if saved.ndim not in (1, 2):
-        raise ValueError(f"logits must be one row or several, not of shape {saved.shape}")
-    rows = np.atleast_2d(saved)
+    if path.endswith(".npy"):
+        with open(path, "rb") as file:
+            saved: Any = np.lib.format.read_array(file, allow_pickle=False)
+        if saved.ndim not in (1, 2):
+            raise ValueError(f"logits must be one row or several, not of shape {saved.shape}")
+        rows: Any = np.atleast_2d(saved)
+    else:
+        saved = _json(path)
+        if not isinstance(saved, list):
+            raise ValueError(f"logits must be a list of numbers, or of rows, not {show(saved)}")
+        rows = saved if saved and isinstance(saved[0], list) else [saved]
     return rows[whole_number("--row", row, f"[0, {len(rows)})")]
 
 
@@ -79,6 +101,8 @@ def _texts(path: str, vocab_size: int) -> list[str]:
 
 def _json(path: str) -> Any:
     """The JSON in a file, or on the standard input for "-"."""
+    if path == "-" and sys.stdin is None:
+        raise ValueError("there is no standard input")
     text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     try:
         return json.loads(text)
@@ -121,6 +145,8 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("logits", help="a .npy file or a JSON list: one row, or several")
     why.add_argument("request", help='a request body as JSON, or "-" for the standard input')
     why.add_argument("--row", type=int, default=0, help="which row, if there are several")
+    why.add_argument("--bfloat16", action="store_true", help="the .npy file has bits of bfloat16")
+    why.add_argument("--sample", type=int, default=0, help="which sample of a request with n > 1")
     why.add_argument("--dialect", choices=DIALECTS, default="openai", help="whose body it is")
     why.add_argument("--preset", choices=PRESETS, help="another engine's order of the controls")
     why.add_argument("--prompt", metavar="FILE", help="the prompt's token ids, a JSON list")

@@ -220,7 +220,7 @@ class Batch:
         params.check_vocabulary(self.vocab_size)
         prompt = history_ids("prompt_tokens", prompt_tokens)
         output = history_ids("output_tokens", output_tokens)
-        start = whole_number("generated_before", generated_before, "[0, inf)")
+        start = whole_number("generated_before", generated_before, f"[0, {2**62}]")
         known = checked_state(state, self._state.names)
         lists, words = _lists(params), _words(params, self.vocab_size)
         history = History.of(prompt, output, _any_on(_COUNTING, params), _any_on(_FINDING, params))

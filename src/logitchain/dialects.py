@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
 
-from .inputs.values import as_float, is_array, listed, plain, show
+from .inputs.values import as_float, in_body, is_array, listed, of_field, plain, show
 
 Values = dict[str, Any]
 
@@ -395,13 +395,20 @@ class Nested(Rule):
 def flat(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
     """The fields of a body and of what is nested in it, as their rules read them."""
     fields = [
-        (key, plain(f"request body, field {show(key)}", value) if is_array(value) else value)
+        (key, _plain(key, value) if is_array(value) else value)
         for key, value in _fields(body, rules)
     ]
     given = {key: value for key, value in fields if value is not None}
     for key, value in fields:
         sees_body = value is not None and key in rules and rules[key].sees_body
         yield key, Among(value, given) if sees_body else value
+
+
+def _plain(key: Any, value: Any) -> Any:
+    try:
+        return plain(f"request body, field {show(key)}", value)
+    except (TypeError, ValueError) as error:
+        raise of_field(key, error) from None
 
 
 def _fields(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tuple[Any, Any]]:
@@ -411,12 +418,10 @@ def _fields(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> Iterator[tupl
         elif isinstance(value, Mapping):
             for inner, its in value.items():
                 if isinstance(rules.get(inner), Nested):
-                    raise ValueError(f"request body, field {inner!r}: must not stand in {key!r}")
+                    raise in_body(inner, ValueError(f"must not stand in {key!r}"))
                 yield inner, its
         else:
-            raise TypeError(
-                f"request body, field {key!r}: must be a JSON object, not {show(value)}"
-            )
+            raise in_body(key, TypeError(f"must be a JSON object, not {show(value)}"))
 
 
 # ---- values of other forms

@@ -173,7 +173,8 @@ class Explanation:
         tokens   the token ids to tell about, by default `likeliest()`
 
         Stages are those of the printed table. Of each token `probs` has the probability after each
-        stage, None where it is removed; `arrival` is as in `arrivals`, None for a removed token.
+        stage, None where it is removed; `arrival` is as in `arrivals`, None for a token that is
+        never drawn.
 
         >>> from logitchain import Batch, Chain, Params
         >>> batch = Batch(vocab_size=3)
@@ -183,7 +184,11 @@ class Explanation:
         (1, 'removed by top_k')
         """
         stages = self._shown()
-        ids = self.likeliest() if tokens is None else list(tokens)
+        size = self.stages[0].logits.size
+        ids = [
+            whole_number("a token id", token, f"[0, {size})")
+            for token in (self.likeliest() if tokens is None else tokens)
+        ]
         arrivals = self.arrivals(ids).tolist()
         return {
             "row": self.row,

@@ -1,8 +1,10 @@
 """The fields of a request as JSON Schema has them."""
 
-from collections.abc import Mapping
-from math import inf
-from typing import Any, get_args, get_origin, get_type_hints
+import dataclasses
+from collections.abc import Callable, Mapping
+from math import inf, isfinite
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .params import Field, Interval, Params, fields_of, whole_number
 
@@ -18,9 +20,11 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     kind         `Params`, or a subclass, whose own fields are in it
     vocab_size   the size of the vocabulary, which bounds token ids
 
-    Every field may be null, its off value. What a schema cannot say, `Params.from_request` checks:
-    that there are as many seeds as samples, that an integer has no fraction. Raises ValueError for
-    a `vocab_size` below 1.
+    Every field may be null, its off value, unless it is a required field of the subclass. What a
+    schema cannot say, `Params.from_request` checks: that there are as many seeds as samples, that
+    an integer has no fraction, that a bias names no token twice, the length of a sequence breaker.
+    A field of the subclass whose type has no counterpart here takes any value. Raises ValueError
+    for a `vocab_size` below 1.
 
     >>> properties = json_schema(vocab_size=100)["properties"]
     >>> for keyword, value in properties["min_p"].items():
@@ -35,39 +39,64 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     """
     if vocab_size is not None:
         whole_number("vocab_size", vocab_size, "[1, inf)")
-    hints = get_type_hints(kind)
-    properties = {
-        name: _described(_nullable(_schema(hints[name], field, vocab_size)), field.doc)
-        for name, field in fields_of(kind).items()
-    }
-    return {"type": "object", "properties": properties}
+    hints = _hints(kind)
+    required = [x.name for x in dataclasses.fields(kind) if x.init and _is_required(x)]
+    properties = {}
+    for name, field in fields_of(kind).items():
+        schema = _schema(hints.get(name), field, vocab_size)
+        schema = schema if name in required else _nullable(schema)
+        properties[name] = _described(schema, field.doc)
+    schema = {"type": "object", "properties": properties}
+    return schema | {"required": required} if required else schema
+
+
+def _hints(kind: type[Params]) -> dict[str, Any]:
+    """The types of the fields; of a subclass whose names cannot be looked up those of `Params`."""
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        return get_type_hints(Params)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
-    """The schema of a value that is not null."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    if get_origin(hint) is tuple:
-        return _one_or_list(_item(get_args(hint)[0], field, vocab_size))
-    if hint == Mapping[int, float]:
-        digits = 19 if vocab_size is None else len(str(vocab_size - 1))
-        names = {"pattern": f"^[0-9]{{1,{digits}}}$"}
+    """The schema of a value that is not null; {} for a type that has none."""
+    is_union = get_origin(hint) in (Union, UnionType)
+    kinds = {x for x in (get_args(hint) if is_union else (hint,)) if x is not NoneType}
+    if kinds == {int, tuple[int, ...]}:
+        return _one_or_list(_number(int, field, vocab_size)) | {"minItems": 1}
+    if len(kinds) > 1:
+        return {}
+    (kind,) = kinds or {None}
+    if kind in _ITEMS:
+        return _one_or_list(_ITEMS[kind](field, vocab_size))
+    if kind == Mapping[int, float]:
+        names = {"pattern": "^[0-9]{1,19}$"}
         number = {"type": "number"}
         return {"type": "object", "propertyNames": names, "additionalProperties": number}
-    if bool in kinds:
-        return {"type": "boolean", "default": field.off}
-    one = _number(kinds[0], field, vocab_size) if kinds[0] in (int, float) else {}
-    if len(kinds) > 1:
-        return _one_or_list(one) | {"minItems": 1}
-    return one if field.off is None or not one else {**one, "default": field.off}
+    if kind is bool:
+        one: Schema = {"type": "boolean"}
+    elif kind in (int, float):
+        one = _number(kind, field, vocab_size)
+    else:
+        return {}
+    has_default = isinstance(field.off, (int, float)) and isfinite(field.off)
+    return {**one, "default": field.off} if has_default else one
 
 
-def _item(hint: Any, field: Field, vocab_size: int | None) -> Schema:
-    """The schema of an item of a list."""
-    if hint is str:
-        return {"type": "string", "minLength": 1}
-    if get_origin(hint) is tuple:
-        return {"type": "array", "items": _number(int, field, vocab_size), "minItems": 1}
-    return _number(hint, field, vocab_size)
+#: The types of lists, and the schema of an item.
+_ITEMS: dict[Any, Callable[[Field, int | None], Schema]] = {
+    tuple[str, ...]: lambda field, vocab_size: {"type": "string", "minLength": 1},
+    tuple[int, ...]: lambda field, vocab_size: _number(int, field, vocab_size),
+    tuple[tuple[int, ...], ...]: lambda field, vocab_size: {
+        "type": "array",
+        "items": _number(int, field, vocab_size),
+        "minItems": 1,
+    },
+}
 
 
 def _number(kind: Any, field: Field, vocab_size: int | None) -> Schema:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from .dialects import DIALECTS, DialectName, flat
-from .inputs.values import one_of, show, suggestion
+from .inputs.values import in_body, one_of, show, suggestion
 from .params import FIELDS
 from .presets import DEFAULT_ORDER, MASKS, PRESETS, PresetName
 
@@ -204,7 +204,7 @@ def order_of(body: Mapping[str, Any], dialect: DialectName) -> Sequence[Any]:
             elif name == "temperature_last" and not isinstance(value, bool):
                 raise TypeError(f"temperature_last must be true or false, not {show(value)}")
         except (TypeError, ValueError) as error:
-            raise type(error)(f"request body, field {name!r}: {error}") from None
+            raise in_body(name, error) from None
     beside = BESIDE_MIROSTAT.get(dialect, "").split()
     if beside and _is_on(("mirostat", "mirostat_mode"), given, dialect):
         return [step for step in preset if step[0] in {*MASKS, *beside}]
@@ -230,5 +230,5 @@ def _is_on(names: Sequence[str], given: Mapping[str, Any], dialect: DialectName)
                 if fields:
                     return True
             except (TypeError, ValueError) as error:
-                raise type(error)(f"request body, field {name!r}: {error}") from None
+                raise in_body(name, error) from None
     return False

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from . import html, rng
 from .dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
-from .inputs.values import as_float, items, listed, one_of, plain, show, suggestion
+from .inputs.values import (
+    as_float,
+    in_body,
+    items,
+    listed,
+    of_field,
+    one_of,
+    plain,
+    show,
+    suggestion,
+)
 from .response.automaton import Automaton
 
 Check = Callable[[str, Any], Any]
@@ -88,7 +98,6 @@ def _check_of(interval: str, integer: bool) -> Check:
 
 
 P = TypeVar("P", bound="Params")
-E = TypeVar("E", bound=Exception)
 
 
 def field(off: Any, range: str, doc: str = "", *, domain: str = "", integer: bool = False) -> Any:
@@ -619,6 +628,7 @@ class Params:
         ...
         ValueError: banned_tokens must be in [0, 100), not 100
         """
+        whole_number("vocab_size", vocab_size, "[1, inf)")
         if self.top_k > vocab_size:
             error = ValueError(f"top_k must be in [0, {vocab_size}], not {show(self.top_k)}")
             raise of_field("top_k", error)
@@ -630,10 +640,11 @@ class Params:
                 error = ValueError(f"{what} must be in [0, {vocab_size}), not {show(bad)}")
                 raise of_field(name, error)
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **arguments: Any) -> None:
         """Keep the short repr, of which `dataclass` would make one of all fields."""
+        super().__init_subclass__(**arguments)
         if "__repr__" not in cls.__dict__:
-            cls.__repr__ = Params.__repr__  # type: ignore[method-assign]
+            cls.__repr__ = super(cls, cls).__repr__  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         """The fields that are not at their off values; long values are cut."""
@@ -646,9 +657,9 @@ class Params:
 
     def _in_use(self) -> list[tuple[str, str, str]]:
         """Name, value and range of the fields that are not at their off values."""
-        fields = fields_of(type(self)).values()
-        shown = [(show(getattr(self, x.name), _SHOWN), show(x.off, _SHOWN), x) for x in fields]
-        return [(x.name, value, x.range) for value, off, x in shown if value != off]
+        values = [(x, getattr(self, x.name)) for x in fields_of(type(self)).values()]
+        in_use = [(x, value) for x, value in values if not _equal(value, x.off)]
+        return [(x.name, show(value, _SHOWN), x.range) for x, value in in_use]
 
     def samples(self: P) -> list[P]:
         """The request as one `Params` per sample, each with n = 1 and a seed of its own.
@@ -720,8 +731,16 @@ class Params:
             try:
                 rule.finish(key, value, reading)
             except ValueError as error:
-                raise _in_body(key, error) from None
+                raise in_body(key, error) from None
         return _made(cls, reading)
+
+
+def _equal(value: Any, off: Any) -> bool:
+    """Whether two values are equal; those that cannot be compared are not."""
+    try:
+        return bool(value == off)
+    except Exception:  # as of arrays, or of a class of the caller's
+        return False
 
 
 def _read_field(key: str, value: Any, rule: Rule, reading: Reading) -> None:
@@ -729,7 +748,7 @@ def _read_field(key: str, value: Any, rule: Rule, reading: Reading) -> None:
         given = rule.read(key, value)
         checked = {name: reading.fields[name].check(name, x) for name, x in given.items()}
     except (TypeError, ValueError) as error:
-        raise _in_body(key, error) from None
+        raise in_body(key, error) from None
     for name in checked:
         if name in reading.values:
             twice = f"the request body has {name} twice, the second time as {show(key)}"
@@ -745,24 +764,13 @@ def _made(kind: type[P], reading: Reading) -> P:
         values["eos_token"] = TokenIds(ends)
     seed, n = values.get("seed"), values.get("n", reading.fields["n"].off)
     if isinstance(seed, tuple) and len(seed) != n:
-        raise _in_body(reading.spelled["seed"], _wrong_number_of_seeds(seed, n))
+        raise in_body(reading.spelled["seed"], _wrong_number_of_seeds(seed, n))
     for field in dataclasses.fields(kind):
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.init and field.name not in values:
             missing = f"the request body must have the field {show(field.name)}"
             raise of_field(field.name, ValueError(missing))
     return kind(**values)
-
-
-def _in_body(key: Any, error: Exception) -> Exception:
-    kind = TypeError if isinstance(error, TypeError) else ValueError
-    return of_field(key, kind(f"request body, field {show(key)}: {error}"))
-
-
-def of_field(name: Any, error: E) -> E:
-    """The error, with the name of the field at fault as its `field`."""
-    error.field = name  # type: ignore[attr-defined]
-    return error
 
 
 def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:

@@ -227,8 +227,8 @@ def shown(step: Step) -> str:
     if step.control is None:
         return step.name
     name = repr(step.name) if step.control is NAMED.get(step.name) else step.name
-    options = _changed_options(step)
-    return f"({name}, {options})" if options else name
+    options = ", ".join(f"{x!r}: {value}" for x, value in _changed_options(step).items())
+    return f"({name}, {{{options}}})" if options else name
 
 
 def cells(step: Step) -> tuple[str, str, str, str]:
@@ -240,9 +240,10 @@ def cells(step: Step) -> tuple[str, str, str, str]:
     return step.name, step.control.kind, fields or step.control.tokens, options
 
 
-def _changed_options(step: Step) -> dict[str, Any]:
+def _changed_options(step: Step) -> dict[str, str]:
+    """The options that are not the defaults, as texts."""
     defaults = (step.control.options if step.control else None) or {}
-    return {x: value for x, value in step.options.items() if value != defaults[x]}
+    return {x: show(value, 60) for x, value in step.options.items() if value != defaults[x]}
 
 
 def arrange(

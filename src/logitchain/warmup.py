@@ -15,6 +15,9 @@ import logitchain
 from .chain import Chain
 from .fused.row import STAGES, compiled
 
+#: Windows has no more handles to wait for.
+_MOST_JOBS = 61
+
 
 def kernels() -> dict[str, Callable[[], Any]]:
     """A call for each group of kernels, which compiles them.
@@ -35,6 +38,8 @@ def kernels() -> dict[str, Callable[[], Any]]:
 
 
 def _run_example(name: str, function: Callable[..., Any]) -> None:
+    if function.__doc__ is None:
+        raise RuntimeError("warmup runs the examples in docstrings, which python -OO leaves out")
     runner = doctest.DocTestRunner(verbose=False)
     for example in doctest.DocTestFinder(recurse=False).find(function, name):
         runner.run(example, out=lambda text: None)
@@ -57,7 +62,7 @@ def warmup(jobs: int) -> Iterator[tuple[str, float]]:
 
     Yields the name of each group, when it is ready, and the seconds that it took.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _quiet) as pool:
+    with ProcessPoolExecutor(min(jobs, _MOST_JOBS), get_context("spawn"), _quiet) as pool:
         waiting = {pool.submit(timed, name): name for name in kernels()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()

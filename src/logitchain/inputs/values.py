@@ -153,6 +153,21 @@ def one_of(name: str, value: Any, choices: Iterable[Word]) -> Word:
     return words[words.index(value)]
 
 
+E = TypeVar("E", bound=Exception)
+
+
+def of_field(name: Any, error: E) -> E:
+    """The error, with the name of the field at fault as its `field`."""
+    error.field = name  # type: ignore[attr-defined]
+    return error
+
+
+def in_body(key: Any, error: Exception) -> Exception:
+    """The error as one of the field `key` of a request body."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return of_field(key, kind(f"request body, field {show(key)}: {error}"))
+
+
 def suggestion(word: Any, known: Iterable[str]) -> str:
     """The end of an error's text that suggests the known word which `word` misspells, or "".
 

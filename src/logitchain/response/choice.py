@@ -73,6 +73,9 @@ class Choice:
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
         self._stream = stream or TextStream(params.stop)
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a string, not {show(prefix)}")
+        self._ended_by_token = False
         self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
         self._starts: list[int] = []  # of each entry, which character of the text it begins at
@@ -125,6 +128,8 @@ class Choice:
         >>> choice.append(0), choice.finish("abort"), choice.finish_reason
         ('The ', 'E', 'abort')
         """
+        if not isinstance(reason, str) or not reason:
+            raise ValueError(f"reason must be a non-empty string, not {show(reason)}")
         if self.finish_reason:
             raise ValueError(f"the choice has ended with {show(self.finish_reason)}")
         return self._come_out(self._stream.end(), reason)
@@ -142,10 +147,10 @@ class Choice:
         >>> choice.append(2), choice.text, choice.tokens
         ('Yes.', 'Hm. Yes.', [1, 0, 2])
         """
-        if self.finish_reason != "stop" or self._stream.stopped or self._is_full():
+        if not self._ended_by_token or self._is_full():
             reason = show(self.finish_reason)
             raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
-        self._earlier, self.finish_reason = self.text, None
+        self._earlier, self.finish_reason, self._ended_by_token = self.text, None, False
         self._stream = stream or TextStream(self.params.stop)
 
     def response(self, *, api: Api = "chat") -> dict[str, Any]:
@@ -205,6 +210,7 @@ class Choice:
         piece, full = self._stream.feed(data), self._is_full()
         if ends or full:
             piece += self._stream.end()
+        self._ended_by_token = ends and not self._stream.stopped
         is_stop = ends or self._stream.stopped
         return self._come_out(piece, "stop" if is_stop else "length" if full else None)
 
@@ -261,7 +267,10 @@ class Choice:
         if not self._wants_logprobs:
             return None
         entries = self._entries[first:]
-        tops = [{x["token"]: x["logprob"] for x in entry["top_logprobs"]} for entry in entries]
+        # Tokens may read alike, as parts of a character do; the best of them counts.
+        tops = [
+            {x["token"]: x["logprob"] for x in reversed(entry["top_logprobs"])} for entry in entries
+        ]
         return {
             "tokens": [entry["token"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
