@@ -18,6 +18,7 @@ _ARRAY = re.compile(
     r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], "
     r"~?(?:numpy\.)?dtype\[([~.\w]+)\]\]"
 )
+_ALIAS = re.compile(r"~?(?:[\w.]+\.)?TypeAliasForwardRef\('(\w+)'\)")
 
 
 def as_rest(lines: list[str]) -> list[str]:
@@ -98,6 +99,7 @@ def _shorten(
 ) -> tuple[str | None, ...]:
     """Write the types of arrays as the source does, and a default that Sphinx cannot parse."""
     texts = (text and text.replace("<factory>", "{}") for text in (arguments, returned))
+    texts = (text and _ALIAS.sub(r"\1", text) for text in texts)
     return tuple(text and _ARRAY.sub(r"NDArray[\1]", text) for text in texts)
 
 
