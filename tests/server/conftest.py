@@ -1,6 +1,7 @@
 """The server as a process of its own, and the official client pointed at it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,12 @@ class Server:
         command = [sys.executable, str(EXAMPLES / "serve.py"), *options]
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=out, env={**os.environ, "SERVER_TOKEN": token}
+                command,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "SERVER_TOKEN": token},
+                # A shell's background job ignores Ctrl-C, and so would what it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         if wait:
             self.url = self._address(deadline=time.monotonic() + 300)
