@@ -31,7 +31,9 @@ nb_output_stderr = "remove"  # that kernels are compiled, if they are
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {name: name for name in ("Entry", "PresetName", "DialectName", "Policy", "Of")}
+autodoc_type_aliases = {
+    name: name for name in ("Entry", "PresetName", "DialectName", "Policy", "Of")
+}
 python_use_unqualified_type_names = True
 default_role = "py:obj"  # `name` in a docstring
 add_module_names = False
