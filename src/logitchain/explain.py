@@ -161,8 +161,7 @@ class Explanation:
         Returns float64 (n,): a random time of mean 1 / probability, inf for a removed token. The
         earliest of all has mean 1. `docs/rng.md` describes the race.
         """
-        size = self.stages[0].logits.size
-        ids = [whole_number("a token id", token, f"[0, {size})") for token in tokens]
+        ids = self._ids(tokens)
         key = np.uint64(self.seed % 2**64), np.uint64(self.position)
         with np.errstate(divide="ignore"):
             return arrival_times(np.array(ids, np.int64), *key) / self.stages[-1].probs[ids]
@@ -184,11 +183,7 @@ class Explanation:
         (1, 'removed by top_k')
         """
         stages = self._shown()
-        size = self.stages[0].logits.size
-        ids = [
-            whole_number("a token id", token, f"[0, {size})")
-            for token in (self.likeliest() if tokens is None else tokens)
-        ]
+        ids = self._ids(self.likeliest() if tokens is None else tokens)
         arrivals = self.arrivals(ids).tolist()
         return {
             "row": self.row,
@@ -237,6 +232,10 @@ class Explanation:
             rows.append((*self._cells(stage), *bars, *[""] * (BEST - len(bars))))
         caption = "; ".join(self._verdict())
         return html.table(caption, (*HEADER, *best), rows, numbers=range(2, len(HEADER)))
+
+    def _ids(self, tokens: Iterable[int]) -> list[int]:
+        size = self.stages[0].logits.size
+        return [whole_number("a token id", token, f"[0, {size})") for token in tokens]
 
     def _shown(self) -> list[Stage]:
         return [stage for stage in self.stages if stage.setting != "off" or stage.changed]

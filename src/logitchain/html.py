@@ -1,6 +1,6 @@
 """Tables for notebooks, in the colours of the page: what `_repr_html_` returns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
@@ -9,10 +9,10 @@ _BAR = "linear-gradient(to right, rgba(64, 128, 255, .28) {0:.1%}, transparent {
 
 
 def table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container[int] = ()
 ) -> str:
     """A table of texts; columns of `numbers` are aligned to the right."""
-    styles = [_NUMBER if i in set(numbers) else _TEXT for i in range(len(header))]
+    styles = [_NUMBER if i in numbers else _TEXT for i in range(len(header))]
     lines = [_line("th", header, styles), *(_line("td", row, styles) for row in rows)]
     title = f'<caption style="text-align: left">{escape(caption)}</caption>'
     return f"<table>{title}\n{chr(10).join(lines)}\n</table>"

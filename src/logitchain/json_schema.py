@@ -1,12 +1,11 @@
 """The fields of a request as JSON Schema has them."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from .params import Field, Interval, Params, fields_of, whole_number
+from .params import Field, Interval, Params, fields_of, required_of, whole_number
 
 Schema = dict[str, Any]
 
@@ -40,7 +39,7 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     if vocab_size is not None:
         whole_number("vocab_size", vocab_size, "[1, inf)")
     hints = _hints(kind)
-    required = [x.name for x in dataclasses.fields(kind) if x.init and _is_required(x)]
+    required = required_of(kind)
     properties = {}
     for name, field in fields_of(kind).items():
         schema = _schema(hints.get(name), field, vocab_size)
@@ -56,10 +55,6 @@ def _hints(kind: type[Params]) -> dict[str, Any]:
         return get_type_hints(kind)
     except NameError:
         return get_type_hints(Params)
-
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:

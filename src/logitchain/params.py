@@ -765,12 +765,20 @@ def _made(kind: type[P], reading: Reading) -> P:
     seed, n = values.get("seed"), values.get("n", reading.fields["n"].off)
     if isinstance(seed, tuple) and len(seed) != n:
         raise in_body(reading.spelled["seed"], _wrong_number_of_seeds(seed, n))
-    for field in dataclasses.fields(kind):
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if required and field.init and field.name not in values:
-            missing = f"the request body must have the field {show(field.name)}"
-            raise of_field(field.name, ValueError(missing))
+    for name in required_of(kind):
+        if name not in values:
+            missing = f"the request body must have the field {show(name)}"
+            raise of_field(name, ValueError(missing))
     return kind(**values)
+
+
+def required_of(kind: type[Params]) -> list[str]:
+    """The fields of a subclass of `Params` that have no default."""
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.init and field.default is field.default_factory is dataclasses.MISSING
+    ]
 
 
 def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:

@@ -46,7 +46,7 @@ class Grammars:
         """
         _check_schema(schema, where)
         for options in (SPACING,) if strict else (SPACING, SPACING | RELAXED):
-            text = f"%json {json.dumps({**schema, 'x-guidance': options})}"
+            text = _json(schema, options)
             matcher = self._matcher(f"start: {text}")
             if not matcher.is_error():
                 return text
@@ -56,7 +56,7 @@ class Grammars:
             raise invalid(
                 f"{where} must be without {what} to be strict: no grammar holds it", where
             )
-        return f"%json {json.dumps({**ANY_OBJECT, 'x-guidance': SPACING})}"
+        return _json(ANY_OBJECT, SPACING)
 
     def _matcher(self, grammar: str) -> LLMatcher:
         return LLMatcher(self._tokenizer, grammar, log_level=0)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..inputs.values import items, listed, one_of, show
 from ..params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
@@ -11,7 +11,7 @@ from .text_stream import TextStream
 
 Entry = dict[str, Any]  # what the response says of one token
 Api = Literal["chat", "completions"]
-APIS = ("chat", "completions")
+APIS: tuple[Api, ...] = get_args(Api)
 
 #: What stands for -inf, which JSON has not; the OpenAI API has the same.
 LEAST_LOGPROB = -9999.0
