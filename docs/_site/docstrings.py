@@ -22,7 +22,7 @@ _ALIAS = re.compile(r"~?(?:[\w.]+\.)?TypeAliasForwardRef\('(\w+)'\)")
 
 
 def as_rest(lines: list[str]) -> list[str]:
-    """A docstring's lines, with lists of fields in the place of tables and sentences."""
+    """Convert a docstring: tables of arguments and sentences such as "Returns" become fields."""
     result: list[str] = []
     for paragraph in _paragraphs(lines):
         if paragraph[0].startswith(" "):

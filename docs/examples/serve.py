@@ -34,7 +34,7 @@ curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' \\
 
 
 class Server(uvicorn.Server):
-    """When it is told to stop, lets requests finish for a while, and then ends them."""
+    """On a signal to stop, gives requests some time to finish, and then ends them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and wait for those there are."""

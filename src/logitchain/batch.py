@@ -208,9 +208,9 @@ class Batch:
         generated: its position goes on from there. To the controls it is then what it would be if
         the client had sent the result in another request.
 
-        >>> said, result = [40, 50], [7, 8, 9]
+        >>> generated, result = [40, 50], [7, 8, 9]
         >>> batch.remove(row)
-        >>> (row,) = batch.add(Params(seed=7), [1, *said, *result], generated_before=len(said))
+        >>> (row,) = batch.add(Params(seed=7), [1, *generated, *result], generated_before=2)
         >>> batch.positions.tolist(), batch.output(row)
         ([2], [])
         """

@@ -169,7 +169,7 @@ class Explanation:
     def as_dict(self, tokens: Sequence[int] | None = None) -> dict[str, Any]:
         """What the chain did, as numbers, strings, lists and dicts that `json.dumps` takes.
 
-        tokens   the token ids to tell about, by default `likeliest()`
+        tokens   the token ids to report, by default `likeliest()`
 
         Stages are those of the printed table. Of each token `probs` has the probability after each
         stage, None where it is removed; `arrival` is as in `arrivals`, None for a token that is

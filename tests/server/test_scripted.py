@@ -98,9 +98,9 @@ def test_the_next_turn_goes_on_at_the_next_position(tokenizer, grammars):
     class Watched(Scheduler):
         positions = ()
 
-        def _say(self):
+        def _draw(self):
             self.positions += tuple(self.batch.positions.tolist())
-            super()._say()
+            super()._draw()
 
     text = call("math:calculator", {"expression": "2*3"})
     scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
@@ -247,11 +247,11 @@ def test_a_result_stands_at_its_place_in_the_history(tokenizer, grammars):
     """What the controls see in the second turn is what the model has read, in its order."""
 
     class Watched(Scheduler):
-        def _say(self):
+        def _draw(self):
             for handle, row in self.rows.items():
                 history = self.batch.prompt(handle) + self.batch.output(handle)
                 self.seen = history, list(row.cache), row.behind, list(row.answer.tokens)
-            super()._say()
+            super()._draw()
 
     text = call("math:calculator", {"expression": "2*3"})
     scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))
@@ -267,9 +267,9 @@ def test_a_state_goes_on_in_the_next_turn(tokenizer, grammars):
     class Watched(Scheduler):
         states = ()
 
-        def _say(self):
+        def _draw(self):
             self.states += tuple(map(self.batch.state, self.batch.rows))
-            super()._say()
+            super()._draw()
 
     text = call("math:calculator", {"expression": "2*3"})
     scheduler = Watched(Scripted(tokenizer, [text, "It is 6."]))

@@ -24,7 +24,7 @@ class Answer:
     """What one row says. A built-in tool that it calls is run, and the answer has another turn."""
 
     def __init__(self, request: Request, tokenizer: ChatTokenizer, index: int) -> None:
-        """An answer that has said nothing; `index` is its place in the response."""
+        """An answer without a token yet; `index` is its place in the response."""
         self.request, self.tokenizer, self.index = request, tokenizer, index
         prompt, sample = divmod(index, len(request.samples))
         self.params = request.samples[sample]
@@ -33,7 +33,7 @@ class Answer:
         self.state: dict[str, float] = {}  # of the row, while it reads
         self.finish_reason: str | None = None
         self.error: ApiError | None = None
-        self._calls: list[Call] = []  # that the client is told
+        self._calls: list[Call] = []  # those that the response lists
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
         how = {"seed": self.params.seed, "stream": self._stream, "prefix": request.echo[prompt]}
@@ -66,7 +66,7 @@ class Answer:
             self._choice.finish("length")
         entry = self._choice.delta(api=self.request.api)
         if isinstance(self._stream, CallStream):
-            self._tell_calls(self._stream, entry["delta"])
+            self._add_calls(self._stream, entry["delta"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
         if self.request.api == "completions":
@@ -81,13 +81,13 @@ class Answer:
         return entry | {"finish_reason": "error", **error.body()}
 
     def response(self) -> dict[str, Any]:
-        """The choice of a whole answer: all that the chunks of a stream would have said."""
+        """The choice of a whole answer: the same as all chunks of a stream together."""
         choice = self._choice.response(api=self.request.api)
         choice |= {"finish_reason": self.finish_reason, **(self.error.body() if self.error else {})}
         if self.request.api == "completions":
             return choice | {"tokens": self.tokens}
         if self._calls:
-            choice["message"]["tool_calls"] = [call.told() for call in self._calls]
+            choice["message"]["tool_calls"] = [call.entry() for call in self._calls]
         if self.finish_reason == "tool_calls":
             choice["message"]["content"] = choice["message"]["content"] or None
         return choice
@@ -104,9 +104,9 @@ class Answer:
         if self.request.tools.functions:
             self._stream = CallStream(self.params.stop, is_call=is_call)
 
-    def _tell_calls(self, stream: CallStream, delta: dict[str, Any]) -> None:
-        """Add to a delta what the client is told of calls: of built-in tools nothing."""
-        told: dict[int, dict[str, Any]] = {}
+    def _add_calls(self, stream: CallStream, delta: dict[str, Any]) -> None:
+        """Add the new parts of calls to a delta, without calls of built-in tools."""
+        parts: dict[int, dict[str, Any]] = {}
         for call, piece in stream.news:
             if call.name in BUILT_IN:
                 continue
@@ -114,13 +114,13 @@ class Answer:
                 self._calls.append(call)
             index = self._calls.index(call)
             if not piece:  # the first of a call
-                told[index] = {"index": index, **call.told()}
-                told[index]["function"]["arguments"] = ""
+                parts[index] = {"index": index, **call.entry()}
+                parts[index]["function"]["arguments"] = ""
             part = {"index": index, "type": "function", "function": {"arguments": ""}}
-            told.setdefault(index, part)["function"]["arguments"] += piece
+            parts.setdefault(index, part)["function"]["arguments"] += piece
         stream.news.clear()
-        if told:
-            delta["tool_calls"] = list(told.values())
+        if parts:
+            delta["tool_calls"] = list(parts.values())
 
     def _end(self, reason: str) -> str | None:
         """Why the answer ends where its turn does; None if it has another."""
@@ -135,11 +135,11 @@ class Answer:
         last = self.read[-1]  # which the model has yet to read, and which ends the turn
         if last == self.tokenizer.eos[0]:
             results = results.removeprefix(END.rstrip())
-        told = self.tokenizer.encode(results)
-        self.read += told
+        tokens = self.tokenizer.encode(results)
+        self.read += tokens
         if self._left < 1:
             return "length"
-        self.unread = [last, *told]
+        self.unread = [last, *tokens]
         self._turn(self.request.tools.later)
         self._choice.resume(self._stream)
         return None

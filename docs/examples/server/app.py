@@ -62,14 +62,14 @@ def create(
         emit = partial(loop.call_soon_threadsafe, entries.put_nowait)
 
         def begin() -> Job:
-            asked = read(_parsed(data), scheduler.model.tokenizer, grammars)
-            return scheduler.submit(asked, emit)
+            parsed = read(_parsed(data), scheduler.model.tokenizer, grammars)
+            return scheduler.submit(parsed, emit)
 
         job = await loop.run_in_executor(readers, begin)
         if job.request.stream:
-            return Stream(scheduler, job, _told(entries, came))
+            return Stream(scheduler, job, _emitted(entries, came))
         try:
-            async for _ in _told(entries, came, request.is_disconnected):
+            async for _ in _emitted(entries, came, request.is_disconnected):
                 pass
         finally:
             _done(scheduler, job)
@@ -110,9 +110,9 @@ def create(
 class Stream(StreamingResponse):
     """An answer as server-sent events; a client that goes away or reads nothing frees its rows."""
 
-    def __init__(self, scheduler: Scheduler, job: Job, told: AsyncIterator[Any]) -> None:
-        """The answer to `job`, whose entries come in `told`."""
-        super().__init__(self._events(job, told), media_type="text/event-stream")
+    def __init__(self, scheduler: Scheduler, job: Job, emitted: AsyncIterator[Any]) -> None:
+        """The answer to `job`, whose entries come in `emitted`."""
+        super().__init__(self._events(job, emitted), media_type="text/event-stream")
         self._scheduler, self._job = scheduler, job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,9 +126,9 @@ class Stream(StreamingResponse):
         finally:
             _done(self._scheduler, self._job)
 
-    async def _events(self, job: Job, told: AsyncIterator[Any]) -> AsyncIterator[str]:
+    async def _events(self, job: Job, emitted: AsyncIterator[Any]) -> AsyncIterator[str]:
         try:
-            async for entry in told:
+            async for entry in emitted:
                 yield _event(protocol.chunk(job.request, [entry]))
             if job.request.stream_options.get("include_usage"):
                 yield _event(protocol.chunk(job.request, [], job.usage))
@@ -137,10 +137,10 @@ class Stream(StreamingResponse):
             yield _event(error.body())
 
 
-async def _told(
+async def _emitted(
     entries: asyncio.Queue[Any], came: float, is_gone: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[Any]:
-    """What a job emits, up to its end; or up to where the client `is_gone`, asked now and then."""
+    """What a job emits, up to its end; or until the client `is_gone`, checked every second."""
     while True:
         try:
             entry = await asyncio.wait_for(entries.get(), 1)

@@ -19,7 +19,7 @@ class Call:
     arguments: str = ""
     complete: bool = False
 
-    def told(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, Any]:
         """The call as a message lists it."""
         function = {"name": self.name, "arguments": self.arguments}
         return {"id": self.id, "type": "function", "function": function}
@@ -28,7 +28,7 @@ class Call:
 class CallStream(lc.TextStream):
     """The text of a turn without the calls in it, which are read from each mark to the next.
 
-    Stop phrases are looked for in what is said before the calls, not in the calls. For the
+    Stop phrases are looked for in the text before the calls, not in the calls. For the
     log-probabilities, `start` and `length` count the characters of the calls too.
     """
 
@@ -44,15 +44,15 @@ class CallStream(lc.TextStream):
         self._expect(OPEN)
 
     def feed(self, piece: bytes) -> str:
-        """Read more bytes; what is said in them."""
-        said = self._take(self._marks.feed(piece))
+        """Read more bytes; the text that became certain, without calls."""
+        text = self._take(self._marks.feed(piece))
         while self._marks.stopped and not self.stopped:
             rest = self._marks.rest
-            said += self._cross() + self._take(self._marks.feed(rest))
-        return said
+            text += self._cross() + self._take(self._marks.feed(rest))
+        return text
 
     def end(self) -> str:
-        """There are no more bytes; what is said in those that were held back."""
+        """There are no more bytes; the text that was held back, without calls."""
         is_text = self._mark == OPEN and not self.is_cut and not self.stopped
         return (self._take(self._marks.end()) if is_text else "") + super().end()
 
@@ -64,7 +64,7 @@ class CallStream(lc.TextStream):
         self._mark, self._marks = mark, lc.TextStream(mark)
 
     def _take(self, text: str) -> str:
-        """Read text up to a mark; what of it is said. Between two calls nothing is said."""
+        """Read text up to a mark; the part that is no call. Between two calls it is dropped."""
         if not self.calls:
             return super().feed(text.encode())
         call, self.length = self.calls[-1], self._passed + self._marks.length
@@ -76,8 +76,8 @@ class CallStream(lc.TextStream):
         return ""
 
     def _cross(self) -> str:
-        """Go on behind a mark; what was held back before the first of them, which is said."""
-        said = "" if self.calls else super().end()
+        """Go on behind a mark; the text that was held back before the first of them."""
+        text = "" if self.calls else super().end()
         self._passed += self._marks.length + len(self._mark)
         if self._mark == OPEN:
             self.calls.append(Call(new_id("call")))
@@ -88,4 +88,4 @@ class CallStream(lc.TextStream):
         else:
             self.calls[-1].complete = True
             self._expect(OPEN)
-        return said
+        return text

@@ -1,4 +1,4 @@
-"""What a client is told when something is wrong."""
+"""Errors, in the form of the API."""
 
 from typing import Any
 

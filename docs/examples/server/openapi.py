@@ -22,10 +22,10 @@ def _path(summary: str, content: Schema | None = None, **more: object) -> Schema
 
 def _answer(summary: str, body: Schema) -> Schema:
     content = _json(OBJECT) | {"text/event-stream": {"schema": {}}}
-    asked = {"required": True, "content": _json(body)}
+    accepted = {"required": True, "content": _json(body)}
     security = [{"token": []}, {}]
     return {
-        "post": _path(summary, content, security=security, parameters=[TEAM], requestBody=asked)
+        "post": _path(summary, content, security=security, parameters=[TEAM], requestBody=accepted)
     }
 
 

@@ -24,7 +24,7 @@ class Job:
 
     request: Request
     answers: list[Answer]
-    emit: Callable[[Any], None]  # is told each entry of a chunk's `choices`, then None or an error
+    emit: Callable[[Any], None]  # gets each entry of a chunk's `choices`, then None or an error
     over: bool = False
 
     def end(self, error: ApiError | None = None) -> None:
@@ -55,9 +55,9 @@ class Job:
     def usage(self) -> dict[str, int]:
         """The tokens that it took."""
         read = sum(map(len, self.request.prompts))
-        said = sum(len(answer.tokens) for answer in self.answers)
-        counts = {"prompt_tokens": read, "completion_tokens": said}
-        return {**counts, "total_tokens": read + said}
+        generated = sum(len(answer.tokens) for answer in self.answers)
+        counts = {"prompt_tokens": read, "completion_tokens": generated}
+        return {**counts, "total_tokens": read + generated}
 
 
 @dataclass(eq=False)
@@ -78,7 +78,7 @@ class Row:
     answer: Answer
     cache: Cache
     logits: Floats  # of that token
-    behind: bool = False  # they are the last one's: the model has yet to be asked
+    behind: bool = False  # they are those of the last token: the model has yet to run
 
 
 class Scheduler:
@@ -155,7 +155,7 @@ class Scheduler:
         self._admit()
         self._read()
         self._mask()
-        self._say()
+        self._draw()
 
     def _taken(self) -> int:
         """The rows that run, and that will when what is read now has been read."""
@@ -189,12 +189,12 @@ class Scheduler:
             self.reading.append(reading)
             return
         for answer in reading.answers:
-            said = len(answer.tokens)
+            generated = len(answer.tokens)
             (handle,) = self.batch.add(
-                answer.params, answer.read, state=answer.state, generated_before=said
+                answer.params, answer.read, state=answer.state, generated_before=generated
             )
             self.rows[handle] = Row(reading.job, answer, reading.cache.fork(), logits)
-            if not said:
+            if not generated:
                 reading.job.emit(answer.opening())
 
     def _mask(self) -> None:
@@ -207,7 +207,7 @@ class Scheduler:
                 row.job.fail(row.answer, error)
                 self._remove(handle)
 
-    def _say(self) -> None:
+    def _draw(self) -> None:
         """A token for every row."""
         if not self.rows:
             return

@@ -79,7 +79,7 @@ MESSAGE = {
         name=TEXT,
         tool_call_id=STRING,
         tool_calls=also(array(CALL, most=128), "null"),
-        # What an assistant's message has that is sent back as it came.
+        # Clients send an assistant's message back with these fields of its response.
         refusal=TEXT,
         reasoning_content=TEXT,
         reasoning=TEXT,

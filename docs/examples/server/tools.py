@@ -12,7 +12,7 @@ Function = Mapping[str, Any]
 
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
-#: Tools that the server runs itself: what the model is told, and what runs.
+#: Tools that the server runs itself: how the prompt describes each, and what runs.
 BUILT_IN: dict[str, tuple[Function, Callable[..., str]]] = {
     "math:calculator": (
         {
@@ -34,7 +34,7 @@ BUILT_IN: dict[str, tuple[Function, Callable[..., str]]] = {
 class Tools:
     """What a request says of tools and of the answer's format."""
 
-    functions: Sequence[Function] = ()  # what the model is told
+    functions: Sequence[Function] = ()  # as the prompt describes them
     first: Grammar | None = None  # what it may answer at first
     later: Grammar | None = None  # and after a built-in tool's result: then no call is required
     required: bool = False  # whether the answer has to begin with a call
@@ -77,8 +77,8 @@ def read_tools(body: Mapping[str, Any], grammars: Grammars) -> Tools:
 def _function(tool: Mapping[str, Any]) -> Function:
     if tool["type"] in BUILT_IN:
         return BUILT_IN[tool["type"]][0]
-    told = {name: value for name, value in tool["function"].items() if value is not None}
-    return {"parameters": NO_PARAMETERS, **told}
+    given = {name: value for name, value in tool["function"].items() if value is not None}
+    return {"parameters": NO_PARAMETERS, **given}
 
 
 def _format(given: Mapping[str, Any] | None, grammars: Grammars) -> str:
