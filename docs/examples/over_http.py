@@ -34,9 +34,9 @@ def answer(
     token_id = token_id or (lambda token: met.setdefault(token, len(met)))
     chain, batch = lc.Chain(), lc.Batch(vocab_size)
     (row,) = batch.add(params)
-    said = b""
+    text = b""
     while len(batch.output(row)) < (params.max_tokens or 16):
-        best = best_tokens(url, model, [*messages, {"role": "assistant", "content": said.decode()}])
+        best = best_tokens(url, model, [*messages, {"role": "assistant", "content": text.decode()}])
         ids = {token_id(token): token for token in best}
         logits = np.full(vocab_size, -np.inf, np.float32)
         logits[list(ids)] = [best[token] for token in ids.values()]
@@ -44,8 +44,8 @@ def answer(
         batch.append([token])
         if not ids[int(token)]:
             break
-        said += ids[int(token)]
-    return said.decode()
+        text += ids[int(token)]
+    return text.decode()
 
 
 def best_tokens(url: str, model: str, messages: Sequence[Mapping[str, Any]]) -> dict[bytes, float]:

@@ -73,12 +73,12 @@ def generate_together(model, prompts, each, before=()):
     generator = BatchGenerator(model, max_tokens=20, stop_tokens=[[2], [0]])
     processors = [[*before, sampler.processor] for sampler in each]
     uids = generator.insert(prompts, samplers=each, logits_processors=processors)
-    said, reasons = {uid: [] for uid in uids}, {}
+    generated, reasons = {uid: [] for uid in uids}, {}
     while responses := generator.next_generated():
         for response in responses:
-            said[response.uid].append(response.token)
+            generated[response.uid].append(response.token)
             reasons[response.uid] = response.finish_reason
-    return [said[uid] for uid in uids], [reasons[uid] for uid in uids]
+    return [generated[uid] for uid in uids], [reasons[uid] for uid in uids]
 
 
 def spoil(tokens, logits):
@@ -122,17 +122,19 @@ def test_a_request_gets_the_same_tokens_beside_others_and_again(loaded):
     requests = lc.Params(seed=5), EVERYTHING, lc.Params(temperature=0.5, seed=6)
     prompts = LONGER, PROMPT, LONGER
     each = [Sampler(one, ids, VOCAB) for one, ids in zip(requests, prompts, strict=True)]
-    said, _ = generate_together(loaded[0], prompts, each)
-    assert said[1] == alone
+    generated, _ = generate_together(loaded[0], prompts, each)
+    assert generated[1] == alone
 
 
 def test_n_samples_are_n_samplers(loaded):
     each = samplers(replace(EVERYTHING, n=3), PROMPT, VOCAB)
-    said, _ = generate_together(loaded[0], [PROMPT] * 3, each)
+    generated, _ = generate_together(loaded[0], [PROMPT] * 3, each)
     batch = lc.Batch(VOCAB)
     rows = batch.add(replace(EVERYTHING, n=3), PROMPT)
-    assert said == [generate(loaded, replace(EVERYTHING, seed=batch.seed(row))) for row in rows]
-    assert len({tuple(tokens) for tokens in said}) == 3
+    assert generated == [
+        generate(loaded, replace(EVERYTHING, seed=batch.seed(row))) for row in rows
+    ]
+    assert len({tuple(tokens) for tokens in generated}) == 3
 
 
 def test_drafts_change_no_token(loaded, folder):
@@ -157,8 +159,8 @@ def test_a_row_that_is_not_fit_ends_alone_where_the_chain_marks(loaded):
     chain = lc.Chain(on_invalid="mark")
     prompts = PROMPT, LONGER
     each = [Sampler(EVERYTHING, prompt, VOCAB, chain) for prompt in prompts]
-    said, reasons = generate_together(loaded[0], prompts, each, before=[spoil])
-    assert said == [[*generate(loaded)[:3], 2], generate(loaded, prompt=LONGER)]
+    generated, reasons = generate_together(loaded[0], prompts, each, before=[spoil])
+    assert generated == [[*generate(loaded)[:3], 2], generate(loaded, prompt=LONGER)]
     assert reasons == ["stop", "length"]
     assert [sampler.status for sampler in each] == ["token 17 is nan", "ok"]
 
@@ -211,6 +213,6 @@ def test_the_snippets_of_the_documentation_run(folder, monkeypatch, capsys):
     assert len(names["sampler"].batch.output(0)) > 0
     assert names["response"].text in printed
     exec(together, names)
-    first, second, third = names["said"].values()
+    first, second, third = names["generated"].values()
     assert len({tuple(first), tuple(second), tuple(third)}) == 3
     assert names["tokenizer"].decode(third) in capsys.readouterr().out

@@ -205,12 +205,12 @@ def test_tokens_that_the_caller_appends_count_as_output(model):
     """The logits differ in their last bits when the engine reads tokens at once: compare draws."""
     generator = Watched(start(model, [PROMPT]))
     sampler = Sampler(generator, filled((EVERYTHING, PROMPT)))
-    said = [sampler.generate_next_token().item() for _ in range(3)]
+    generated = [sampler.generate_next_token().item() for _ in range(3)]
     generator.rewind_to(len(PROMPT) + 1)
     generator.append_tokens([500, 501])
     token = sampler.generate_next_token().item()
     batch = filled((EVERYTHING, PROMPT))
-    for past in (said[0], 500, 501):
+    for past in (generated[0], 500, 501):
         batch.append([past])
     assert token == lc.Chain().sample(generator.logits[-1], batch).item()
 
@@ -224,6 +224,6 @@ def test_the_snippet_of_the_documentation_runs(folder, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert len(names["batch"]) == 2
     for row in range(2):
-        said = names["generator"].get_sequence(row)[len(names["prompt"]) :]
-        assert len(said) > 0
-        assert names["tokenizer"].decode(said) in printed
+        generated = names["generator"].get_sequence(row)[len(names["prompt"]) :]
+        assert len(generated) > 0
+        assert names["tokenizer"].decode(generated) in printed

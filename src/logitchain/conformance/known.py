@@ -70,15 +70,15 @@ def gives(when: Callable[[Case], bool], row: Callable[[Difference], Row]) -> Con
 
 
 def instead(when: Callable[[Case], bool], **fields: Any) -> Condition:
-    """If this holds of a request, the engine gives what we give if these fields are said instead.
+    """If this holds of a request, the engine gives what we give if these fields are set instead.
 
     fields   values, or what they are of a case
     """
 
     def row(difference: Difference) -> Row:
         case = difference.case
-        said = {name: x(case) if callable(x) else x for name, x in fields.items()}
-        return ours(difference.preset, case._replace(fields={**case.fields, **said}))
+        changed = {name: x(case) if callable(x) else x for name, x in fields.items()}
+        return ours(difference.preset, case._replace(fields={**case.fields, **changed}))
 
     return gives(when, row)
 
@@ -224,9 +224,9 @@ def alike(tolerance: float) -> Condition:
 def beyond(difference: Difference, _: str) -> bool:
     """A penalty is beyond our range, and the engine subtracts it."""
     case = difference.case
-    said = np.array([*case.prompt, *case.output])
-    row = frequency_penalty(case.row, case.get("frequency_penalty"), said)
-    row = presence_penalty(row, case.get("presence_penalty"), said)
+    history = np.array([*case.prompt, *case.output])
+    row = frequency_penalty(case.row, case.get("frequency_penalty"), history)
+    row = presence_penalty(row, case.get("presence_penalty"), history)
     penalties = case.get("frequency_penalty"), case.get("presence_penalty")
     subtracted = gives(lambda _: max(map(abs, penalties)) > 2, lambda _: row)
     return subtracted(difference, "")

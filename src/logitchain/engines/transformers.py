@@ -140,10 +140,10 @@ class LogitsProcessor:
         self._last = None
         for r, row in enumerate(self.batch.rows):
             if row not in self.errors:
-                said = ids[r, self._width :]
-                own = _length(self.batch.params(row), said)
+                generated = ids[r, self._width :]
+                own = _length(self.batch.params(row), generated)
                 self._ended[r] = own is not None
-                self.batch.follow(row, said[:own])
+                self.batch.follow(row, generated[:own])
 
     def _give_up(self, r: int, status: str, rows: NDArray[np.float32]) -> None:
         """A row without a token: if it goes on, an error, or its end token alone."""
@@ -256,12 +256,12 @@ class ContinuousSampler:
 
     def _row(self, state: Any) -> int:
         """The row of a request: a new one, or brought up to date with its generated tokens."""
-        said = state.to_generation_output()
+        output = state.to_generation_output()
         row = self._rows.get(id(state))
         if row is None:
             params = state.logit_processor_kwargs.get("params", Params())
-            return self.batch.add(params, said.prompt_ids, said.generated_tokens)[0]
-        self.batch.follow(row, said.generated_tokens)
+            return self.batch.add(params, output.prompt_ids, output.generated_tokens)[0]
+        self.batch.follow(row, output.generated_tokens)
         return row
 
 
@@ -296,11 +296,11 @@ def _with_ends(params: Params, owner: Any, vocab: int) -> Params:
     return replace(params, eos_token=tuple(dict.fromkeys((*params.eos_token, *ends))))
 
 
-def _length(params: Params, said: NDArray[np.int64]) -> int | None:
+def _length(params: Params, output: NDArray[np.int64]) -> int | None:
     """The number of tokens up to the row's end, or None if it has not ended."""
-    ends = np.flatnonzero(np.isin(said, params.eos_token))[:1] + 1
+    ends = np.flatnonzero(np.isin(output, params.eos_token))[:1] + 1
     full = [] if params.max_tokens is None else [params.max_tokens]
-    return min((size for size in [*ends.tolist(), *full] if size <= said.size), default=None)
+    return min((size for size in [*ends.tolist(), *full] if size <= output.size), default=None)
 
 
 def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:

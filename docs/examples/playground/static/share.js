@@ -65,8 +65,8 @@ function takeOver(text) {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new Error("The body must be a JSON object.");
   }
-  const said = (body.messages ?? []).filter((message) => message.role === "user").at(-1);
-  if (typeof said?.content === "string") state.prompt = said.content;
+  const question = (body.messages ?? []).filter((message) => message.role === "user").at(-1);
+  if (typeof question?.content === "string") state.prompt = question.content;
   const seed = [body.seed].flat()[0];
   if (Number.isSafeInteger(seed)) state.seed = seed;
   const rest = Object.entries(body).filter(

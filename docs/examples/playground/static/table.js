@@ -6,7 +6,7 @@
 import { $, h, integer, percent, significant, tokenLabel, tokenText } from "./dom.js";
 import { NAMES, comparing, divergence, state } from "./state.js";
 
-let answer = null; // what the server said last
+let answer = null; // the last answer of the server
 let parts = null; // the table on the page
 
 export function setUpTable() {
@@ -106,7 +106,7 @@ function patchCell(element, cell) {
 
 // ---- the table
 
-/** Show what the server said of one setting or two. */
+/** Show the answer of the server for one setting or two. */
 export function showTable(next) {
   const good = next.results.filter((result) => !result.errors);
   $("table").classList.toggle("stale", good.length < next.results.length);
