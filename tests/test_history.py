@@ -220,7 +220,7 @@ def test_a_copy_is_a_batch_of_its_own(copied, changed):
 
 FILES = {
     str(Path(lc.__file__).parent / f"{name}.py")
-    for name in ("batch", "history", "states", "speculative")
+    for name in ("batch", "history", "states", "speculative/rows", "speculative/walk")
 }
 #: How many bytecodes of a call are tried; more take minutes.
 TRIED = effort(interpreted=20, quick=300, long=10**6)

@@ -42,7 +42,7 @@ from .response.choice import Choice
 from .response.text_stream import TextStream
 from .rng import uniform
 from .sample import sample
-from .speculative import verify
+from .speculative import accepted_drafts, draft_tree, verify
 from .vocabulary import prefix_mask, sequence_breakers
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Params",
     "Request",
     "TextStream",
+    "accepted_drafts",
     "adaptive_p",
     "adaptive_p_target",
     "adaptive_p_update",
@@ -66,6 +67,7 @@ __all__ = [
     "bad_words",
     "banned_tokens",
     "contrast",
+    "draft_tree",
     "dry",
     "dynamic_temperature",
     "epsilon_cutoff",

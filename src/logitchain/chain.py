@@ -62,7 +62,7 @@ from .presets import (
     cells,
     shown,
 )
-from .speculative import verify_rows
+from .speculative.rows import verify_rows
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
@@ -319,19 +319,23 @@ class Chain:
         drafts: Sequence[Any],
         proposed: Sequence[Any] | None = None,
         *,
+        parents: Sequence[Any] | None = None,
         on_invalid: Policy | None = None,
         dtype: DType = None,
     ) -> list[NDArray[np.int64]]:
         """The next tokens of each row: `logitchain.verify` of the processed logits, bit for bit.
 
         logits     (n, vocab), unprocessed: for each row of the batch, in order, one row of logits
-                   before each of its drafts and one after the last
+                   before its drafts and one after each of them
         drafts     for each row of the batch its drafts, token ids; they may be of any number
         proposed   for each row (its drafts, vocab): the processed logits that these were drawn
                    from, or None; or None for all rows
+        parents    for each row whose drafts form a tree, of each draft the index of the one before
+                   it, as for `logitchain.verify`, or None; or None for all rows
 
         Returns for each row an int64 array: the drafts that are kept and one token more. A control
-        that reads the history sees the drafts before its token. The batch does not move on.
+        that reads the history sees the drafts before its token, in a tree those on its own path.
+        The batch does not move on.
         Logits after a rejected draft are not validated. Where others are invalid, the error names
         their row, or a row that is marked ends with -1 after the drafts that are kept.
 
@@ -343,7 +347,7 @@ class Chain:
         """
         _check_batch(batch)
         policy = self._policy(on_invalid)
-        return verify_rows(self, logits, batch, drafts, proposed, policy, dtype)
+        return verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)
 
     @in_standard_mode
     def explain(

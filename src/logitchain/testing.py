@@ -18,6 +18,7 @@ from .controls import CONTROLS
 from .controls.record import Control
 from .params import FIELDS, Field, Interval, Params, Phrases, TokenIds, field
 from .sample import sample
+from .speculative import accepted_drafts, draft_tree
 
 Rows = NDArray[np.float32]
 Generator = np.random.Generator
@@ -47,7 +48,8 @@ def check_control(
     changes named tokens only; a state follows the tokens that are appended, verified or taken back;
     in a chain, alone and next to every built-in control, the fast path
     gives the bits that the kernels give on whole rows one after the other; a row's result does not
-    depend on the batch or the number of threads; `explain` and `verify` agree with `sample`.
+    depend on the batch or the number of threads; `explain` agrees with `sample`, and so does
+    `verify`, over trees of drafts too.
 
     Raises AssertionError that names the law and the request.
 
@@ -59,6 +61,7 @@ def check_control(
         _check_off(control, case)
         _check_kind(control, case)
         _check_independence(control, case)
+        _check_drafts(control, case, generator)
         _check_state(control, case)
     neighbours = [other for other in CONTROLS if other.name != control.name]
     for other in neighbours:
@@ -239,6 +242,61 @@ def _check_independence(control: Control, case: Case) -> None:
             continue  # the mask of a row cannot be read back
         token = chain.sample(logits[r], _alone(batch, handle))[0]
         assert token == tokens[r], f"a row alone: {case.requests[r]}"
+
+
+def _check_drafts(control: Control, case: Case, generator: Generator) -> None:
+    """Over a tree of drafts, tokens and states are those without drafts."""
+    chain, batch = Chain([control], on_invalid="mark"), case.batch
+    if batch.vocab_size > 700:  # to draw one by one takes long
+        return
+
+    def logits(r: int, path: Sequence[int]) -> NDArray[np.float32]:
+        return np.roll(case.logits[r], 7 * sum(path) + len(path))
+
+    rows, trees, paths, futures, states = [], [], [], [], []
+    for r, row in enumerate(batch.rows):
+        alone, future = copy.copy(batch), list[int]()
+        alone.remove([other for other in batch.rows if other != row])
+        history = [alone.state(row)]
+        while len(future) < 7 and -1 not in future:
+            future += chain.sample(logits(r, future), alone).tolist()
+            if future[-1] >= 0:
+                alone.append(future[-1:])
+                history.append(alone.state(row))
+        guesses = []
+        for _ in range(int(generator.integers(1, 4))):
+            right = int(generator.integers(0, min(len(future), 5)))
+            wrong = generator.integers(0, batch.vocab_size, generator.integers(0, 3))
+            guesses.append([*future[:right], *wrong.tolist()])
+        tree = draft_tree(guesses) if generator.random() < 0.5 else _side_by_side(guesses)
+        nodes: list[list[int]] = [[]]
+        for token, parent in zip(*tree, strict=True):
+            nodes.append([*nodes[parent + 1], int(token)])
+        rows += [logits(r, path) for path in nodes]
+        trees.append(tree)
+        paths.append(nodes)
+        futures.append(future)
+        states.append(history)
+    drafts, parents = zip(*trees, strict=True)
+    tokens = chain.verify(np.stack(rows), batch, drafts, parents=parents)
+    for r, row in enumerate(batch.rows):
+        where = f"verify over a tree is sample: {case.requests[r]}"
+        count = max(len(path) for path in paths[r] if path == futures[r][: len(path)])
+        assert tokens[r].tolist() == futures[r][: count + 1], where
+        accepted = drafts[r][accepted_drafts(tokens[r], *trees[r])]
+        assert accepted.tolist() == futures[r][:count], where
+        kept, again = tokens[r][tokens[r] >= 0], copy.copy(batch)
+        again.append(kept, [row] * kept.size)
+        assert again.state(row) == states[r][kept.size], where
+
+
+def _side_by_side(sequences: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Drafts and parents of several sequences, without merging what they begin with."""
+    drafts, parents = list[int](), list[int]()
+    for sequence in sequences:
+        parents += [-1, *range(len(drafts), len(drafts) + len(sequence) - 1)][: len(sequence)]
+        drafts += sequence
+    return np.array(drafts, np.int64), np.array(parents, np.int64)
 
 
 def _alone(batch: Batch, handle: int) -> Batch:

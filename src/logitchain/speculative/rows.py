@@ -1,0 +1,97 @@
+"""Drafts of the rows of a batch: the chain runs once for each depth, as long as a row goes on."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch import Batch
+from ..inputs.logits import DType, floats
+from ..inputs.values import listed
+from .drafts import Drafts, expect_shape, read_drafts
+from .methods import walk_of
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from ..chain import Chain
+
+
+def verify_rows(
+    chain: "Chain",
+    logits: Any,
+    batch: Batch,
+    drafts: Any,
+    proposed: Any,
+    parents: Any,
+    policy: str,
+    dtype: DType,
+) -> list[NDArray[np.int64]]:
+    """`Chain.verify`.
+
+    A row that is done gets the same logits again, and nobody looks at what comes of them.
+    """
+    trees = _read(batch, drafts, proposed, parents, dtype)
+    counts = [tree.tokens.size + 1 for tree in trees]
+    given, first = floats(logits, dtype), np.cumsum([0, *counts])[:-1]
+    expect_shape("logits", given.shape, (sum(counts), batch.vocab_size))
+    keys = zip(trees, batch.seeds, batch.positions, strict=True)
+    walks = [walk_of(*key) for key in keys]
+    room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
+    going, status = list(range(len(batch))), ["ok"] * len(batch)
+    batch.keep_states(chain.states)
+    with batch.trial() as trial:
+        while going:
+            at = first + [walk.row for walk in walks]
+            np.take(given, at, axis=0, out=room, mode="clip")
+            tokens = _settle_rows(chain, room, trial, walks, going)
+            for r in going:
+                if tokens[r] < 0:
+                    if policy == "raise":
+                        raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
+                    status[r] = trial.status[r]
+            settled = [r for r in going if tokens[r] >= 0]
+            going = [r for r in going if walks[r].go(int(tokens[r]))]
+            # A state follows the last token of its row as well.
+            grown = settled if batch.has_states else going
+            trial.append([walks[r].tokens[-1] for r in grown], [trial.rows[r] for r in grown])
+    batch.status = status
+    return [np.array(walk.tokens, np.int64) for walk in walks]
+
+
+def _read(batch: Batch, drafts: Any, proposed: Any, parents: Any, dtype: DType) -> list[Drafts]:
+    """What the drafter says of each row."""
+    columns = {"drafts": listed("drafts", drafts, "one sequence of token ids for each row")}
+    optional = {
+        "proposed": (proposed, "one array of logits for each row, or None"),
+        "parents": (parents, "one sequence of indices for each row, or None"),
+    }
+    for name, (given, what) in optional.items():
+        columns[name] = [None] * len(batch) if given is None else listed(name, given, what)
+    for name, column in columns.items():
+        if len(column) != len(batch):
+            raise ValueError(f"{name} must be one per row ({len(batch)}), not {len(column)}")
+    trees = []
+    for r, (ids, known, places) in enumerate(zip(*columns.values(), strict=True)):
+        try:
+            trees.append(read_drafts(ids, known, places, batch.vocab_size, dtype))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"row {r} of the batch: {error}") from None
+    return trees
+
+
+def _settle_rows(
+    chain: "Chain", logits: Any, batch: Batch, walks: Sequence[Walk], going: list[int]
+) -> NDArray[np.int64]:
+    """A token for each row that goes on, -1 if it is marked; the others get any."""
+    if all(walks[r].is_draw for r in going):  # the chain's own draw is faster
+        return chain.sample(logits, batch, on_invalid="mark", dtype="bfloat16")
+    out = logits if logits.dtype == np.float32 and not batch.has_states else None
+    rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16", out=out)
+    tokens = np.full(len(batch), -1, np.int64)
+    for r in going:
+        is_valid = batch.status[r] == "ok"
+        tokens[r] = walks[r].settle(rows[r]) if is_valid else walks[r].settle_invalid()
+    if batch.has_states:
+        chain.carry(logits, batch, tokens, "bfloat16")
+    return tokens
