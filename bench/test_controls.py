@@ -22,6 +22,7 @@ CONTROLS = {
     "allowed_tokens": lambda x: lc.allowed_tokens(x, SAID),
     "banned_tokens": lambda x: lc.banned_tokens(x, SAID),
     "min_tokens": lambda x: lc.min_tokens(x, 9, [2], position=3),
+    "min_total_tokens": lambda x: lc.min_total_tokens(x, 9, [2], [1, 3]),
     "no_repeat_ngram": lambda x: lc.no_repeat_ngram(x, 3, SAID),
     "bad_words": lambda x: lc.bad_words(x, [[1, 2], [3]], SAID),
     "logprobs": lc.logprobs,

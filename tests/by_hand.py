@@ -48,7 +48,14 @@ def allowed_tokens(x, row):
 
 def min_tokens(x, row):
     params = row["params"]
-    return lc.min_tokens(x, params.min_tokens, params.eos_token, position=len(row["output"]))
+    ends = params.eos_token, params.stop_tokens
+    return lc.min_tokens(x, params.min_tokens, *ends, row["output"], position=len(row["output"]))
+
+
+def min_total_tokens(x, row):
+    params, tokens = row["params"], row["prompt"] + row["output"]
+    settings = params.min_total_tokens, params.eos_token, tokens, params.stop_tokens
+    return lc.min_total_tokens(x, *settings, prompt_size=len(row["prompt"]))
 
 
 def no_repeat_ngram(x, row, scope="all"):
@@ -101,6 +108,7 @@ BY_HAND = {
     "allowed_tokens": allowed_tokens,
     "banned_tokens": lambda x, row: lc.banned_tokens(x, row["params"].banned_tokens),
     "min_tokens": min_tokens,
+    "min_total_tokens": min_total_tokens,
     "no_repeat_ngram": no_repeat_ngram,
     "bad_words": lambda x, row, scope="output": lc.bad_words(
         x, row["params"].bad_words, history_of(row, scope, None)
@@ -133,7 +141,7 @@ BY_HAND = {
 
 # Other engines' orders, as docs/presets.md has them.
 MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
-MASKS += ["min_tokens", "no_repeat_ngram", "bad_words"]
+MASKS += ["min_tokens", "min_total_tokens", "no_repeat_ngram", "bad_words"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
 KOBOLD, WEBUI, SEEN = LLAMA | {"window": 320}, LLAMA | {"window": 1024}, {"scope": "all"}
 ORDERS = {
@@ -151,7 +159,7 @@ ORDERS = {
         *("xtc", "mirostat", "adaptive_p"),
     ],
     "text_generation_webui": [
-        *(*MASKS[:4], "bad_words", "logit_bias"),
+        *(*MASKS[:5], "bad_words", "logit_bias"),
         *(("repetition_penalty", WEBUI), ("presence_penalty", WEBUI), ("frequency_penalty", WEBUI)),
         *(("dry", {"window": 1024}), "top_n_sigma"),
         *("temperature", "dynamic_temperature", "quadratic", ("top_k", WHOLE), "top_p"),
@@ -170,7 +178,7 @@ ORDERS = {
         *("temperature", "min_p", ("top_k", WHOLE), ("top_p", WHOLE), "xtc", "adaptive_p"),
     ],
     "transformers": [
-        *(*MASKS[:5], ("bad_words", {"scope": "all"})),
+        *(*MASKS[:6], ("bad_words", {"scope": "all"})),
         *("logit_bias", "repetition_penalty", "temperature", "top_h", ("top_k", WHOLE)),
         *("top_p", "min_p"),
         *("typical_p", "epsilon_cutoff", "eta_cutoff"),

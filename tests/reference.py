@@ -171,8 +171,14 @@ def banned_tokens(row, tokens):
     return remove(row, tokens)
 
 
-def min_tokens(row, min_tokens, eos_token, position):
-    return remove(row, eos_token) if position < min_tokens else row
+def min_tokens(row, min_tokens, eos_token, stop_tokens, output, position):
+    ends = [[token] for token in eos_token] + stop_tokens
+    return bad_words(row, ends, output) if position < min_tokens else row
+
+
+def min_total_tokens(row, min_total_tokens, eos_token, tokens, stop_tokens, prompt_size):
+    output, missing = tokens[prompt_size:], min_total_tokens - len(tokens)
+    return min_tokens(row, missing, eos_token, stop_tokens, output, 0)
 
 
 def no_repeat_ngram(row, n, tokens):

@@ -170,25 +170,43 @@ def test_the_response():
             "content": [
                 {
                     "token": "\ufffd",
+                    "token_id": 4,
                     "logprob": -0.5,
                     "bytes": [0xF0, 0x9F],
                     "top_logprobs": [
-                        {"token": "\ufffd", "logprob": -0.5, "bytes": [0xF0, 0x9F]},
-                        {"token": "Hello", "logprob": -1.0, "bytes": [*b"Hello"]},
+                        {
+                            "token": "\ufffd",
+                            "token_id": 4,
+                            "logprob": -0.5,
+                            "bytes": [0xF0, 0x9F],
+                        },
+                        {
+                            "token": "Hello",
+                            "token_id": 1,
+                            "logprob": -1.0,
+                            "bytes": [*b"Hello"],
+                        },
                     ],
                 },
                 {
                     "token": "\ufffd\ufffd",
+                    "token_id": 5,
                     "logprob": -0.25,
                     "bytes": [0x90, 0x8B],
                     "top_logprobs": [
-                        {"token": "\ufffd\ufffd", "logprob": -0.25, "bytes": [0x90, 0x8B]}
+                        {
+                            "token": "\ufffd\ufffd",
+                            "token_id": 5,
+                            "logprob": -0.25,
+                            "bytes": [0x90, 0x8B],
+                        }
                     ],
                 },
             ],
             "refusal": None,
         },
         "finish_reason": "stop",
+        "stop_reason": ".",
         "seed": 7,
     }
 

@@ -71,13 +71,35 @@ def test_tokens_named(name, data, logits):
 @given(data=st.data(), logits=matrices())
 def test_min_tokens(data, logits):
     ends = data.draw(strategies.tokens(logits.shape[1]))
+    stops = data.draw(strategies.phrases(logits.shape[1]))
+    outputs = [data.draw(strategies.tokens(logits.shape[1])) for _ in logits]
     at_least, position = (
         np.array([data.draw(st.integers(0, 3)) for _ in logits]) for _ in range(2)
     )
     alike(
         logits,
-        lambda: lc.min_tokens(logits, at_least, ends, position=position),
-        lambda row, r: reference.min_tokens(row, at_least[r], ends, position[r]),
+        lambda: lc.min_tokens(logits, at_least, ends, stops, outputs, position=position),
+        lambda row, r: reference.min_tokens(
+            row, at_least[r], ends, stops, outputs[r], position[r]
+        ),
+    )
+
+
+@given(data=st.data(), logits=matrices())
+def test_min_total_tokens(data, logits):
+    ends = data.draw(strategies.tokens(logits.shape[1]))
+    stops = data.draw(strategies.phrases(logits.shape[1]))
+    tokens = data.draw(strategies.tokens(logits.shape[1]))
+    prompt_size = data.draw(st.integers(0, len(tokens)))
+    at_least = np.array([len(tokens) + data.draw(st.integers(-1, 2)) for _ in logits]).clip(0)
+    alike(
+        logits,
+        lambda: lc.min_total_tokens(
+            logits, at_least, ends, tokens, stops, prompt_size=prompt_size
+        ),
+        lambda row, r: reference.min_total_tokens(
+            row, at_least[r], ends, tokens, stops, prompt_size
+        ),
     )
 
 

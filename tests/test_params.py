@@ -55,7 +55,9 @@ INTEGERS = {
     "ngram_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "dry_window": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "dry_allowed_length": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "max_total_tokens": ("[1, inf)", (1, 2**70), (0, -1)),
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "min_total_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
     "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
@@ -63,7 +65,8 @@ INTEGERS = {
 NUMBERS = REALS | INTEGERS
 TOKENS = ("eos_token", "allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
 PHRASES = ("bad_words", "dry_sequence_breakers")
-OTHERS = {"logit_bias", "stop", "logprobs", "p_less", *PHRASES, *TOKENS}
+FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens")
+OTHERS = {"logit_bias", "stop", "stop_tokens", *FLAGS, *PHRASES, *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -618,6 +621,8 @@ BODY = """
   "repetition_penalty": 1.1, "frequency_penalty": -0.25, "presence_penalty": 1,
   "logit_bias": {"1003": -100, "7": 2.5}, "seed": [9007199254740991, 0, -1], "n": 3,
   "max_tokens": 256, "min_tokens": 4, "stop": ["\\n\\n", "END"], "eos_token": 2,
+  "max_total_tokens": 300, "min_total_tokens": 20, "stop_tokens": [5, [7, 8]],
+  "include_stop": true, "stop_after_min_tokens": true,
   "allowed_tokens": [7, 8, 9], "banned_tokens": [8], "no_repeat_ngram": 3,
   "bad_words": [[7, 9], [9]], "penalty_window": 64, "penalty_exempt": [3, 4],
   "ngram_window": 500, "ngram_exempt": 3,
@@ -662,6 +667,11 @@ PARSED = {
     "min_tokens": 4,
     "stop": ("\n\n", "END"),
     "eos_token": (2,),
+    "max_total_tokens": 300,
+    "min_total_tokens": 20,
+    "stop_tokens": ((5,), (7, 8)),
+    "include_stop": True,
+    "stop_after_min_tokens": True,
     "allowed_tokens": (7, 8, 9),
     "banned_tokens": (8,),
     "no_repeat_ngram": 3,

@@ -14,6 +14,7 @@ from .controls.frequency_penalty import frequency_penalty
 from .controls.logit_bias import logit_bias
 from .controls.min_p import min_p
 from .controls.min_tokens import min_tokens
+from .controls.min_total_tokens import min_total_tokens
 from .controls.mirostat import mirostat, mirostat_update
 from .controls.no_repeat_ngram import no_repeat_ngram
 from .controls.p_less import p_less
@@ -80,6 +81,7 @@ __all__ = [
     "logprobs",
     "min_p",
     "min_tokens",
+    "min_total_tokens",
     "mirostat",
     "mirostat_update",
     "no_repeat_ngram",

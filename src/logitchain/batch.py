@@ -15,6 +15,7 @@ from .controls import CONTROLS
 from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
 from .controls.dry import breaker_table
+from .controls.min_tokens import endings
 from .controls.record import LISTS, Control, Scope, as_number
 from .controls.token_bitmask import ALL, Tail, Words, packed
 from .fused.tables import (
@@ -44,7 +45,7 @@ from .inputs.logits import history_ids, token_list
 from .inputs.values import buffer, listed, one_of, show
 from .numeric.blocks import block_count
 from .numeric.functions import MAX_VOCAB
-from .params import FIELDS, Bias, Params, Phrases, TokenIds, fields_of, whole_number
+from .params import FIELDS, Bias, Params, Phrases, StopTokens, TokenIds, fields_of, whole_number
 from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_states, trail_of
 
 #: The fields of which a batch has a column.
@@ -751,6 +752,7 @@ def _lists(params: Params) -> dict[int, Table]:
         "eos_token": (ends, ends),
         "bad_words": flat(bad_words),
         "dry_sequence_breakers": breaker_table(breakers),
+        "stop_tokens": endings(ends, StopTokens.checked("stop_tokens", params.stop_tokens)),
     }
     if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
         exempt = np.unique(_array(params.penalty_exempt))

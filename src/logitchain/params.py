@@ -264,6 +264,27 @@ class Phrases(Checked):
         return tuple.__new__(TokenIds, chain.from_iterable(self))
 
 
+class StopTokens(Phrases):
+    """Sequences of token ids; an id alone is a sequence of one.
+
+    >>> StopTokens([5, [1, 2]])
+    ((5,), (1, 2))
+    """
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Iterable[Any]:
+        if not isinstance(value, (Set, range, list, tuple)):
+            shape, ids = items(name, value)
+            value = ids if len(shape) < 2 else value
+        ends = [[end] if items(name, end)[0] == () else end for end in value]
+        return Phrases._read(name, ends)
+
+    @cached_property
+    def automaton(self) -> Automaton[int]:
+        """What finds the sequences, made once for all samples of a request."""
+        return Automaton(self)
+
+
 #: Longer sequence breakers would make DRY look for them at each token of the history for too long.
 MOST_OF_A_BREAKER = 64
 
@@ -292,11 +313,16 @@ class StopPhrases(Checked):
         return phrases
 
     @cached_property
-    def automaton(self) -> Automaton:
-        """What finds the phrases in a text, made once for all texts that they end."""
-        every = Automaton(self)
+    def automaton(self) -> Automaton[str]:
+        """What finds the phrase that is complete first, made once for all texts."""
+        every = self.full_automaton
         # A phrase with another one inside it is never complete first: nothing waits for it.
         return Automaton(p for p in self if not every.found[every.read(0, p[:-1])[0]])
+
+    @cached_property
+    def full_automaton(self) -> Automaton[str]:
+        """The same for a text which some phrases do not end: each of them may be the first."""
+        return Automaton(self)
 
 
 class Seeds(Checked):
@@ -421,12 +447,14 @@ if TYPE_CHECKING:  # for type checkers, the argument of a dataclass's field is w
 
     Tokens = Converted[tuple[int, ...], int | Iterable[int] | None]
     TokenSequences = Converted[tuple[tuple[int, ...], ...], Iterable[Iterable[int]] | None]
+    Ends = Converted[tuple[tuple[int, ...], ...], int | Iterable[int | Iterable[int]] | None]
     Texts = Converted[tuple[str, ...], str | list[str] | tuple[str, ...] | None]
     Seed = Converted[int | tuple[int, ...] | None, int | Iterable[int] | None]
     Biases = Converted[Mapping[int, float], Mapping[int, float] | Mapping[str, float]]
 else:
     Tokens = tuple[int, ...]
     TokenSequences = tuple[tuple[int, ...], ...]
+    Ends = tuple[int | tuple[int, ...], ...]
     Texts = tuple[str, ...]
     Seed = int | tuple[int, ...] | None
     Biases = Mapping[int, float]
@@ -592,12 +620,30 @@ class Params:
     max_tokens: int | None = field(
         None, "[1, inf)", "how many tokens to generate at most", integer=True
     )
+    max_total_tokens: int | None = field(
+        None, "[1, inf)", "how many tokens prompt and output have at most together", integer=True
+    )
     min_tokens: int = field(0, "[0, inf)", "how many tokens to generate at least", integer=True)
+    min_total_tokens: int = field(
+        0, "[0, inf)", "how many tokens prompt and output have at least together", integer=True
+    )
+    stop_after_min_tokens: bool = _row(
+        False, _flag, doc="whether a stop phrase, too, ends the text only after these minimums"
+    )
     stop: Texts = _row(
         StopPhrases(), StopPhrases.checked, doc="a phrase or phrases that end the text"
     )
     eos_token: Tokens = _row(
         TokenIds(), TokenIds.checked, ID_INTERVAL, doc="a token id or ids that end the text"
+    )
+    stop_tokens: Ends = _row(
+        StopTokens(),
+        StopTokens.checked,
+        ID_INTERVAL,
+        doc="token ids, or sequences of them, that end the text",
+    )
+    include_stop: bool = _row(
+        False, _flag, doc="whether the text has the phrase or the tokens that ended it"
     )
     logprobs: bool = _row(False, _flag, doc="whether log-probabilities are returned")
     top_logprobs: int = field(

@@ -131,7 +131,7 @@ PRESETS: dict[PresetName, Sequence[Named]] = {
         *("xtc", "adaptive_p"),
     ],
     "transformers": [
-        *MASKS[:5],
+        *(name for name in MASKS if name != "bad_words"),
         *_with("bad_words", scope="all"),
         *("logit_bias", "repetition_penalty", "temperature", "top_h"),
         *_with("top_k", ties="all"),

@@ -29,7 +29,7 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 #: What a mask or an adjustment can name its tokens by: lists of a row, ...
 LISTS = (
     *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
-    *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers"),
+    *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers", "stop_tokens"),
 )
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
@@ -69,6 +69,8 @@ class Request(NamedTuple):
     position: Any
     #: The tokens so far, within the options `scope` and `window`.
     history: NDArray[np.int64]
+    #: How many of these tokens are the prompt's, an integer.
+    prompt_size: Any
     #: How far before each of these tokens it stood last; 0 if it did not. It is empty unless a
     #: control of the request has a `find`.
     gaps: NDArray[np.int64]
@@ -103,8 +105,8 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
-        *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, _LONGS, _LONGS, _LONGS),
-        *(_LONGS, _LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
+        *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, types.int64, _LONGS),
+        *(_LONGS, _LONGS, _LONGS, _LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
     ],
     Request,
 )

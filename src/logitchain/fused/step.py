@@ -160,6 +160,7 @@ def request_of(
         task.seed,
         task.position,
         at(task.line[HISTORY], last, np.int64)[first:],
+        min(max(task.line[PROMPT_SIZE] - first, np.int64(0)), last - first),
         gaps[first:],
         listed(task, source, 0),
         listed(task, source, 1),

@@ -1,12 +1,20 @@
 """One row's answer as it grows: its text, its end, its log-probabilities, its seed."""
 
+import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from ..inputs.values import items, listed, one_of, show
-from ..params import BIAS_INTERVAL, SEED_INTERVAL, Params, real_number, whole_number
+from ..inputs.values import items, listed, of_field, one_of, show
+from ..params import (
+    BIAS_INTERVAL,
+    SEED_INTERVAL,
+    Params,
+    StopTokens,
+    real_number,
+    whole_number,
+)
 from .text_stream import TextStream
 
 Entry = dict[str, Any]  # what the response says of one token
@@ -16,12 +24,25 @@ APIS: tuple[Api, ...] = get_args(Api)
 #: What stands for -inf, which JSON has not; the OpenAI API has the same.
 LEAST_LOGPROB = -9999.0
 
+#: What ended a choice: a stop phrase, an end token, a sequence of `stop_tokens`, or a message.
+StopReason = str | int | tuple[int, ...] | None
+
+
+class _Token(NamedTuple):
+    """A token that is read, and not yet acted on."""
+
+    id: int
+    data: bytes  # what it adds to the text
+    state: int  # of the automaton of `stop_tokens`, after it
+    end: StopReason  # what it completes, if that ends the text
+    may_stop: bool  # whether a stop phrase that it completes ends the text
+
 
 class Choice:
     """One of the answers to a request, made of its tokens one by one.
 
-    params          the request: `stop`, `eos_token`, `min_tokens`, `max_tokens`, `logprobs` and
-                    `top_logprobs` are acted on here
+    params          the request: the fields that say when it ends, `logprobs` and `top_logprobs`
+                    are acted on here
     top_logprobs    how many of the best tokens an entry lists at most; the request's number by
                     default, which is at most 20
     token_bytes     token id -> the bytes it adds to the text; b"" for a special token
@@ -31,14 +52,23 @@ class Choice:
     stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
                     can keep a part of them out of the text, such as the calls of tools
     prefix          what the text begins with, such as a prompt that is to be echoed
+    prompt_size     how many tokens the prompt has, which `max_total_tokens` and `min_total_tokens`
+                    count
+    special_tokens  token id -> name, of tokens such as "<|im_end|>" that add no bytes to the text.
+                    A stop phrase that is such a name ends the text at the token, and the entries
+                    of the log-probabilities have the names
 
-    `tokens` has all tokens that were generated, the one that ended the text too; `finish_reason` is
-    None while the choice goes on, then "stop", "length" or what `finish` was given.
+    `tokens` has all tokens that were generated, those that ended the text too; `finish_reason` is
+    None while the choice goes on, then "stop", "length" or what `finish` was given. `stop_reason`
+    says what ended it: the stop phrase; the token id, or of a longer sequence in `stop_tokens` a
+    tuple of them; the message that `finish` was given; or None.
 
-    It ends with "stop" at a token of `eos_token`, which is no text, once `min_tokens` tokens came
-    before; and as soon as a stop phrase is complete, cut where the phrase starts. It ends with
-    "length" after `max_tokens` tokens. An error names its argument and leaves the choice as it was.
-    `finish` ends it before, as when a request is aborted.
+    It ends with "stop" at a token of `eos_token`, and where a sequence of `stop_tokens` is
+    complete, once `min_tokens` tokens came before that token, and `min_total_tokens` with the
+    prompt; and as soon as a stop phrase is complete. None of these is in the text, unless
+    `include_stop` says so. It ends with "length" after `max_tokens` tokens, or `max_total_tokens`
+    with the prompt. An error names its argument and leaves the choice as it was. `finish` ends it
+    before, as when a request is aborted. `docs/choices.md` has the details.
 
     >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
     >>> choice = Choice(Params(stop="world.", eos_token=0), vocabulary.__getitem__, seed=7)
@@ -59,6 +89,8 @@ class Choice:
         top_logprobs: int | None = None,
         stream: TextStream | None = None,
         prefix: str = "",
+        prompt_size: int = 0,
+        special_tokens: Mapping[int, str] | None = None,
     ) -> None:
         """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
         if not isinstance(params, Params):
@@ -70,12 +102,24 @@ class Choice:
         self.index = whole_number("index", index, "[0, inf)")
         listed_tokens = params.top_logprobs if top_logprobs is None else top_logprobs
         self._top_logprobs = whole_number("top_logprobs", listed_tokens, "[0, inf)")
+        self.special_tokens = {} if special_tokens is None else special_tokens
+        if not isinstance(self.special_tokens, Mapping):
+            raise TypeError(f"special_tokens must be a mapping, not {show(special_tokens)}")
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
-        self._stream = stream or TextStream(params.stop)
+        self.stop_reason: StopReason = None
+        self._before = self._room_after(prompt_size)  # tokens besides `tokens`
+        self._is_plain = stream is None and not params.stop
+        self._stream = self._new_stream() if stream is None else stream
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string, not {show(prefix)}")
         self._ended_by_token = False
+        ends = StopTokens.checked("stop_tokens", params.stop_tokens)
+        self._ends = ends.automaton if ends else None
+        self._end_state = 0
+        # Tokens that may become part of a sequence of `stop_tokens`, and the text with them.
+        self._held: deque[tuple[_Token, Entry | None]] = deque()
+        self._ahead: TextStream | None = None
         self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
         self._starts: list[int] = []  # of each entry, which character of the text it begins at
@@ -83,7 +127,7 @@ class Choice:
         self._new: list[str] = []  # pieces that `delta` has not returned yet
         self._reported = 0  # entries that it has
         for token in listed("output_tokens", output_tokens, "token ids"):
-            self._add(*self._read(token))
+            self._add(self._read(token), None)
         self._new = [] if self.tokens else [prefix]
 
     def __repr__(self) -> str:
@@ -113,32 +157,44 @@ class Choice:
         top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
                   (-1 or -inf) are left out, and so are those beyond the number to list
         """
-        token, data, ends = self._read(token)
-        if self._wants_logprobs and not ends:
-            entry = self._entry(data, logprob) | {"top_logprobs": self._best(top)}
-            self._waiting.append((self._stream.start(data), entry))
-        return self._add(token, data, ends)
+        read, entry = self._read(token), None
+        if self._wants_logprobs and self._is_text(read):
+            entry = self._entry(read.id, read.data, logprob) | {"top_logprobs": self._best(top)}
+        return self._add(read, entry)
 
-    def finish(self, reason: str = "length") -> str:
+    def finish(self, reason: str = "length", message: str | None = None) -> str:
         """End it where it is, as where the context is full or a request is aborted.
+
+        reason    the `finish_reason`: "length", "abort", "error", or any other word
+        message   the `stop_reason`: what there is to say about it, such as `batch.status` of a row
+                  that a chain has marked
 
         What was held back, since a stop phrase might have begun in it, comes out; it is returned.
 
         >>> choice = Choice(Params(stop="END"), [b"The E"].__getitem__, seed=7)
-        >>> choice.append(0), choice.finish("abort"), choice.finish_reason
-        ('The ', 'E', 'abort')
+        >>> choice.append(0), choice.finish("error", "token 1 is nan")
+        ('The ', 'E')
+        >>> choice.finish_reason, choice.response()["stop_reason"]
+        ('error', 'token 1 is nan')
         """
         if not isinstance(reason, str) or not reason:
             raise ValueError(f"reason must be a non-empty string, not {show(reason)}")
+        if message is not None and not isinstance(message, str):
+            raise TypeError(f"message must be a string or None, not {show(message)}")
         if self.finish_reason:
             raise ValueError(f"the choice has ended with {show(self.finish_reason)}")
-        return self._come_out(self._stream.end(), reason)
+        self.stop_reason = message
+        return self._come_out(self._let_go(0) + self._stream.end(), reason)
 
-    def resume(self, stream: TextStream | None = None) -> None:
+    def resume(self, stream: TextStream | None = None, *, prompt_size: int | None = None) -> None:
         """Go on after an end token with another turn, whose text follows that of the ones before.
 
+        stream        as at first
+        prompt_size   how many tokens this turn begins with, the result of a tool among them, for
+                      `max_total_tokens` and `min_total_tokens`; by default as many as there were
+
         `tokens`, `max_tokens` and `min_tokens` count over all turns. Raises ValueError if it has
-        not ended, or in another way.
+        not ended, or in another way than by a token of `eos_token` or a sequence of `stop_tokens`.
 
         >>> choice = Choice(Params(eos_token=0), [b"", b"Hm. ", b"Yes."].__getitem__, seed=7)
         >>> [choice.append(token) for token in (1, 0)]
@@ -150,8 +206,12 @@ class Choice:
         if not self._ended_by_token or self._is_full():
             reason = show(self.finish_reason)
             raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
+        if prompt_size is not None:
+            self._before = self._room_after(prompt_size) - len(self.tokens)
         self._earlier, self.finish_reason, self._ended_by_token = self.text, None, False
-        self._stream = stream or TextStream(self.params.stop)
+        self._is_plain = stream is None and not self.params.stop
+        self._stream = self._new_stream() if stream is None else stream
+        self._end_state, self.stop_reason = 0, None
 
     def response(self, *, api: Api = "chat") -> dict[str, Any]:
         """The choice as a response lists it, as far as it is certain.
@@ -190,14 +250,31 @@ class Choice:
 
     # ---- a token
 
-    def _read(self, token: Any) -> tuple[int, bytes, bool]:
-        """(the token, its bytes, whether it ends the text)."""
+    def _read(self, token: Any) -> _Token:
         token = whole_number("token", token, "[0, inf)")
         if self.finish_reason:
             raise ValueError(f"token {show(token)} comes after the end of the choice")
-        if token in self.params.eos_token and len(self.tokens) >= self.params.min_tokens:
-            return token, b"", True
-        return token, self._bytes(token), False
+        params, state, end = self.params, 0, None
+        size = len(self.tokens)
+        is_late = size >= params.min_tokens and self._before + size >= params.min_total_tokens
+        may_stop = is_late or not params.stop_after_min_tokens
+        if self._ends is not None:
+            state, _ = self._ends.read(self._end_state, (token,))
+            if is_late and self._ends.found[state]:
+                sequence = self._ends.found[state]
+                end = token if len(sequence) == 1 else tuple(sequence)
+            else:
+                state = self._ends.past(state)
+        if end is None and is_late and token in params.eos_token:
+            end = token
+        if end is None and params.stop and may_stop and self.special_tokens.get(token) in params.stop:
+            end = self.special_tokens[token]
+        data = self._bytes(token) if end is None or params.include_stop else b""
+        return _Token(token, data, state, end, may_stop)
+
+    def _is_text(self, token: _Token) -> bool:
+        """Whether a token is part of the text, as far as the token itself says."""
+        return token.end is None or self.params.include_stop
 
     def _bytes(self, token: int) -> bytes:
         data = self.token_bytes(token)
@@ -205,17 +282,66 @@ class Choice:
             raise TypeError(f"token_bytes({show(token)}) must be bytes, not {show(data)}")
         return data
 
-    def _add(self, token: int, data: bytes, ends: bool) -> str:
-        self.tokens.append(token)
-        piece, full = self._stream.feed(data), self._is_full()
+    def _add(self, token: _Token, entry: Entry | None) -> str:
+        self.tokens.append(token.id)
+        self._end_state = token.state
+        ends, full = token.end is not None, self._is_full()
+        if self._is_text(token):
+            self._held.append((token, entry))
+        elif isinstance(token.end, tuple):
+            for _ in token.end[1:]:
+                self._held.pop()
+        waits = token.state and not (ends or full or self.params.include_stop)
+        piece = self._let_go(self._ends.depth[token.state] if self._ends and waits else 0)
         if ends or full:
             piece += self._stream.end()
-        self._ended_by_token = ends and not self._stream.stopped
-        is_stop = ends or self._stream.stopped
+        phrase = self._stream.stopped
+        self._ended_by_token = ends and not isinstance(token.end, str) and not phrase
+        self.stop_reason = phrase or token.end
+        is_stop = ends or phrase
         return self._come_out(piece, "stop" if is_stop else "length" if full else None)
 
+    def _let_go(self, kept: int) -> str:
+        """Let all tokens but the last `kept` be text; all of them where a stop phrase ends it."""
+        if kept and not self._is_plain:
+            self._look_ahead()
+            kept = 0 if self._ahead and self._ahead.stopped else kept
+        piece = ""
+        while len(self._held) > kept:
+            token, entry = self._held.popleft()
+            if entry is not None:
+                self._waiting.append((self._stream.start(token.data), entry))
+            self._stream.may_stop = token.may_stop
+            piece += self._stream.feed(token.data)
+        self._ahead = self._ahead if kept else None
+        return piece
+
+    def _look_ahead(self) -> None:
+        """Read the tokens that are held back with a copy of the stream, which may be stopped."""
+        new = list(self._held)[-1:]
+        if self._ahead is None:
+            self._stream.text  # noqa: B018  # in one piece, it is copied at once
+            self._ahead, new = copy.deepcopy(self._stream), list(self._held)
+        for token, _ in new:
+            self._ahead.may_stop = token.may_stop
+            self._ahead.feed(token.data)
+
+    def _new_stream(self) -> TextStream:
+        params = self.params
+        waits = params.stop_after_min_tokens
+        return TextStream(params.stop, include_stop=params.include_stop, waits=waits)
+
+    def _room_after(self, prompt_size: Any) -> int:
+        """The size of a prompt, after which there is room for a token."""
+        size, most = whole_number("prompt_size", prompt_size, "[0, inf)"), self.params.max_total_tokens
+        if most is not None and size >= most:
+            error = f"max_total_tokens must be more than the prompt's {size} tokens, not {most}"
+            raise of_field("max_total_tokens", ValueError(error))
+        return size
+
     def _is_full(self) -> bool:
-        return len(self.tokens) == self.params.max_tokens
+        size, most = len(self.tokens), self.params.max_total_tokens
+        return size == self.params.max_tokens or (most is not None and self._before + size >= most)
 
     def _come_out(self, piece: str, reason: str | None) -> str:
         """A piece that is certain now, and whether the text ends with it."""
@@ -248,14 +374,16 @@ class Choice:
                 break
             token = whole_number("a token id in top", token, "(-inf, inf)")
             if token >= 0 and logprob != -inf:
-                best.append(self._entry(self._bytes(token), logprob))
+                best.append(self._entry(token, self._bytes(token), logprob))
         return best
 
-    def _entry(self, data: bytes, logprob: Any) -> Entry:
+    def _entry(self, token: int, data: bytes, logprob: Any) -> Entry:
         if type(logprob) is not float or not logprob < inf:  # the check costs more than the rest
             logprob = real_number("logprob", logprob, BIAS_INTERVAL)
         shown = max(logprob, LEAST_LOGPROB)
-        return {"token": data.decode("utf-8", "replace"), "logprob": shown, "bytes": list(data)}
+        name = self.special_tokens.get(token)
+        text = data.decode("utf-8", "replace") if name is None else name
+        return {"token": text, "token_id": token, "logprob": shown, "bytes": list(data)}
 
     # ---- the response
 
@@ -273,6 +401,7 @@ class Choice:
         ]
         return {
             "tokens": [entry["token"] for entry in entries],
+            "token_ids": [entry["token_id"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
             "top_logprobs": tops,
             "text_offset": self._starts[first:],
@@ -281,10 +410,12 @@ class Choice:
     def _response_form(
         self, name: str, body: Any, logprobs: dict[str, Any] | None
     ) -> dict[str, Any]:
+        reason = self.stop_reason
         return {
             "index": self.index,
             name: body,
             "logprobs": logprobs,
             "finish_reason": self.finish_reason,
+            "stop_reason": list(reason) if isinstance(reason, tuple) else reason,
             "seed": self.seed,
         }

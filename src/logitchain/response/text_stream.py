@@ -10,16 +10,18 @@ from ..params import StopPhrases
 class TextStream:
     """Bytes of tokens in, text that is certain out.
 
-    stop   a phrase or a list of phrases that end the text; what finds them is made once for all
-           streams of one `Params.stop`
+    stop           a phrase or a list of phrases that end the text; what finds them is made once for
+                   all streams of one `Params.stop`
+    include_stop   whether the text ends behind the phrase; by default it is cut where that starts
+    waits          whether `may_stop` is False at times
 
     `text` is the text that came out so far and `length` its length in characters; `stopped` is the
     phrase that ended it, or None, and `rest` what followed that phrase so far, in UTF-8: it can be
-    fed to another stream.
+    fed to another stream. A phrase that becomes complete while `may_stop` is False, which it is
+    only where the caller sets it, is text as any other.
 
     The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
-    complete first ends it, of several at once the longest, and it is cut where that one starts.
-    The pieces that come out, joined, are the text so cut, however its bytes were split. Held back
+    complete first ends it, of several at once the longest. The pieces that come out, joined, are the text so cut, however its bytes were split. Held back
     is only what may yet be cut, and a character's bytes until they are complete. The time it takes
     is linear in the text, whatever the phrases.
 
@@ -32,9 +34,14 @@ class TextStream:
     ('café ENTER ', 'END', b'.')
     """
 
-    def __init__(self, stop: str | Sequence[str] = ()) -> None:
+    def __init__(
+        self, stop: str | Sequence[str] = (), *, include_stop: bool = False, waits: bool = False
+    ) -> None:
         """A stream that has read nothing."""
-        self._automaton = StopPhrases.checked("stop", stop).automaton
+        phrases = StopPhrases.checked("stop", stop)
+        self._automaton = phrases.full_automaton if waits else phrases.automaton
+        self._includes_stop = include_stop
+        self.may_stop = True
         self._state = 0  # of the automaton, which says what is held back
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pieces: list[str] = []
@@ -78,21 +85,27 @@ class TextStream:
         """Which character of the text the first byte of `piece` would be part of, if fed next."""
         pending = self._decoder.getstate()[0] + piece[:1]
         complete = len(pending.decode("utf-8", "replace")) - 1
-        return self.length + self._automaton.depth[self._state] + max(0, complete)
+        return self.length + self._held(self._state) + max(0, complete)
 
     def _match(self, text: str) -> str:
         """Read more characters, up to the end of a phrase."""
-        state, count = self._automaton.read(self._state, text)
-        self.stopped = self._automaton.found[state]
-        if self.stopped:
+        state, count = self._automaton.read(self._state, text, stops=self.may_stop)
+        phrase = self._automaton.found[state] if text and self.may_stop else None
+        if phrase is not None:
+            self.stopped = phrase
             self.rest = text[count:].encode() + self._decoder.getstate()[0]
-            return self._emit(text, count - len(self.stopped), 0)
-        return self._emit(text, count - self._automaton.depth[state], state)
+            return self._emit(text, count - (0 if self._includes_stop else len(phrase)), 0)
+        return self._emit(text, count - self._held(state), state)
+
+    def _held(self, state: int) -> int:
+        """How many characters are held back: none where the text has its stop phrase anyway."""
+        return 0 if self._includes_stop else self._automaton.depth[state]
 
     def _emit(self, text: str, end: int, state: int) -> str:
         """What was held back, then text[:end]; an end below 0 lies in what was held back."""
-        held, depth = self._automaton.phrase[self._state], self._automaton.depth[self._state]
-        piece = held[:depth] + text[:end] if end >= 0 else held[: depth + end]
+        depth = self._held(self._state)
+        held = self._automaton.phrase[self._state][:depth]
+        piece: str = held + text[:end] if end >= 0 else held[: depth + end]
         if piece:
             self._pieces.append(piece)
         self.length += len(piece)
