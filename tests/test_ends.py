@@ -108,7 +108,7 @@ def run(choice, tokens, **arguments):
     return pieces
 
 
-@settings(max_examples=600)  # it is cheap, and the cases are many
+@settings(max_examples=300)  # it is cheap, and the cases are many
 @given(lives())
 def test_a_text_ends_as_defined(life):
     choice = choice_of(life)
@@ -160,13 +160,18 @@ def test_choice_and_chain_agree_on_the_minimum(life, seed):
     """No token that a chain draws is an end before the minimum, and after it each one is."""
     params, vocab = life.params, len(life.vocabulary)
     batch, chain = lc.Batch(vocab), lc.Chain()
-    (row,) = batch.add(lc.Params.from_request({
-        "eos_token": list(params.eos_token),
-        "stop_tokens": [list(s) for s in params.stop_tokens],
-        "min_tokens": params.min_tokens,
-        "min_total_tokens": params.min_total_tokens,
-        "seed": seed,
-    }), [9] * life.prompt_size)
+    (row,) = batch.add(
+        lc.Params.from_request(
+            {
+                "eos_token": list(params.eos_token),
+                "stop_tokens": [list(s) for s in params.stop_tokens],
+                "min_tokens": params.min_tokens,
+                "min_total_tokens": params.min_total_tokens,
+                "seed": seed,
+            }
+        ),
+        [9] * life.prompt_size,
+    )
     choice = choice_of(life)
     while not choice.finish_reason and len(choice.tokens) < 14:
         logits = np.random.default_rng(seed + len(choice.tokens)).normal(0, 2, vocab)
@@ -185,5 +190,172 @@ def test_choice_and_chain_agree_on_the_minimum(life, seed):
 def ending(params, tokens):
     """The tokens that would complete an end, each as a tuple of one."""
     ends = [*params.stop_tokens, *((token,) for token in params.eos_token)]
-    return {s[-1:] for s in ends if tuple(tokens[len(tokens) - len(s) + 1 :]) == s[:-1]
-            and len(s) <= len(tokens) + 1}
+    return {
+        s[-1:]
+        for s in ends
+        if tuple(tokens[len(tokens) - len(s) + 1 :]) == s[:-1] and len(s) <= len(tokens) + 1
+    }
+
+
+# ---- cases
+
+
+WORDS = [b"", b"Call", b" me", b" Ish", b"mael", b".", b""]
+NAMES = {0: "<|end|>", 6: "<|im_end|>"}
+
+
+def end(params, tokens, **arguments):
+    """(pieces, stop_reason) of a choice."""
+    choice = lc.Choice(params, WORDS.__getitem__, seed=7, special_tokens=NAMES, **arguments)
+    return run(choice, tokens), choice.stop_reason
+
+
+def test_the_text_of_a_sequence_that_may_begin_is_held_back():
+    params = lc.Params(stop_tokens=[[2, 3, 4]])
+    assert end(params, [1, 2, 3, 5]) == (["Call", "", "", " me Ish."], None)
+    assert end(params, [1, 2, 2, 3, 4]) == (["Call", "", " me", "", ""], (2, 3, 4))
+    assert end(lc.Params(stop_tokens=[[2, 3, 4]], max_tokens=3), [1, 2, 3]) == (
+        ["Call", "", " me Ish"],
+        None,
+    )
+
+
+def test_of_several_sequences_the_longest_counts_and_an_end_token_is_one_of_them():
+    assert end(lc.Params(stop_tokens=[3, [2, 3]], eos_token=3), [1, 2, 3])[1] == (2, 3)
+    assert end(lc.Params(stop_tokens=[3], eos_token=3), [1, 3])[1] == 3
+    assert end(lc.Params(stop_tokens=[[2, 0]], eos_token=0), [1, 2, 0]) == (
+        ["Call", "", ""],
+        (2, 0),
+    )
+
+
+def test_a_phrase_within_tokens_that_are_held_back_ends_the_text():
+    params = lc.Params(stop=["me"], stop_tokens=[[2, 3, 4]])
+    assert end(params, [1, 2]) == (["Call", " "], "me")
+    params = lc.Params(stop=["Ishmael"], stop_tokens=[[2, 3, 4]])
+    assert end(params, [1, 2, 3, 4])[1] == (2, 3, 4)  # they are no text
+
+
+def test_a_stop_phrase_that_is_a_special_token():
+    params = lc.Params(stop=["<|im_end|>", "x"])
+    assert end(params, [1, 6]) == (["Call", ""], "<|im_end|>")
+    assert end(params, [1, 0]) == (["Call", ""], None)
+    params = lc.Params(stop="<|im_end|>", min_tokens=5, eos_token=6)
+    assert end(params, [1, 6])[1] == "<|im_end|>"  # of a phrase `min_tokens` says nothing
+    params = lc.Params(stop="<|im_end|>", min_tokens=2, stop_after_min_tokens=True)
+    assert end(params, [1, 6, 6, 6]) == (["Call", "", ""], "<|im_end|>")
+
+
+def test_what_ended_the_text_can_be_part_of_it():
+    assert end(lc.Params(stop="me", include_stop=True), [1, 2]) == (["Call", " me"], "me")
+    assert end(lc.Params(stop="mael.", include_stop=True), [3, 4, 5])[0] == [" Ish", "mael", "."]
+    assert end(lc.Params(stop_tokens=[[2, 3]], include_stop=True), [1, 2, 3]) == (
+        ["Call", " me", " Ish"],
+        (2, 3),
+    )
+    assert end(lc.Params(eos_token=5, include_stop=True), [1, 5]) == (["Call", "."], 5)
+
+
+def test_a_longer_phrase_counts_where_the_shorter_one_came_too_early():
+    params = lc.Params(stop=["Call", "Call me"], min_tokens=1, stop_after_min_tokens=True)
+    assert end(params, [1, 2]) == (["", ""], "Call me")
+    assert end(params, [1, 3]) == (["", "Call Ish"], None)
+    assert end(lc.Params(stop=["Call", "Call me"], min_tokens=1), [1])[1] == "Call"
+    params = lc.Params(stop=["Call"], min_tokens=1, stop_after_min_tokens=True)
+    assert end(params, [1, 1]) == (["Call", ""], "Call")
+
+
+def test_the_totals_count_the_prompt():
+    params = lc.Params(max_total_tokens=10)
+    assert len(end(params, [1] * 9, prompt_size=7)[0]) == 3
+    for size in (10, 11):
+        with pytest.raises(ValueError, match=rf"^max_total_tokens must be more than .* {size} tok"):
+            end(params, [], prompt_size=size)
+    params = lc.Params(min_total_tokens=10, eos_token=0)
+    assert end(params, [0] * 9, prompt_size=7) == ([""] * 4, 0)
+    choice = lc.Choice(
+        lc.Params(max_total_tokens=10, eos_token=0), WORDS.__getitem__, seed=7, prompt_size=5
+    )
+    run(choice, [1, 0])
+    choice.resume(prompt_size=9)  # the result of a tool had two tokens
+    choice.append(1)
+    assert (choice.finish_reason, choice.text) == ("length", "CallCall")
+    choice = lc.Choice(
+        lc.Params(max_total_tokens=10, eos_token=0), WORDS.__getitem__, seed=7, prompt_size=5
+    )
+    run(choice, [1, 0])
+    with pytest.raises(ValueError, match=r"^max_total_tokens must be more"):
+        choice.resume(prompt_size=10)
+    assert choice.finish_reason == "stop"
+
+
+def test_another_turn_begins_its_sequences_anew():
+    choice = lc.Choice(lc.Params(stop_tokens=[[2, 3], [3, 5]]), WORDS.__getitem__, seed=7)
+    run(choice, [1, 2, 3])
+    assert choice.stop_reason == (2, 3)
+    choice.resume()
+    assert choice.stop_reason is None
+    run(choice, [5, 3, 5])
+    assert (choice.text, choice.stop_reason) == ("Call.", (3, 5))
+
+
+def test_what_finds_the_ends_is_made_once_for_all_samples():
+    params = lc.Params(stop=["END", "STOP"], stop_tokens=[[1, 2]], n=3, seed=7)
+    for sample in params.samples():
+        assert sample.stop.automaton is params.stop.automaton
+        assert sample.stop_tokens.automaton is params.stop_tokens.automaton
+    batch = lc.Batch(10)
+    for row in batch.add(params):
+        assert batch.params(row).stop.automaton is params.stop.automaton
+
+
+def test_entries_have_the_tokens_ids_and_the_names_of_special_ones():
+    params = lc.Params(top_logprobs=2)
+    choice = lc.Choice(params, WORDS.__getitem__, seed=7, special_tokens=NAMES)
+    choice.append(1, -0.5, ([1, 6], [-0.5, -1.0]))
+    choice.append(6, -1.0, ([6], [-1.0]))
+    choice.finish()
+    first, second = choice.response()["logprobs"]["content"]
+    assert (first["token"], first["token_id"]) == ("Call", 1)
+    assert [(x["token"], x["token_id"]) for x in first["top_logprobs"]] == [
+        ("Call", 1),
+        ("<|im_end|>", 6),
+    ]
+    assert (second["token"], second["token_id"], second["bytes"]) == ("<|im_end|>", 6, [])
+    older = choice.response(api="completions")["logprobs"]
+    assert (older["tokens"], older["token_ids"]) == (["Call", "<|im_end|>"], [1, 6])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"special_tokens": [1]}, "special_tokens must be a mapping"),
+        ({"prompt_size": -1}, "prompt_size must be in"),
+        ({"prompt_size": 1.0}, "prompt_size must be an integer"),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, text):
+    with pytest.raises((TypeError, ValueError), match=rf"^{text}"):
+        lc.Choice(lc.Params(), WORDS.__getitem__, seed=7, **arguments)
+    with pytest.raises(TypeError, match=r"^message must be a string"):
+        lc.Choice(lc.Params(), WORDS.__getitem__, seed=7).finish("error", 5)
+
+
+@pytest.mark.parametrize(
+    "ends", [5, [5], [[5]], (5,), {5}, range(5, 6), np.array([5]), np.int64(5)]
+)
+def test_a_token_alone_is_a_sequence_of_one(ends):
+    assert lc.Params(stop_tokens=ends).stop_tokens == ((5,),)
+
+
+def test_sequences_of_any_form():
+    assert lc.Params(stop_tokens=[5, [1, 2], np.array([3, 4])]).stop_tokens == (
+        (5,),
+        (1, 2),
+        (3, 4),
+    )
+    assert lc.Params(stop_tokens=np.array([[1, 2], [3, 4]])).stop_tokens == ((1, 2), (3, 4))
+    for bad in ("5", [[]], [5.0], [-1], [True], {5: 1}, [[[5]]]):
+        with pytest.raises((TypeError, ValueError), match=r"^stop_tokens must be ") as error:
+            lc.Params(stop_tokens=bad)
+        assert error.value.field == "stop_tokens"

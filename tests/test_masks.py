@@ -79,9 +79,7 @@ def test_min_tokens(data, logits):
     alike(
         logits,
         lambda: lc.min_tokens(logits, at_least, ends, stops, outputs, position=position),
-        lambda row, r: reference.min_tokens(
-            row, at_least[r], ends, stops, outputs[r], position[r]
-        ),
+        lambda row, r: reference.min_tokens(row, at_least[r], ends, stops, outputs[r], position[r]),
     )
 
 
@@ -94,9 +92,7 @@ def test_min_total_tokens(data, logits):
     at_least = np.array([len(tokens) + data.draw(st.integers(-1, 2)) for _ in logits]).clip(0)
     alike(
         logits,
-        lambda: lc.min_total_tokens(
-            logits, at_least, ends, tokens, stops, prompt_size=prompt_size
-        ),
+        lambda: lc.min_total_tokens(logits, at_least, ends, tokens, stops, prompt_size=prompt_size),
         lambda row, r: reference.min_total_tokens(
             row, at_least[r], ends, tokens, stops, prompt_size
         ),

@@ -51,7 +51,10 @@ class ChatTokenizer:
             ]
         )
         self._bpe.decoder = decoders.ByteLevel()
-        special = [t for t, kind in zip(tokens, types, strict=True) if kind == _SPECIAL]
+        names = zip(tokens, types, strict=True)
+        #: The names of the special tokens, by their ids.
+        self.special_tokens = {i: t for i, (t, kind) in enumerate(names) if kind == _SPECIAL}
+        special = list(self.special_tokens.values())
         byte_of = {character: byte for byte, character in enumerate(byte_characters())}
         self._bytes = [
             b"" if kind == _SPECIAL else bytes([byte_of[character] for character in token])

@@ -86,10 +86,9 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
 _ITEMS: dict[Any, Callable[[Field, int | None], Schema]] = {
     tuple[str, ...]: lambda field, vocab_size: {"type": "string", "minLength": 1},
     tuple[int, ...]: lambda field, vocab_size: _number(int, field, vocab_size),
-    tuple[int | tuple[int, ...], ...]: lambda field, vocab_size: _one_or_list(
-        _number(int, field, vocab_size)
-    )
-    | {"minItems": 1},
+    tuple[int | tuple[int, ...], ...]: lambda field, vocab_size: (
+        _one_or_list(_number(int, field, vocab_size)) | {"minItems": 1}
+    ),
     tuple[tuple[int, ...], ...]: lambda field, vocab_size: {
         "type": "array",
         "items": _number(int, field, vocab_size),

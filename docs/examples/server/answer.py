@@ -36,8 +36,16 @@ class Answer:
         self._calls: list[Call] = []  # those that the response lists
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
-        how = {"seed": self.params.seed, "stream": self._stream, "prefix": request.echo[prompt]}
-        self._choice = lc.Choice(self.params, tokenizer.token_bytes, index=index, **how)
+        self._choice = lc.Choice(
+            self.params,
+            tokenizer.token_bytes,
+            seed=self.params.seed,
+            index=index,
+            stream=self._stream,
+            prefix=request.echo[prompt],
+            prompt_size=len(self.read),
+            special_tokens=tokenizer.special_tokens,
+        )
         self.tokens = self._choice.tokens  # what was generated
 
     def opening(self) -> dict[str, Any]:
@@ -69,6 +77,7 @@ class Answer:
             self._add_calls(self._stream, entry["delta"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
+            entry["stop_reason"] = self._choice.stop_reason
         if self.request.api == "completions":
             return entry | {"tokens": [token]}
         says = any(entry["delta"].values()) or (entry["logprobs"] or {}).get("content")
@@ -95,14 +104,19 @@ class Answer:
     @property
     def _left(self) -> int:
         """How many tokens it may yet generate."""
-        return min(self.request.max_tokens - len(self.tokens), CONTEXT - len(self.read))
+        most = min(CONTEXT, self.params.max_total_tokens or CONTEXT)
+        return min(self.request.max_tokens - len(self.tokens), most - len(self.read))
 
     def _turn(self, grammar: Grammar | None, *, is_call: bool = False) -> None:
         """What reads the next turn."""
         self._grammar = grammar.copy() if grammar else None
-        self._stream = lc.TextStream(self.params.stop)
+        how = {
+            "include_stop": self.params.include_stop,
+            "waits": self.params.stop_after_min_tokens,
+        }
+        self._stream = lc.TextStream(self.params.stop, **how)
         if self.request.tools.functions:
-            self._stream = CallStream(self.params.stop, is_call=is_call)
+            self._stream = CallStream(self.params.stop, is_call=is_call, **how)
 
     def _add_calls(self, stream: CallStream, delta: dict[str, Any]) -> None:
         """Add the new parts of calls to a delta, without calls of built-in tools."""
@@ -141,7 +155,7 @@ class Answer:
             return "length"
         self.unread = [last, *tokens]
         self._turn(self.request.tools.later)
-        self._choice.resume(self._stream)
+        self._choice.resume(self._stream, prompt_size=len(self.read))
         return None
 
     def _result(self, call: Call) -> str:

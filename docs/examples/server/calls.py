@@ -32,9 +32,9 @@ class CallStream(lc.TextStream):
     log-probabilities, `start` and `length` count the characters of the calls too.
     """
 
-    def __init__(self, stop: Sequence[str], *, is_call: bool) -> None:
+    def __init__(self, stop: Sequence[str], *, is_call: bool, **how: bool) -> None:
         """A stream that has read nothing; `is_call` if it has to begin with a call."""
-        super().__init__(stop)
+        super().__init__(stop, **how)
         self.calls: list[Call] = []
         #: What has become certain since it was last cleared: calls, and parts of their arguments.
         self.news: list[tuple[Call, str]] = []

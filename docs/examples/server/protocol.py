@@ -100,15 +100,21 @@ def _request(
     if body.get("model") not in (None, MODEL):
         message = f"model must be {MODEL}, not {show(body['model'])}"
         raise ApiError(404, message, code="model_not_found", param="model")
-    if params.min_tokens and tools.first:
-        names = "tools or a response_format"
-        raise invalid(f"min_tokens must be 0 with {names}, not {params.min_tokens}", "min_tokens")
+    for name in ("min_tokens", "min_total_tokens"):
+        least = getattr(params, name)
+        if least and tools.first:
+            message = f"{name} must be 0 with tools or a response_format, not {least}"
+            raise invalid(message, name)
     if body.get("stream_options") and not body.get("stream"):
         raise invalid("stream_options must be null without stream", "stream_options")
     if len(texts) * params.n > MOST_ROWS:
         message = f"n must be at most {MOST_ROWS // len(texts)} for {len(texts)} prompts"
         raise invalid(f"{message}, not {params.n}", "n")
     prompts = [_encoded(text, tokenizer, where) for text in texts]
+    most, longest = params.max_total_tokens, max(map(len, prompts))
+    if most is not None and most <= longest:
+        message = f"max_total_tokens must be more than the prompt's {longest} tokens, not {most}"
+        raise invalid(message, "max_total_tokens")
     ends = dict.fromkeys((*tokenizer.eos, *params.eos_token))
     samples = replace(params, eos_token=tuple(ends), max_tokens=None).samples()
     return Request(

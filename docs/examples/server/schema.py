@@ -47,7 +47,8 @@ NUMBER, CONST = {"type": "integer"}, {"const": "function"}
 BOUNDS: dict[str, Schema] = {
     **{name: {"maxItems": VOCABULARY} for name in ("allowed_tokens", "banned_tokens")},
     **{name: {"maxItems": VOCABULARY} for name in ("penalty_exempt", "ngram_exempt")},
-    **{name: {"maxItems": 1024} for name in ("bad_words", "dry_sequence_breakers", "eos_token")},
+    **{name: {"maxItems": 1024} for name in ("bad_words", "dry_sequence_breakers")},
+    **{name: {"maxItems": 1024} for name in ("eos_token", "stop_tokens")},
     "logit_bias": {"maxProperties": VOCABULARY},
     "seed": {"maxItems": MOST_ROWS},
     "n": {"maximum": MOST_ROWS},

@@ -106,7 +106,17 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, types.int64, _LONGS),
-        *(_LONGS, _LONGS, _LONGS, _LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
+        *(
+            _LONGS,
+            _LONGS,
+            _LONGS,
+            _LONGS,
+            _FLAGS,
+            _WORDS,
+            _WORDS,
+            types.int64,
+            *[types.float64] * 3,
+        ),
     ],
     Request,
 )

@@ -267,7 +267,12 @@ class Choice:
                 state = self._ends.past(state)
         if end is None and is_late and token in params.eos_token:
             end = token
-        if end is None and params.stop and may_stop and self.special_tokens.get(token) in params.stop:
+        if (
+            end is None
+            and params.stop
+            and may_stop
+            and self.special_tokens.get(token) in params.stop
+        ):
             end = self.special_tokens[token]
         data = self._bytes(token) if end is None or params.include_stop else b""
         return _Token(token, data, state, end, may_stop)
@@ -333,7 +338,10 @@ class Choice:
 
     def _room_after(self, prompt_size: Any) -> int:
         """The size of a prompt, after which there is room for a token."""
-        size, most = whole_number("prompt_size", prompt_size, "[0, inf)"), self.params.max_total_tokens
+        size, most = (
+            whole_number("prompt_size", prompt_size, "[0, inf)"),
+            self.params.max_total_tokens,
+        )
         if most is not None and size >= most:
             error = f"max_total_tokens must be more than the prompt's {size} tokens, not {most}"
             raise of_field("max_total_tokens", ValueError(error))

@@ -21,9 +21,10 @@ class TextStream:
     only where the caller sets it, is text as any other.
 
     The whole text is all bytes decoded as UTF-8, U+FFFD for what is not. The phrase that is
-    complete first ends it, of several at once the longest. The pieces that come out, joined, are the text so cut, however its bytes were split. Held back
-    is only what may yet be cut, and a character's bytes until they are complete. The time it takes
-    is linear in the text, whatever the phrases.
+    complete first ends it, of several at once the longest. The pieces that come out, joined, are
+    the text up to there, however its bytes were split. Held back is only what may yet be cut, and a
+    character's bytes until they are complete. The time it takes is linear in the text, whatever the
+    phrases.
 
     Raises ValueError or TypeError for a phrase that is empty or no string.
 
