@@ -17,6 +17,8 @@ ALL = 2**31 - 1  # a window of all tokens
 SPELLINGS = [
     ("openai", "max_completion_tokens", 9, "max_tokens", 9),
     ("vllm", "max_completion_tokens", 9, "max_tokens", 9),
+    ("vllm", "include_stop_str_in_output", True, "include_stop", True),
+    ("vllm", "include_stop_str_in_output", False, "include_stop", False),
     ("vllm", "seed", -1, "seed", None),
     ("vllm", "seed", 5, "seed", 5),
     ("vllm", "top_k", -1, "top_k", 0),
@@ -24,6 +26,7 @@ SPELLINGS = [
     ("vllm", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
     ("vllm", "allowed_token_ids", [1, 2], "allowed_tokens", (1, 2)),
     ("sglang", "max_new_tokens", 9, "max_tokens", 9),
+    ("sglang", "no_stop_trim", True, "include_stop", True),
     ("sglang", "max_completion_tokens", 9, "max_tokens", 9),
     ("sglang", "min_new_tokens", 9, "min_tokens", 9),
     ("sglang", "top_k", -1, "top_k", 0),
@@ -160,6 +163,8 @@ SPELLINGS = [
     ("transformers", "eos_token_id", 2, "eos_token", (2,)),
     ("transformers", "max_new_tokens", 9, "max_tokens", 9),
     ("transformers", "min_new_tokens", 9, "min_tokens", 9),
+    ("transformers", "min_length", 9, "min_total_tokens", 9),
+    ("transformers", "min_length", -1, "min_total_tokens", 0),
     ("transformers", "no_repeat_ngram_size", 3, "no_repeat_ngram", 3),
     ("transformers", "num_return_sequences", 2, "n", 2),
     ("transformers", "sequence_bias", [[[5], 1.5], [[7], -inf]], "logit_bias", {5: 1.5, 7: -inf}),
@@ -167,12 +172,19 @@ SPELLINGS = [
     ("transformers", "stop_strings", ["a"], "stop", ("a",)),
     ("transformers", "suppress_tokens", [1, 2], "banned_tokens", (1, 2)),
     ("mlx_lm", "max_completion_tokens", 9, "max_tokens", 9),
+    ("openvino_genai", "include_stop_str_in_output", True, "include_stop", True),
+    ("openvino_genai", "max_length", 9, "max_total_tokens", 9),
+    ("openvino_genai", "max_length", 2**64 - 1, "max_total_tokens", None),
     ("openvino_genai", "max_new_tokens", 9, "max_tokens", 9),
     ("openvino_genai", "max_new_tokens", 2**64 - 1, "max_tokens", None),
     ("openvino_genai", "min_new_tokens", 9, "min_tokens", 9),
     ("openvino_genai", "num_return_sequences", 2, "n", 2),
     ("openvino_genai", "rng_seed", 5, "seed", 5),
     ("openvino_genai", "stop_strings", ["a"], "stop", ("a",)),
+    ("friendli", "stop_tokens", [{"tokens": [5, 7]}, [3]], "stop_tokens", ((5, 7), (3,))),
+    ("friendli", "stop_tokens", [], "stop_tokens", ()),
+    ("friendli", "top_p", 0, "top_p", 2**-30),
+    ("friendli", "top_p", 0.9, "top_p", 0.9),
     *(
         (dialect, *case)
         for dialect in ("exllamav2", "exllamav3")
@@ -436,6 +448,18 @@ BODIES = {
         | {"apply_chat_template": True, "return_omni_outputs": False, "parsers": []},
         {"temperature": 0.0, "seed": 0},
     ),
+    "friendli": (
+        {"model": None, "prompt": "Once", "bad_word_tokens": [], "bad_words": []}
+        | {"embedding_to_replace": None, "encoder_no_repeat_ngram": 1, "eos_token": None}
+        | {"encoder_repetition_penalty": 1.0, "frequency_penalty": 0.0, "logprobs": None}
+        | {"max_tokens": 16, "max_total_tokens": None, "min_p": 0.0, "min_tokens": 0}
+        | {"min_total_tokens": None, "n": 1, "no_repeat_ngram": 1, "presence_penalty": 0.0}
+        | {"repetition_penalty": 1.0, "response_format": None, "seed": None, "stop": []}
+        | {"stop_tokens": None, "stream": False, "stream_options": None, "temperature": 1.0}
+        | {"token_index_to_replace": None, "top_k": 0, "top_p": 1.0, "xtc_threshold": 0.0}
+        | {"xtc_probability": 0.0},
+        {"max_tokens": 16, "no_repeat_ngram": 1},
+    ),
 }
 
 
@@ -458,6 +482,80 @@ def test_chat_bodies_of_all_defaults():
     assert lc.Params.from_request(webui, dialect="text_generation_webui") == lc.Params()
 
 
+def test_a_chat_body_of_friendli():
+    body = {"messages": [], "chat_template_kwargs": {}, "parse_reasoning": True, "seed": [5, 6]}
+    body |= {"include_reasoning": None, "reasoning_effort": "low", "parallel_tool_calls": True}
+    body |= {"logprobs": True, "top_logprobs": 2, "eos_token": [7], "logit_bias": {"5": 1}, "n": 2}
+    assert lc.Params.from_request(body, dialect="friendli") == lc.Params(
+        logprobs=True, top_logprobs=2, eos_token=7, logit_bias={5: 1.0}, seed=(5, 6), n=2
+    )
+
+
+def test_bad_words_of_friendli_are_all_sequences_that_are_named():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="friendli").bad_words
+
+    theirs, ours = [{"tokens": [5, 6]}, {"tokens": [7]}], [[8, 9]]
+    assert read(bad_word_tokens=theirs) == ((5, 6), (7,))
+    assert read(bad_words=ours, bad_word_tokens=theirs) == ((8, 9), (5, 6), (7,))
+    assert read(bad_word_tokens=theirs, bad_words=ours) == ((8, 9), (5, 6), (7,))
+    for bad in ({}, {"tokens": None}, {"tokens": []}, {"tokens": ["x"]}, 5):
+        with pytest.raises((TypeError, ValueError), match="field 'bad_word_tokens': bad_words"):
+            read(bad_word_tokens=[bad])
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "friendli"])
+def test_bad_words_as_text_need_a_vocabulary(dialect):
+    with pytest.raises(ValueError, match="bad_words must be lists of token ids") as error:
+        lc.Params.from_request({"bad_words": [[5], "damn"]}, dialect=dialect)
+    assert str(error.value).endswith("; logitchain.bad_word_tokens makes them from strings")
+    assert error.value.field == "bad_words"
+
+
+@pytest.mark.parametrize("which", ["min", "max"])
+def test_friendli_takes_a_total_alone(which):
+    total, plain = f"{which}_total_tokens", f"{which}_tokens"
+    assert getattr(lc.Params.from_request({total: 9}, dialect="friendli"), total) == 9
+    with pytest.raises(ValueError, match=f"{total} must be null beside {plain}, not 9"):
+        lc.Params.from_request({total: 9, plain: 5}, dialect="friendli")
+    assert lc.Params.from_request({total: 9, plain: 5}) == lc.Params(**{total: 9, plain: 5})
+
+
+def test_controls_of_encoders_say_so():
+    body = {"encoder_no_repeat_ngram": 0, "encoder_repetition_penalty": 1}
+    assert lc.Params.from_request(body, dialect="friendli") == lc.Params()
+    for field, value, off in (
+        ("encoder_no_repeat_ngram", 2, "in (-inf, 1]"),
+        ("encoder_repetition_penalty", 1.5, "1"),
+    ):
+        with pytest.raises(ValueError, match="encoder") as error:
+            lc.Params.from_request({field: value}, dialect="friendli")
+        assert str(error.value).endswith(
+            f"{field} is not supported for models without an encoder: "
+            f"it must be {off}, which is off, not {value}"
+        )
+
+
+def test_min_tokens_of_vllm_hold_back_stop_phrases():
+    def read(**body):
+        return lc.Params.from_request(body, dialect="vllm")
+
+    assert read(min_tokens=5) == lc.Params(min_tokens=5, stop_after_min_tokens=True)
+    assert read(min_tokens=0) == lc.Params()
+    assert read(min_tokens=5, stop_after_min_tokens=False) == lc.Params(min_tokens=5)
+    assert lc.Params.from_request({"min_new_tokens": 5}, dialect="sglang") == lc.Params(
+        min_tokens=5
+    )
+
+
+def test_a_length_of_prompt_and_output_counts_where_the_other_is_not_there():
+    read = lc.Params.from_request
+    body = {"min_length": 9, "min_new_tokens": 5}
+    assert read(body, dialect="transformers") == lc.Params(min_tokens=5)
+    body = {"max_length": 9, "max_new_tokens": 5}
+    assert read(body, dialect="openvino_genai") == lc.Params(max_tokens=5)
+
+
 # ---- controls that are not here
 
 #: dialect, field, values with which it is off, values with which it is not
@@ -468,20 +566,17 @@ LACKING = [
     *[(dialect, "skew", (0, 0.0), (0.5,)) for dialect in ("exllamav2", "exllamav3")],
     *[(dialect, "cfg_scale", (1,), (1.5,)) for dialect in ("exllamav2", "exllamav3")],
     *[(dialect, "banned_strings", ([], ""), (["a"],)) for dialect in ("exllamav2", "exllamav3")],
-    *[("transformers", "num_beams", (1,), (4,)), ("transformers", "min_length", (0,), (5,))],
+    *[("transformers", "num_beams", (1,), (4,))],
     *[("transformers", "encoder_repetition_penalty", (1.0,), (1.5,))],
     *[("transformers", "forced_eos_token_id", (), (2,))],
     *[("transformers", "watermarking_config", (), ({},))],
     *[("transformers", "remove_invalid_values", (False,), (True,))],
     *[("openvino_genai", "num_beams", (1,), (4,))],
-    *[("openvino_genai", "include_stop_str_in_output", (False,), (True,))],
     *[("text_generation_webui", "penalty_alpha", (0,), (0.6,))],
     *[("text_generation_webui", "preset", (), ("min_p",))],
     *[("vllm", "use_beam_search", (False,), (True, 0)), ("vllm", "best_of", (1,), (2,))],
-    *[("vllm", "include_stop_str_in_output", (False,), (True,))],
     *[("vllm", "repetition_detection", (), ({},))],
     *[("sglang", "stop_regex", ([], ""), ("a+", ["a"]))],
-    *[("sglang", "no_stop_trim", (False,), (True,))],
 ]
 
 

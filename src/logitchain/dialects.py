@@ -119,13 +119,51 @@ class Breakers(Rule):
         breakers = value.value
         if not _is_above_0(value.body.get("dry_multiplier")) or breakers in ("", "[]"):
             return {}
-        each = breakers if isinstance(breakers, (list, tuple)) else [breakers]
-        if any(isinstance(breaker, str) for breaker in each):
-            raise ValueError(
-                f"{name} must be lists of token ids; "
-                "logitchain.sequence_breakers makes them from strings"
-            )
-        return {"dry_sequence_breakers": breakers}
+        return {"dry_sequence_breakers": _no_strings(name, breakers, "sequence_breakers")}
+
+
+@dataclass(frozen=True)
+class BadWords(Rule):
+    """Fields that name bad words, as lists of token ids or as `{"tokens": [...]}`: all count."""
+
+    names: tuple[str, ...] = ("bad_words",)
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """The sequences of all fields; raises ValueError for strings."""
+        given = [one for one in self.names if one in value.body]
+        if name != given[0]:
+            return {}
+        lists = [_sequences(_no_strings(one, value.body[one], "bad_word_tokens")) for one in given]
+        return {"bad_words": lists[0] if len(given) == 1 else [x for one in lists for x in one]}
+
+
+@dataclass(frozen=True)
+class MinTokens(Rule):
+    """How many tokens to generate at least; stop phrases, too, end the text only after them."""
+
+    def read(self, name: str, value: Any) -> Values:
+        """The field's value."""
+        return {"min_tokens": value}
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Hold back stop phrases, unless the body says otherwise."""
+        if value:
+            reading.values.setdefault("stop_after_min_tokens", True)
+
+
+@dataclass(frozen=True)
+class Alone(Rule):
+    """A field of `Params` by its own name, which must not stand beside another one."""
+
+    other: str
+    sees_body = True
+
+    def read(self, name: str, value: Any) -> Values:
+        """The field's value; raises ValueError if both are given."""
+        if self.other in value.body:
+            raise ValueError(f"{name} must be null beside {self.other}, not {show(value.value)}")
+        return {name: value.value}
 
 
 @dataclass(frozen=True)
@@ -308,11 +346,13 @@ class Lacking(Rule):
     off      its off values
     at_most  numbers up to this one are off, too
     scales   the fields that it adjusts: with all of these off it has no effect
+    why      why it is not here, as the error says it
     """
 
     off: tuple[Any, ...] = ()
     at_most: float = -inf
     scales: tuple[str, ...] = ()
+    why: str = ""
 
     def finish(self, name: str, value: Any, reading: Reading) -> None:
         """Raise ValueError for a value that is not off."""
@@ -321,9 +361,10 @@ class Lacking(Rule):
         scaled = {x: reading.values.get(x, reading.fields[x].off) for x in self.scales}
         if scaled and all(scaled[x] == reading.fields[x].off for x in scaled):
             return
-        why = f"or {', '.join(scaled)} must be off" if scaled else "which is off"
+        off = f"or {', '.join(scaled)} must be off" if scaled else "which is off"
+        why = f" {self.why}" if self.why else ""
         raise ValueError(
-            f"{name} is not supported: it must be {self._range()}, {why}, not {show(value)}"
+            f"{name} is not supported{why}: it must be {self._range()}, {off}, not {show(value)}"
         )
 
     def _is_off(self, value: Any) -> bool:
@@ -545,6 +586,23 @@ def _koboldcpp_bans(value: Any) -> Any:
     return bans if bans != [] else None
 
 
+def _no_strings(name: str, sequences: Any, maker: str) -> Any:
+    """Sequences of token ids, but not the strings that some engine reads there."""
+    each = sequences if isinstance(sequences, (list, tuple)) else [sequences]
+    if any(isinstance(sequence, str) for sequence in each):
+        raise ValueError(
+            f"{name} must be lists of token ids; logitchain.{maker} makes them from strings"
+        )
+    return sequences
+
+
+def _sequences(value: Any) -> Any:
+    """FriendliAI's sequences of tokens: lists, or objects with a list in them."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [x.get("tokens") or () if isinstance(x, Mapping) else x for x in value]
+
+
 def _ngram_size(value: Any) -> Any:
     """A size of 1, which is off in a request here, lets no token come twice there."""
     if type(value) is int and value == 1:
@@ -578,6 +636,7 @@ _OFF_AT_0 = Lacking(off=(0,), at_most=0)
 _OFF_AT_1 = Lacking(off=(1,))
 _OFF_IF_FALSE = Lacking(off=(False,))
 _OFF_IF_NULL = Lacking()
+_ENCODER = "for models without an encoder"
 
 #: What koboldcpp and llama.cpp leave out of their chains beside mirostat.
 _KOBOLDCPP_WITHOUT = (
@@ -700,6 +759,7 @@ DialectName = Literal[
     "transformers",
     "mlx_lm",
     "openvino_genai",
+    "friendli",
 ]
 
 DIALECTS: dict[DialectName, dict[str, Rule]] = {
@@ -710,10 +770,12 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "logprobs": Logprobs(),
         "seed": Spelling("seed", {-1: None}),
         "stop_token_ids": Spelling("eos_token"),
+        "include_stop_str_in_output": Spelling("include_stop"),
         "top_k": Spelling("top_k", {-1: 0}),
+        "bad_words": BadWords(),
         "ignore_eos": NoEnd(keeps="stop_token_ids"),
+        "min_tokens": MinTokens(),
         "sampling_params": Nested(),
-        "include_stop_str_in_output": _OFF_IF_FALSE,
         "repetition_detection": _OFF_IF_NULL,
         "trace_decode_token_ids": _OFF_IF_NULL,
         "use_beam_search": _OFF_IF_FALSE,
@@ -748,7 +810,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "ignore_eos": NoEnd(),
         "sampling_params": Nested(),
         "beam_width": _OFF_AT_1,
-        "no_stop_trim": _OFF_IF_FALSE,
+        "no_stop_trim": Spelling("include_stop"),
         "stop_regex": Lacking(off=([], "")),
         "watermark": _OFF_IF_FALSE,
         **_engine(
@@ -937,6 +999,9 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "eos_token_id": Spelling("eos_token"),
         "eta_cutoff": Spelling("eta_cutoff", translate=_off_where(0.0, up_to=0, start=1)),
         "max_new_tokens": Spelling("max_tokens"),
+        "min_length": Beside(
+            "min_total_tokens", translate=_off_where(0, up_to=0), unless=("min_new_tokens",)
+        ),
         "min_new_tokens": Spelling("min_tokens"),
         "no_repeat_ngram_size": Spelling("no_repeat_ngram", translate=_ngram_size),
         "num_return_sequences": Spelling("n"),
@@ -957,7 +1022,6 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "forced_bos_token_id": _OFF_IF_NULL,
         "forced_eos_token_id": _OFF_IF_NULL,
         "guidance_scale": _OFF_AT_1,
-        "min_length": _OFF_AT_0,
         "num_beam_groups": _OFF_AT_1,
         "num_beams": _OFF_AT_1,
         "penalty_alpha": _OFF_AT_0,
@@ -988,6 +1052,8 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         **_engine("adapters draft_model num_draft_tokens role_mapping"),
     },
     "openvino_genai": {
+        "include_stop_str_in_output": Spelling("include_stop"),
+        "max_length": Beside("max_total_tokens", {2**64 - 1: None}, unless=("max_new_tokens",)),
         "max_new_tokens": Spelling("max_tokens", {2**64 - 1: None}),
         "min_new_tokens": Spelling("min_tokens"),
         "num_return_sequences": Spelling("n"),
@@ -999,15 +1065,32 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "ignore_eos": NoEnd(),
         "logprobs": Logprobs(zero=False),
         "stop_token_ids": _OPENVINO_ENDS,
-        "include_stop_str_in_output": _OFF_IF_FALSE,
         "num_beam_groups": _OFF_AT_1,
         "num_beams": _OFF_AT_1,
         **_engine(
             """
             adapters apply_chat_template assistant_confidence_threshold branching_factor
-            diversity_penalty echo length_penalty max_length max_ngram_size no_repeat_ngram_size
+            diversity_penalty echo length_penalty max_ngram_size no_repeat_ngram_size
             num_assistant_tokens parsers pruning_ratio relevance_weight return_omni_outputs
             stop_criteria structured_output_config tree_depth
+            """
+        ),
+    },
+    "friendli": {
+        "stop_tokens": Spelling("stop_tokens", translate=_sequences),
+        "top_p": Spelling("top_p", translate=_best_at_0),
+        **dict.fromkeys(
+            ("bad_words", "bad_word_tokens"), BadWords(("bad_words", "bad_word_tokens"))
+        ),
+        "logprobs": Logprobs(),
+        "max_total_tokens": Alone("max_tokens"),
+        "min_total_tokens": Alone("min_tokens"),
+        "encoder_no_repeat_ngram": Lacking(off=(1,), at_most=1, why=_ENCODER),
+        "encoder_repetition_penalty": Lacking(off=(1,), why=_ENCODER),
+        **_engine(
+            """
+            embedding_to_replace include_reasoning parse_reasoning prompt token_index_to_replace
+            tokens
             """
         ),
     },
