@@ -124,3 +124,33 @@ def test_a_long_history_joins(benchmark, scope):
     what = f"a row of a million {scope} tokens joins"
     benchmark.extra_info.update(table="rows", what=what)
     benchmark.pedantic(join, rounds=10, warmup_rounds=1)
+
+
+WISHES = {
+    "sample": None,
+    "sample_with_logprobs": {},
+    "details=True": {"details": True},
+    "kept=512": {"kept": 512},
+    "kept=True": {"kept": True},
+    "kept=True, details=True": {"kept": True, "details": True},
+}
+
+
+@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize("rows", [1, 64])
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_kept(over_rows, request_name, rows, wish):
+    """What a call costs that lists the kept sets beside the draw of what is processed."""
+    logits = np.tile(peaked(), (-(-rows // 150), 1))[:rows]
+    batch, chain = lc.Batch(VOCAB), lc.Chain()
+    for r in range(rows):
+        batch.add(lc.Params(seed=r, logprobs_of="processed", **REQUESTS[request_name]), [r])
+    wishes = WISHES[wish]
+
+    def call(logits):
+        if wishes is None:
+            return chain.sample(logits, batch)
+        return chain.sample_with_logprobs(logits, batch, **wishes)
+
+    about = {"request": request_name, "rows": rows, "wish": wish}
+    over_rows(call, [logits], rounds=30, table="kept", **about)

@@ -211,6 +211,38 @@ def test_the_response():
     }
 
 
+def test_named_tokens_have_their_log_probabilities_in_the_order_of_the_request():
+    choice = choice_of(logprob_token_ids=[1, 4, 1])
+    assert choice.logprobs == {"content": [], "refusal": None}
+    choice.append(1, -0.5, ([], [], [-0.5, -np.inf, -0.5]))
+    (entry,) = choice.logprobs["content"]
+    hello = {"token": "Hello", "token_id": 1, "logprob": -0.5, "bytes": [*b"Hello"]}
+    other = {"token": "\ufffd", "token_id": 4, "logprob": -9999.0, "bytes": [0xF0, 0x9F]}
+    assert entry == hello | {"top_logprobs": [], "named_logprobs": [hello, other, hello]}
+    older = choice.response(api="completions")["logprobs"]
+    assert older["named_logprobs"] == [[-0.5, -9999.0, -0.5]]
+    for top in (((), ()), ([], [], []), ([], [], [-0.5, -0.5])):
+        with pytest.raises(ValueError, match=r"^top must be \(ids, logprobs, logprobs of the 3"):
+            choice.append(1, -0.5, top)
+    plain = choice_of(logprobs=True)
+    plain.append(1, -0.5, ([], []))
+    assert "named_logprobs" not in plain.logprobs["content"][0]
+    assert "named_logprobs" not in plain.response(api="completions")["logprobs"]
+
+
+def test_what_a_chain_tells_of_named_tokens_goes_in_as_it_is():
+    batch = lc.Batch(9)
+    params = lc.Params(n=2, seed=4, top_k=2, logprob_token_ids=[3, 0], logprobs_of="processed")
+    logits, rows = np.arange(18, dtype=np.float32).reshape(2, 9) % 5, batch.add(params)
+    sampled = lc.Chain().sample_with_logprobs(logits, batch)
+    for r, row in enumerate(sampled.rows()):
+        choice = lc.Choice(params, lambda token: b"a", seed=rows[r])
+        choice.append(*row)
+        (entry,) = choice.logprobs["content"]
+        named = np.maximum(lc.logprobs(lc.top_k(logits[r], 2))[[3, 0]], -9999.0)
+        assert [x["logprob"] for x in entry["named_logprobs"]] == named.tolist()
+
+
 @pytest.mark.parametrize("logprob", [-np.inf, -1e30, np.float32(-np.inf), np.float32(-0.5), -1, 0])
 def test_every_logprob_is_json(logprob):
     choice = choice_of(logprobs=True)

@@ -258,7 +258,7 @@ GOOD = {
     "no_repeat_ngram": st.integers(0, 5),
     "bad_words": strategies.phrases(VOCAB),
     "logprobs": st.booleans(),
-    "top_logprobs": st.integers(0, 20),
+    "top_logprobs": st.integers(0, VOCAB),
 }
 requests = st.fixed_dictionaries({}, optional={name: mostly(value) for name, value in GOOD.items()})
 good_params = st.fixed_dictionaries({}, optional=GOOD).map(lambda fields: lc.Params(**fields))

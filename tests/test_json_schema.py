@@ -52,6 +52,10 @@ def test_lists_have_one_item_or_several_and_lists_of_lists_do_not():
     assert SCHEMA["stop"]["items"] == {"type": "string", "minLength": 1}
     assert SCHEMA["logit_bias"]["propertyNames"] == {"pattern": "^[0-9]{1,19}$"}
     assert "maximum" not in lc.json_schema()["properties"]["top_k"]
+    assert SCHEMA["top_logprobs"]["maximum"] == 1000
+    assert SCHEMA["logprob_token_ids"]["type"] == ["integer", "array", "null"]
+    name = {"type": ["string", "null"], "minLength": 1, "default": "raw"}
+    assert name.items() <= SCHEMA["logprobs_of"].items()
 
 
 def test_a_subclass_has_its_own_fields_too():

@@ -59,14 +59,15 @@ INTEGERS = {
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "min_total_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
-    "top_logprobs": ("[0, 20]", (0, 1, 20), (-1, 21)),
+    "top_logprobs": ("[0, vocab_size]", (0, 1, 2**40), (-1, -(10**400))),
     "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
 }
 NUMBERS = REALS | INTEGERS
 TOKENS = ("eos_token", "allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
+TOKENS += ("logprob_token_ids",)
 PHRASES = ("bad_words", "dry_sequence_breakers")
 FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens")
-OTHERS = {"logit_bias", "stop", "stop_tokens", *FLAGS, *PHRASES, *TOKENS}
+OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", *FLAGS, *PHRASES, *TOKENS}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -626,7 +627,7 @@ BODY = """
   "allowed_tokens": [7, 8, 9], "banned_tokens": [8], "no_repeat_ngram": 3,
   "bad_words": [[7, 9], [9]], "penalty_window": 64, "penalty_exempt": [3, 4],
   "ngram_window": 500, "ngram_exempt": 3,
-  "logprobs": true, "top_logprobs": 5
+  "logprobs": true, "top_logprobs": 5, "logprob_token_ids": [7, 3], "logprobs_of": "top_k"
 }
 """
 PARSED = {
@@ -682,6 +683,8 @@ PARSED = {
     "ngram_exempt": (3,),
     "logprobs": True,
     "top_logprobs": 5,
+    "logprob_token_ids": (7, 3),
+    "logprobs_of": "top_k",
 }
 
 

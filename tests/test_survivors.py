@@ -362,7 +362,7 @@ def test_log_probabilities_come_with_the_token(of, dtype, drawn, n, data):
     batch = lc.Batch(wishes.vocab_size)
     for row in rows:
         fields = {name: getattr(row["params"], name) for name in lc.FIELDS}
-        fields |= {"n": 1, "seed": row["seed"], "top_logprobs": n}
+        fields |= {"n": 1, "seed": row["seed"], "top_logprobs": min(n, batch.vocab_size)}
         batch.add(lc.Params(**fields), row["prompt"], row["output"])
     logits = np.clip(logits, -60000, 60000, where=logits > -np.inf, out=logits).astype(dtype)
     calls = [lambda rows, batch: None] if data.draw(st.booleans()) else []

@@ -36,7 +36,7 @@ from .dialects import DIALECTS
 from .explain import Explanation
 from .guidance import contrast, guide
 from .json_schema import json_schema
-from .logprobs import logprobs, token_logprobs, top_logprobs
+from .logprobs import kept_logprobs, logprobs, token_logprobs, top_logprobs
 from .params import FIELDS, Field, Params, field
 from .presets import DEFAULT_ORDER, PRESETS
 from .response.choice import Choice
@@ -77,6 +77,7 @@ __all__ = [
     "frequency_penalty",
     "guide",
     "json_schema",
+    "kept_logprobs",
     "logit_bias",
     "logprobs",
     "min_p",

@@ -20,6 +20,7 @@ from .controls.record import LISTS, Control, Scope, as_number
 from .controls.token_bitmask import ALL, Tail, Words, packed
 from .fused.tables import (
     ADDRESS,
+    AFTER_A_STEP,
     CAPACITY,
     DISTINCT,
     GAPS,
@@ -27,10 +28,13 @@ from .fused.tables import (
     HISTORY_SIZE,
     LIST,
     LIST_COLUMNS,
+    LOGPROBS_OF,
     NEXT,
     PENDING,
     POSITION,
+    PROCESSED,
     PROMPT_SIZE,
+    RAW,
     SCOPES,
     SEED,
     SIZE,
@@ -50,6 +54,9 @@ from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_s
 
 #: The fields of which a batch has a column.
 NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized))
+
+#: A request's `logprobs_of` as its column has it; all else is the name of a control.
+_STAGES = {"raw": RAW, "processed": PROCESSED}
 
 _HAS_MASK, _NGRAM = VALUES.index("token_bitmask"), VALUES.index("no_repeat_ngram")
 
@@ -728,6 +735,7 @@ def _fill(line: NDArray[np.int64], row: _Row, names: tuple[str, ...]) -> None:
     """Write a new row's line of the table: its request's values, its seed and its addresses."""
     values = [as_number(getattr(row.params, name, 0)) for name in VALUES]
     values[_NGRAM] *= values[_NGRAM] > 1.0  # 1 is off too: where that API has it, it is the default
+    values[LOGPROBS_OF] = _STAGES.get(row.params.logprobs_of, AFTER_A_STEP)
     line[:] = 0
     line[: len(VALUES)] = np.array(values).view(np.int64)
     line[SEED] = np.uint64(row.seed % 2**64).view(np.int64)

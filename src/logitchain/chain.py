@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,12 @@ from .dialects import DialectName
 from .explain import Explanation, explain
 from .fused.row import STAGES, compiled, run
 from .fused.tables import (
+    LOGPROBS_OF,
     NO_ROWS,
-    PROCESSED,
-    RAW,
     Drawn,
     Program,
     Requests,
     drawn,
-    drawn_with_logprobs,
     given_tokens,
     scratch,
 )
@@ -35,6 +33,7 @@ from .inputs.logits import (
     DType,
     Stored,
     first_invalid,
+    floats,
     history_ids,
     lies_across,
     stored,
@@ -42,8 +41,7 @@ from .inputs.logits import (
     why_invalid,
     writeable,
 )
-from .inputs.values import listed, one_of, show
-from .logprobs import token_logprobs, top_logprobs
+from .inputs.values import listed, of_field, one_of, show
 from .numeric.blocks import FLOAT32
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import Row
@@ -62,7 +60,8 @@ from .presets import (
     cells,
     shown,
 )
-from .speculative.rows import verify_rows
+from .sampled import PLACES, Place, Report, Sampled
+from .speculative.rows import tell_rows, verify_rows
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
 
@@ -71,28 +70,6 @@ _SHARE = 2**20
 
 Policy = Literal["raise", "mark"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
-Of = Literal["raw", "processed"]
-LOGPROBS: dict[Of, int] = {"raw": RAW, "processed": PROCESSED}
-
-
-class Sampled(NamedTuple):
-    """Tokens and their log-probabilities, as `Chain.sample_with_logprobs` returns them.
-
-    tokens         int64 (rows,): the tokens; -1 for a row that was marked
-    logprobs       float32 (rows,): the log-probability of each; -inf for a row that was marked
-    top_ids        int64 (rows, n): the best tokens, best first; -1 where fewer are left
-    top_logprobs   float32 (rows, n): their log-probabilities; -inf where fewer are left
-    """
-
-    tokens: NDArray[np.int64]
-    logprobs: NDArray[np.float32]
-    top_ids: NDArray[np.int64]
-    top_logprobs: NDArray[np.float32]
-
-    def rows(self) -> Iterator[tuple[int, float, tuple[list[int], list[float]]]]:
-        """Each row's part, as `Choice.append` takes it: token, logprob, top."""
-        top = zip(self.top_ids.tolist(), self.top_logprobs.tolist(), strict=True)
-        return zip(self.tokens.tolist(), self.logprobs.tolist(), top, strict=True)
 
 
 class Chain:
@@ -282,34 +259,88 @@ class Chain:
         logits: Any,
         batch: Batch,
         *,
-        of: Of = "raw",
+        of: str | None = None,
+        kept: bool | int = False,
+        details: bool = False,
         on_invalid: Policy | None = None,
         dtype: DType = None,
     ) -> Sampled:
-        """A token for each row, as `sample` draws it, and log-probabilities from the same pass.
+        """A token for each row, as `sample` draws it, and what is to be known of it.
 
-        of   "raw": of the logits as they came, what `token_logprobs(logits, tokens)` and
-             `top_logprobs(logits, n)` give; "processed": of `chain(logits, batch)`
+        of        the row that the log-probabilities are of: "raw", the logits as they came;
+                  "processed", `chain(logits, batch)`, which the token is drawn from; or the name of
+                  a step, `chain(logits, batch, until=of)`. By default each request's `logprobs_of`
+        kept      whether to list each row's kept tokens; or how many of a row at most, the best
+        details   whether to find the token's rank, the entropy of the row and the mass of the
+                  tokens that are kept
 
-        n is the largest `top_logprobs` that a request of the batch asks for.
+        All comes from the same pass over the row; a row that asks for a step's row has the steps up
+        to that one run again. A request lists as many tokens as its `top_logprobs`. Raises
+        ValueError for a step that the chain lacks, or a `kept` below 1.
+
+        >>> from logitchain import Batch, Params
+        >>> batch = Batch(vocab_size=4)
+        >>> rows = batch.add(Params(temperature=0.5, top_k=2, seed=1))
+        >>> drawn = Chain().sample_with_logprobs([[1.0, 2.0, 3.0, 0.0]], batch, kept=True)
+        >>> drawn.kept_ids, drawn.kept_logprobs
+        (array([1, 2], dtype=int32), array([-2.126928  , -0.12692805], dtype=float32))
         """
-        one_of("of", of, LOGPROBS)
+        return self._sampled(logits, batch, None, of, kept, details, on_invalid, dtype)
+
+    def _sampled(
+        self,
+        logits: Any,
+        batch: Batch,
+        tokens: NDArray[np.int64] | None,
+        of: str | None,
+        kept: bool | int,
+        details: bool,
+        on_invalid: Policy | None,
+        dtype: DType,
+    ) -> Sampled:
+        """`sample_with_logprobs`; with `tokens` (rows,) of these, and -1 for a row without one."""
         given = _open(logits, batch, dtype)
-        n = max((batch.params(row).top_logprobs for row in batch.rows), default=0)
-        drawn_rows = drawn_with_logprobs(LOGPROBS[of], len(batch), min(n, batch.vocab_size))
         parts = self._compiled(batch, 0, len(self.steps))
-        if len(parts) == 1 or of == "processed":
-            self._run(given, batch, parts, on_invalid, NO_ROWS, drawn_rows)
-        else:  # callables will have changed the rows before the draw
-            drawn_rows.tokens[:, 0] = self._run(given, batch, parts, on_invalid, NO_ROWS)[0]
-            for r in np.flatnonzero(drawn_rows.tokens[:, 0] >= 0).tolist():
-                row = given.copy(r)
-                ids, best = top_logprobs(row, drawn_rows.tokens.shape[1] - 1)
-                drawn_rows.logprobs[r] = token_logprobs(row, drawn_rows.tokens[r, 0]), *best
-                drawn_rows.tokens[r, 1:] = np.where(best > -np.inf, ids, -1)
-        tokens, logprobs = drawn_rows.tokens, drawn_rows.logprobs
-        tokens[tokens[:, 0] < 0], logprobs[tokens[:, 0] < 0] = -1, -np.inf
-        return Sampled(tokens[:, 0].copy(), logprobs[:, 0], tokens[:, 1:], logprobs[:, 1:])
+        places = self._places(batch, of)
+        report = Report(given, batch, parts, places, kept, details, tokens)
+        self._run(given, batch, parts, on_invalid, NO_ROWS, report.drawn, report=report)
+        return report.sampled()
+
+    def _places(self, batch: Batch, of: str | None) -> list[Place]:
+        """The place of the row that log-probabilities are of: one for all rows, or one per row."""
+        if of is not None:
+            return [self._place("of", of)]
+        if not batch.requests.table[:, LOGPROBS_OF].any():  # 0 is raw
+            return [PLACES["raw"]]
+        requests = [batch.params(row) for row in batch.rows]
+        for params in requests:
+            self.check(params)
+        return [self._place("logprobs_of", params.logprobs_of) for params in requests]
+
+    def check(self, params: Params) -> None:
+        """Check that the chain has the step that a request's `logprobs_of` names.
+
+        `sample_with_logprobs` and `verify_with_logprobs` raise the same. A server calls this before
+        it queues a request. Raises ValueError, whose `field` is "logprobs_of".
+
+        >>> Chain(["temperature", "top_k"]).check(Params(logprobs_of="top_p"))
+        Traceback (most recent call last):
+        ...
+        ValueError: logprobs_of must be one of raw, processed, temperature, top_k, not 'top_p'
+        """
+        try:
+            self._place("logprobs_of", params.logprobs_of)
+        except ValueError as error:
+            raise of_field("logprobs_of", error) from None
+
+    def _place(self, name: str, of: str) -> Place:
+        """After which part of the chain a row is meant, and after how many steps of the next."""
+        if of in PLACES:
+            return PLACES[of]
+        names = [step.name for step in self.steps]
+        first = self.steps[: names.index(one_of(name, of, [*PLACES, *names])) + 1]
+        calls = [s for s, step in enumerate(first, 1) if step.control is None]
+        return len(calls), len(first) - (calls[-1] if calls else 0)
 
     @in_standard_mode
     def verify(
@@ -347,7 +378,45 @@ class Chain:
         """
         _check_batch(batch)
         policy = self._policy(on_invalid)
-        return verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)
+        return verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)[0]
+
+    @in_standard_mode
+    def verify_with_logprobs(
+        self,
+        logits: Any,
+        batch: Batch,
+        drafts: Sequence[Any],
+        proposed: Sequence[Any] | None = None,
+        *,
+        parents: Sequence[Any] | None = None,
+        of: str | None = None,
+        kept: bool | int = False,
+        details: bool = False,
+        on_invalid: Policy | None = None,
+        dtype: DType = None,
+    ) -> list[Sampled]:
+        """The next tokens of each row, as `verify` finds them, and what is to be known of them.
+
+        Arguments are as of `verify` and `sample_with_logprobs`. Returns for each row of the batch a
+        `Sampled` whose rows are that row's tokens, one after the other. The chain runs once more
+        over the tokens that were found.
+
+        >>> from logitchain import Batch, Params
+        >>> batch = Batch(vocab_size=3)
+        >>> rows = batch.add(Params(top_k=2, seed=1))
+        >>> (drawn,) = Chain().verify_with_logprobs(9 * np.eye(3), batch, [[0, 1]], kept=True)
+        >>> drawn.tokens, drawn.kept_offsets, drawn.kept_ids
+        (array([0, 1, 2]), array([0, 2, 4, 6]), array([0, 1, 0, 1, 0, 2], dtype=int32))
+        """
+        _check_batch(batch)
+        policy = self._policy(on_invalid)
+
+        found = verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)
+
+        def tell(rows: Any, trial: Batch, tokens: NDArray[np.int64]) -> Sampled:
+            return self._sampled(rows, trial, tokens, of, kept, details, "mark", "bfloat16")
+
+        return tell_rows(tell, floats(logits, dtype), batch, *found)
 
     @in_standard_mode
     def explain(
@@ -403,6 +472,7 @@ class Chain:
         drawn_rows: Drawn | None = None,
         *,
         requests: Requests | None = None,
+        report: Report | None = None,
     ) -> tuple[NDArray[np.int64], list[str]]:
         """Apply the parts to the rows given; fill in `out`, or if that has no rows draw tokens.
 
@@ -419,8 +489,10 @@ class Chain:
             batch.forget_draws()
         last = drawn_rows or drawn(len(status))
         rows, carrying = out, []
-        for part in parts:
+        for p, part in enumerate(parts):
             call = part.call
+            if report is not None:
+                report.save(p, given)
             if call is not None and not out.shape[0] and batch.has_states and part.carries:
                 carrying.append((given._replace(wide=given.wide.copy()), part.program))
             result = last if call is None else drawn(len(status))
@@ -429,7 +501,8 @@ class Chain:
             target = out if call is None else rows
             if part.removes_late and np.may_share_memory(given.wide, target):
                 given = given._replace(wide=given.wide.copy())  # `_why_invalid` looks at it later
-            if self._run_on_threads(given, part.program, requests, target, result):
+            of_part = report if call is None else None
+            if self._run_on_threads(given, part.program, requests, target, result, of_part):
                 for r in np.flatnonzero(result.tokens[:, 0] < 0).tolist():
                     if status[r] == "ok":  # the first reason stays
                         reason = self._why_invalid(given, r, part, requests)
@@ -446,6 +519,11 @@ class Chain:
             self._run_on_threads(before, program, requests, NO_ROWS, given_tokens(tokens))
         if policy == "mark":
             tokens[[reason != "ok" for reason in status]] = -1
+        if report is not None:
+            for r, (p, count), before, room in report.later():
+                program = parts[p].program.only(slice(count))
+                one = requests.of(slice(r, r + 1))
+                self._run_with_scratch(0, 1, before, program, one, NO_ROWS, room)
         return tokens, status
 
     def _why_invalid(self, given: Stored, r: int, part: Part, requests: Requests) -> str:
@@ -463,7 +541,8 @@ class Chain:
         given = Stored(FLOAT32, rows, NO_NARROW, rows.shape)
         controls = part.program.controls
         for s, control in enumerate(controls[:-1]):
-            if self._run_with_scratch(0, 1, given, part.program.only(s), requests, rows, drawn(1)):
+            step = part.program.only(slice(s, s + 1))
+            if self._run_with_scratch(0, 1, given, step, requests, rows, drawn(1)):
                 return control.name
         return controls[-1].name
 
@@ -501,17 +580,27 @@ class Chain:
         return one_of("on_invalid", on_invalid, POLICIES)
 
     def _run_on_threads(
-        self, given: Stored, program: Program, requests: Requests, out: Rows, drawn_rows: Drawn
+        self,
+        given: Stored,
+        program: Program,
+        requests: Requests,
+        out: Rows,
+        drawn_rows: Drawn,
+        report: Report | None = None,
     ) -> int:
         """Run the kernel over all rows, on this thread or on several; how many are invalid.
 
         Each takes some rows, and then more: one that wakes up late, or meets hard rows, takes less.
         """
         count, size = len(drawn_rows.tokens), max(1, _SHARE // given.shape[-1])
-        if self.threads == 1 or count <= size:
-            return self._run_with_scratch(0, count, given, program, requests, out, drawn_rows)
-        if self._pool is None or self._pool[0] != os.getpid():  # a fork leaves its threads behind
-            self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
+        is_alone = self.threads == 1 and (report is None or not report.most_kept)
+        if is_alone or count <= size:
+            return self._run_with_scratch(
+                0, count, given, program, requests, out, drawn_rows, report
+            )
+        pid = os.getpid()  # a fork leaves its threads behind
+        if self.threads > 1 and (self._pool is None or self._pool[0] != pid):
+            self._pool = pid, ThreadPoolExecutor(self.threads - 1)
         firsts = deque(range(0, count, size))
 
         def take() -> int | None:
@@ -522,12 +611,12 @@ class Chain:
         def work() -> int:
             parts = ((first, min(first + size, count)) for first in iter(take, None))
             return sum(
-                self._run_with_scratch(*part, given, program, requests, out, drawn_rows)
+                self._run_with_scratch(*part, given, program, requests, out, drawn_rows, report)
                 for part in parts
             )
 
         helpers = min(self.threads, len(firsts)) - 1
-        others = [self._pool[1].submit(work) for _ in range(helpers)]
+        others = [self._pool[1].submit(work) for _ in range(helpers) if self._pool]
         try:
             return work() + sum(other.result() for other in others if not other.cancel())
         except BaseException:  # also an interrupt: no thread may go on with the caller's memory
@@ -544,6 +633,7 @@ class Chain:
         requests: Requests,
         out: Rows,
         drawn_rows: Drawn,
+        report: Report | None = None,
     ) -> int:
         """Run the kernel over some rows, with scratch that no other thread uses meanwhile."""
         vocab = given.shape[-1]
@@ -552,7 +642,10 @@ class Chain:
             memory = free.pop()
         except IndexError:
             memory = scratch(vocab)
+        arena = report.arena(first, last) if report is not None and report.most_kept else None
         invalid = run(first, last, given, program, requests, memory, out, drawn_rows)
+        if report is not None and arena is not None:
+            report.take(first, arena)
         free.append(memory)
         return invalid
 

@@ -511,6 +511,11 @@ def _between(low: float, high: float) -> Callable[[Any], Any]:
     return translate
 
 
+def _of_processed(value: Any) -> Any:
+    """`logprobs_of` for a flag."""
+    return {True: "processed", False: "raw"}[value] if isinstance(value, bool) else [value]
+
+
 def _best_at_0(value: Any) -> Any:
     """A top_p of 0 keeps the best token, as one does here that is next to nothing."""
     return 2.0**-30 if _is_number(value) and value == 0 else value
@@ -786,7 +791,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             continue_final_message detokenize documents early_stopping ec_transfer_params extra_args
             features flat_logprobs guided_choice guided_decoding guided_decoding_backend
             guided_grammar guided_json guided_json_object guided_regex guided_whitespace_pattern
-            include_reasoning kv_transfer_params length_penalty logprob_token_ids media_io_kwargs
+            include_reasoning kv_transfer_params length_penalty media_io_kwargs
             mm_processor_kwargs output_kind priority prompt_embeds prompt_logprob_start
             prompt_logprob_token_ids prompt_logprobs request_id return_mm_kwargs return_prompt_text
             return_token_ids return_token_offsets return_tokens_as_token_ids
@@ -806,6 +811,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "sampling_seed": Spelling("seed"),
         "stop_token_ids": Spelling("eos_token"),
         "top_k": Spelling("top_k", {-1: 0, 2**30: 0}),
+        "token_ids_logprob": Spelling("logprob_token_ids"),
         "top_logprobs_num": Spelling("top_logprobs"),
         "ignore_eos": NoEnd(),
         "sampling_params": Nested(),
@@ -829,7 +835,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             return_text_in_logprobs return_token_ids rid routed_dp_rank routed_experts_start_len
             routing_key separate_reasoning session_id session_params skip_special_tokens
             spaces_between_special_tokens stream_interval stream_reasoning structural_tag task text
-            token_ids_logprob use_audio_in_video video_config video_data video_max_dynamic_patch
+            use_audio_in_video video_config video_data video_max_dynamic_patch
             """
         ),
     },
@@ -850,6 +856,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "n_cmpl": Spelling("n"),
         "n_predict": Spelling("max_tokens", _NO_LIMIT),
         "n_probs": Spelling("top_logprobs"),
+        "post_sampling_probs": Spelling("logprobs_of", translate=_of_processed),
         "repeat_last_n": Spelling("penalty_window", {-1: _ALL}),
         "repeat_penalty": Spelling("repetition_penalty"),
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
@@ -871,7 +878,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             continue_final_message generation_prompt grammar grammar_lazy grammar_triggers
             grammar_type id_slot input_extra input_prefix input_suffix json_schema lora
             n_cache_reuse n_discard n_indent n_keep parse_tool_calls
-            post_sampling_probs preserved_tokens prompt_logprobs reasoning_budget_end_tag
+            preserved_tokens prompt_logprobs reasoning_budget_end_tag
             reasoning_budget_end_tags reasoning_budget_message reasoning_budget_start_tag
             reasoning_budget_tokens reasoning_control reasoning_format reasoning_in_content
             response_fields return_progress return_tokens samplers speculative.n_max

@@ -74,11 +74,14 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
         return {"type": "object", "propertyNames": names, "additionalProperties": number}
     if kind is bool:
         one: Schema = {"type": "boolean"}
+    elif kind is str:
+        one = {"type": "string", "minLength": 1}
     elif kind in (int, float):
         one = _number(kind, field, vocab_size)
     else:
         return {}
-    has_default = isinstance(field.off, (int, float)) and isfinite(field.off)
+    is_number = isinstance(field.off, (int, float)) and isfinite(field.off)
+    has_default = is_number or isinstance(field.off, str)
     return {**one, "default": field.off} if has_default else one
 
 

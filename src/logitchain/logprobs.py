@@ -5,8 +5,17 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs.logits import DType, Reading, Rows, token_ids
-from .inputs.values import Integer
+from .inputs.logits import (
+    DType,
+    Reading,
+    Rows,
+    first_invalid,
+    history_ids,
+    stored,
+    token_ids,
+    why_invalid,
+)
+from .inputs.values import Integer, show
 from .numeric.compile import inlined, kernel
 from .numeric.float_mode import in_standard_mode
 from .numeric.functions import F32, F64, I64, MASS_BITS, Row, finite, log, total_mass
@@ -88,6 +97,64 @@ def top_logprobs(
         subtract(values[r], *normaliser(row))
     shape = (*reading.shape[:-1], n)
     return ids.reshape(shape), values.reshape(shape)
+
+
+@in_standard_mode
+def kept_logprobs(
+    trainer_logits: Any, kept_offsets: Any, kept_ids: Any, tokens: Any, *, dtype: DType = None
+) -> NDArray[np.float32]:
+    """The log-probability of each row's token among the tokens that were kept in its draw.
+
+    trainer_logits   (rows, vocab), the new policy's logits, divided by the request's temperature;
+                     (vocab,) for one row
+    kept_offsets     (rows + 1,), as in `Sampled`: row r kept `kept_ids[kept_offsets[r]:]` up to
+                     `kept_offsets[r + 1]`
+    kept_ids         (all kept,) token ids, ascending within a row
+    tokens           (rows,) the tokens drawn; -1 for a row that was marked, which has none kept
+
+    Returns float32 (rows,), -inf for a row that was marked. For the same logits it is bit for bit
+    the `logprobs` that `Chain.sample_with_logprobs(..., of="processed", kept=True)` recorded. With
+    a set that was truncated it is too large: `docs/rollouts.md` says what to do. Rows without a
+    token are not read. Raises ValueError for a token that is not in its row's set, which
+    would hide a mismatch, and where rows, offsets and ids do not fit each other.
+
+    >>> kept_logprobs([[1.0, 2.0, 2.0]], [0, 2], [1, 2], [2])
+    array([-0.6931472], dtype=float32)
+    """
+    rows = stored(trainer_logits, dtype).rows()
+    count, vocab = rows.shape
+    ids = token_ids("kept_ids", kept_ids, vocab)
+    ends = _offsets(kept_offsets, count, ids.size)
+    drawn = history_ids("tokens", tokens)
+    if drawn.size != count:
+        raise ValueError(f"tokens must be one per row ({count}), not {drawn.size}")
+    result = np.full(count, -np.inf, np.float32)
+    for r, token in enumerate(drawn.tolist()):
+        own = ids[ends[r] : ends[r + 1]]
+        if (np.diff(own) <= 0).any():
+            raise ValueError(f"kept_ids of row {r} must be ascending")
+        if token == -1 and not own.size:
+            continue
+        place = int(np.searchsorted(own, token))
+        if place == own.size or own[place] != token:
+            raise ValueError(f"tokens: row {r}, token {token} is not in the row's kept set")
+        if first_invalid(rows[r : r + 1]) >= 0:
+            raise ValueError(f"trainer_logits: row {r}, {why_invalid(rows[r])}")
+        left = rows[r, own]
+        if left[place] > -np.inf:
+            result[r] = left[place]
+            subtract(result[r : r + 1], *normaliser(left))
+    return result
+
+
+def _offsets(kept_offsets: Any, rows: int, size: int) -> list[int]:
+    """Where each row's kept tokens begin, and where the last row's end."""
+    ends: list[int] = history_ids("kept_offsets", kept_offsets).tolist()
+    if len(ends) != rows + 1:
+        raise ValueError(f"kept_offsets must be one per row and one ({rows + 1}), not {len(ends)}")
+    if ends[0] != 0 or ends[-1] != size or ends != sorted(ends):
+        raise ValueError(f"kept_offsets must rise from 0 to {size}, not {show(ends)}")
+    return ends
 
 
 def first_of_order(row: Row, n: int) -> NDArray[np.int64]:

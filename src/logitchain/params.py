@@ -183,6 +183,14 @@ def _unchecked(name: str, value: Any) -> Any:
     return value
 
 
+def _stage(name: str, value: Any) -> str:
+    """The name of a row on its way through a chain; the chain knows which there are."""
+    if not isinstance(value, str) or not value:
+        what = 'must be "raw", "processed" or the name of a control'
+        raise (ValueError if value == "" else TypeError)(f"{name} {what}, not {show(value)}")
+    return value
+
+
 # ---- lists and mappings, which are checked once
 
 
@@ -647,7 +655,21 @@ class Params:
     )
     logprobs: bool = _row(False, _flag, doc="whether log-probabilities are returned")
     top_logprobs: int = field(
-        0, "[0, 20]", "of how many of the best tokens log-probabilities are returned", integer=True
+        0,
+        "[0, vocab_size]",
+        "of how many of the best tokens log-probabilities are returned",
+        integer=True,
+    )
+    logprob_token_ids: Tokens = _row(
+        TokenIds(),
+        TokenIds.checked,
+        ID_INTERVAL,
+        doc="token ids whose log-probabilities are returned beside that of each token",
+    )
+    logprobs_of: str = _row(
+        "raw",
+        _stage,
+        doc="the row that log-probabilities are of: raw, processed, or as a control leaves it",
     )
 
     def __post_init__(self) -> None:
@@ -666,8 +688,8 @@ class Params:
         """Check that every token that the request names is in the vocabulary.
 
         Raises ValueError, whose `field` is the name of the field at fault, for a token id that is
-        not in [0, vocab_size) and for a `top_k` above `vocab_size`. `Batch.add` raises the same;
-        a server calls this before it queues a request.
+        not in [0, vocab_size) and for a `top_k` or `top_logprobs` above `vocab_size`. `Batch.add`
+        raises the same; a server calls this before it queues a request.
 
         >>> Params(banned_tokens=[5, 100]).check_vocabulary(100)
         Traceback (most recent call last):
@@ -675,9 +697,11 @@ class Params:
         ValueError: banned_tokens must be in [0, 100), not 100
         """
         whole_number("vocab_size", vocab_size, "[1, inf)")
-        if self.top_k > vocab_size:
-            error = ValueError(f"top_k must be in [0, {vocab_size}], not {show(self.top_k)}")
-            raise of_field("top_k", error)
+        for name in ("top_k", "top_logprobs"):
+            number = getattr(self, name)
+            if number > vocab_size:
+                error = ValueError(f"{name} must be in [0, {vocab_size}], not {show(number)}")
+                raise of_field(name, error)
         for name, what in _NAMING_TOKENS.items():
             value = getattr(self, name)
             ids = value.all_tokens if isinstance(value, (Phrases, Bias)) else value

@@ -16,6 +16,7 @@ from .batch import Batch
 from .chain import Chain
 from .controls import CONTROLS
 from .controls.record import Control
+from .logprobs import logprobs
 from .params import FIELDS, Field, Interval, Params, Phrases, TokenIds, field
 from .sample import sample
 from .speculative import accepted_drafts, draft_tree
@@ -47,7 +48,8 @@ def check_control(
     that stays, a cut keeps a prefix of the order, a scale keeps the order, and an adjustment
     changes named tokens only; a state follows the tokens that are appended, verified or taken back;
     in a chain, alone and next to every built-in control, the fast path
-    gives the bits that the kernels give on whole rows one after the other; a row's result does not
+    gives the bits that the kernels give on whole rows one after the other, and lists as kept what
+    is left of these; a row's result does not
     depend on the batch or the number of threads; `explain` agrees with `sample`, and so does
     `verify`, over trees of drafts too.
 
@@ -355,6 +357,20 @@ def _check_fusion(order: tuple[Control, ...], case: Case) -> None:
         tokens[r] = sample(expected[r], seed=keys[0], position=keys[1])
     case.equal(chain(case.logits, case.batch), expected, f"the chain {names} is its steps")
     case.equal(chain.sample(case.logits, case.batch), tokens, f"the draw after {names}")
+    _check_kept(chain, case, expected, names)
+
+
+def _check_kept(chain: Chain, case: Case, expected: Rows, names: str) -> None:
+    """The kept sets are what is left of the rows, and their log-probabilities are of these."""
+    drawn = chain.sample_with_logprobs(case.logits, case.batch, of="processed", kept=True)
+    left = [np.flatnonzero(np.isfinite(row)) for row in expected]
+    of_left = [
+        logprobs(row)[ids] if ids.size else row[ids]
+        for row, ids in zip(expected, left, strict=True)
+    ]
+    ours = [drawn.kept_set(r) for r in range(len(expected))]
+    case.equal([ids for ids, _ in ours], left, f"the kept set after {names}")
+    case.equal([x for _, x in ours], of_left, f"its log-probabilities after {names}")
 
 
 def _plain(control: Control) -> Control:

@@ -60,7 +60,7 @@ def test_every_record_has_its_inputs(page):
     expect(page.locator("#chain > li")).to_have_count(len(CONTROLS))
     assert attributes(page.locator("#chain > li"), "name") == list(lc.DEFAULT_ORDER)
     shown = set(attributes(page.locator("[data-field]"), "field"))
-    response = {"n", "logprobs", "top_logprobs"}  # the shape of an answer, not its tokens
+    response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
     assert shown == set(lc.FIELDS) - response - {"seed"}
     expect(page.locator("#seed")).to_have_value("7")
 

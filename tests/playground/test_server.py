@@ -159,7 +159,8 @@ def test_the_catalogue_has_every_control_and_field(ask):
     for name, control in about["controls"].items():
         assert control["description"].endswith(".")
         assert ask(f"/docs/{name}")[1].strip()
-    assert {*about["fields"], "n", "logprobs", "top_logprobs"} == set(lc.FIELDS)
+    response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
+    assert {*about["fields"]} | response == set(lc.FIELDS)
     assert all(field["meaning"] for field in about["fields"].values())
     assert about["others"] == ["seed", "max_tokens", "stop"]
     kinds = {

@@ -15,7 +15,7 @@ from logitchain.presets import NAMED, Step
 DOCS = Path(__file__).parents[2] / "controls.md"
 
 #: They shape the response, not the token.
-NOT_SHOWN = {"n", "logprobs", "top_logprobs"}
+NOT_SHOWN = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
 
 #: A list field takes the first of these; that is how it is known what it holds.
 LISTS = {"tokens": [0], "phrases": [[0]], "texts": ["a"], "biases": {0: 1.0}}

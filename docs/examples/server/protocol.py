@@ -38,6 +38,7 @@ class Request:
     stream: bool
     stream_options: Mapping[str, Any]
     echo: list[str]  # with what the answers to each prompt begin
+    names_row: bool  # whether it says of which row its log-probabilities are to be
 
 
 def new_id(kind: str) -> str:
@@ -128,6 +129,7 @@ def _request(
         stream=bool(body.get("stream")),
         stream_options=body.get("stream_options") or {},
         echo=[_text(x, tokenizer) if body.get("echo") else "" for x in texts],
+        names_row=body.get("logprobs_of") is not None,
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -190,8 +190,11 @@ class Scheduler:
             return
         for answer in reading.answers:
             generated = len(answer.tokens)
+            params = answer.params
+            if not reading.job.request.names_row:
+                params = replace(params, logprobs_of=self.logprobs)
             (handle,) = self.batch.add(
-                answer.params, answer.read, state=answer.state, generated_before=generated
+                params, answer.read, state=answer.state, generated_before=generated
             )
             self.rows[handle] = Row(reading.job, answer, reading.cache.fork(), logits)
             if not generated:
@@ -211,9 +214,9 @@ class Scheduler:
         """A token for every row."""
         if not self.rows:
             return
-        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch, of=self.logprobs)
-        columns = [self.batch.status, *(column.tolist() for column in drawn)]
-        for handle, status, token, logprob, *top in zip(list(self.rows), *columns, strict=True):
+        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch)
+        rows = zip(list(self.rows), self.batch.status, drawn.rows(), strict=True)
+        for handle, status, (token, logprob, top) in rows:
             row = self.rows[handle]
             try:
                 if token < 0:

@@ -50,6 +50,9 @@ BOUNDS: dict[str, Schema] = {
     **{name: {"maxItems": 1024} for name in ("bad_words", "dry_sequence_breakers")},
     **{name: {"maxItems": 1024} for name in ("eos_token", "stop_tokens")},
     "logit_bias": {"maxProperties": VOCABULARY},
+    "logprob_token_ids": {"maxItems": 1024},
+    "logprobs_of": {"enum": ["raw", "processed", *lc.DEFAULT_ORDER, None]},
+    "top_logprobs": {"maximum": 1024},  # an entry of each takes half a kilobyte
     "seed": {"maxItems": MOST_ROWS},
     "n": {"maximum": MOST_ROWS},
     "stop": {

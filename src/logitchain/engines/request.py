@@ -16,7 +16,10 @@ from ..inputs.values import show
 from ..params import FIELDS, Params
 
 #: Fields that no control acts on: the engine reads its own, which stand beside ours.
-NOT_OURS = ("n", "max_tokens", "stop", "logprobs", "top_logprobs")
+NOT_OURS = (
+    *("n", "max_tokens", "stop", "logprobs", "top_logprobs"),
+    *("logprob_token_ids", "logprobs_of"),
+)
 
 #: Fields whose controls read the tokens generated so far, and not only their number.
 READS_HISTORY = (

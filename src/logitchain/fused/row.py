@@ -23,7 +23,8 @@ from ..sample import race
 from .candidates import change_order, highest_floor, truncate
 from .listing import list_best, list_best_as_given
 from .nucleus import draw_of_all, draw_of_nucleus
-from .step import choose, place_of
+from .report import line_of, report_row
+from .step import choose, logit_of
 from .tables import (
     COLUMNS,
     FIELD_COUNT,
@@ -31,12 +32,17 @@ from .tables import (
     FOLLOWS_BEFORE,
     GIVEN,
     KIND,
+    MOST_KEPT,
     PENDING,
     PROCESSED,
     RAW,
+    REPORT_OF,
     SEED,
     STATE_COUNT,
+    TOP_LOGPROBS,
     UPDATE,
+    WANTS,
+    WANTS_MASS,
     Drawn,
     Floor,
     Program,
@@ -72,11 +78,11 @@ _blocks = Blocks(_row, _row, _flags[0], _row, _row)
 _key = np.uint64(0), np.uint64(0)
 _task = Task(_longs, _longs[0], np.empty((1, 1)), *_key, _longs[0], _flags, _room)
 _floor = Floor(0.0, 0, 0.0, 0.0, True)
-_drawn = Drawn(0, _longs, np.empty((1, 1), np.float32))
+_drawn = Drawn(0, 0, _longs, np.empty((1, 1), np.float32))
 _normaliser = np.float32(0.0), 0.0
 
 CONVERT, _convert = _stage(convert_and_look, True, 0, np.empty(1, np.uint16), _blocks)
-LIST_GIVEN, _list_given = _stage(list_best_as_given, _normaliser, _blocks, _drawn, 0)
+LIST_GIVEN, _list_given = _stage(list_best_as_given, _normaliser, _blocks, _drawn, 0, 0)
 CHANGE, _change = _stage(change_order, 0, _blocks, _task)
 DRAW, _draw = _stage(draw_of_all, 0, _blocks, _task, _floor)
 DRAW_OF_NUCLEUS, _ = _stage(draw_of_nucleus, 0, _blocks, _task, _floor)
@@ -125,16 +131,15 @@ def _logprob_after(
     )
     floor = highest_floor(part_of, first, blocks.peaks, best, whole.size)
     n = _truncate(stages[TRUNCATE], blocks, part_of, whole, first, floor)
-    token, ids, left = task.line[PENDING], task.scratch.ids[:n], whole[:n]
-    place = place_of(token, ids) if n < whole.size else token
+    left, ids = whole[:n], task.scratch.ids[: n if n < whole.size else 0]
     top, log_mass = normaliser(left)
-    is_left = n == whole.size or (place < n and ids[place] == token)
-    return np.float64(logprob(left[place], top, log_mass)) if is_left else -np.inf
+    return np.float64(logprob(logit_of(task.line[PENDING], left, ids), top, log_mass))
 
 
 CARRY, _carry = _stage(carry, 0, _blocks, _task, _row, _longs[0])
 RACE, _race = _stage(race, 0, _row, _ids, *_key)
-LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0)
+LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0, 0)
+REPORT, _report = _stage(report_row, 0, _row, _ids, _drawn, 0)
 
 #: Results of `run_row`. A number >= 0 is that of a missing stage, or len(STAGES) + s for the
 #: control of step s.
@@ -196,6 +201,7 @@ def _run(
     memory: NDArray[np.uint8],
     out: Rows,
     of: I64,
+    report: I64,
     tokens: Longs,
     logprobs: Rows,
 ) -> I64:
@@ -204,7 +210,7 @@ def _run(
     """
     given = Given(kind, borrowed(wide), borrowed(narrow))
     steps = Steps(borrowed(table), borrowed(marks), borrowed(stages))
-    drawn = Drawn(of, borrowed(tokens), borrowed(logprobs))
+    drawn = Drawn(of, report, borrowed(tokens), borrowed(logprobs))
     vocab = wide.shape[1] if kind == FLOAT32 else narrow.shape[1]
     scratch = lay_out(borrowed(memory), vocab)
     chosen = Chosen(
@@ -277,31 +283,37 @@ def run_row(
         is_fit = _convert(stages[CONVERT], given.kind, given.narrow[r], blocks)
     if is_fit and needs == VALID:
         best, log_mass = np.float32(0.0), 0.0
-        if drawn.of == RAW and stages[LIST_GIVEN] == 0:
+        of, is_given, needs_left = drawn.of % GIVEN, drawn.of >= GIVEN, False
+        if drawn.report != 0:
+            wanted = line_of(drawn, r)
+            of = wanted[REPORT_OF]
+            needs_left = wanted[MOST_KEPT] > 0 or wanted[WANTS] & WANTS_MASS != 0
+        most = np.int64(values[TOP_LOGPROBS])
+        if of == RAW and stages[LIST_GIVEN] == 0:
             needs = np.int64(LIST_GIVEN)
-        elif drawn.of == RAW:
-            best, log_mass = _list_given(stages[LIST_GIVEN], blocks, drawn, r)
+        elif of == RAW:
+            best, log_mass = _list_given(stages[LIST_GIVEN], blocks, drawn, r, most)
         draws = out.shape[0] == 0
         whole = scratch.values if draws else out[r]
-        may_draw_first = draws and drawn.of != PROCESSED and drawn.of != GIVEN
+        may_draw_first = draws and of != PROCESSED and not is_given and not needs_left
         if needs == VALID:
             n, token, needs = survive(blocks, task, stages, whole, may_draw_first)
         left = scratch.ids[:n] if 0 <= n < scratch.ids.size else scratch.ids[:0]
-        if drawn.of == GIVEN:
+        if is_given:
             token = drawn.tokens[r, 0] if n > 0 else token
         elif draws and n > 0 and needs == VALID:
             if stages[RACE] == 0:
                 needs = np.int64(RACE)
             else:
                 token = _race(stages[RACE], whole[:n], left, task.seed, task.position)
-        if drawn.of == PROCESSED and token >= 0 and needs == VALID:
+        if of == PROCESSED and token >= 0 and needs == VALID:
             if stages[LIST_LEFT] == 0:
                 needs = np.int64(LIST_LEFT)
             else:
-                best, log_mass = _list_left(stages[LIST_LEFT], whole[:n], left, drawn, r)
-        if drawn.of >= RAW and token >= 0 and needs == VALID:
-            if drawn.of == PROCESSED:
-                logit = whole[place_of(token, left) if left.size else token]
+                best, log_mass = _list_left(stages[LIST_LEFT], whole[:n], left, drawn, r, most)
+        if of <= PROCESSED and token >= 0 and needs == VALID:
+            if of == PROCESSED:
+                logit = logit_of(token, whole[:n], left)
             elif given.kind == FLOAT32:
                 logit = given.wide[r, token]
             else:
@@ -311,13 +323,19 @@ def run_row(
             whole[:] = -np.inf
             for i in range(n):
                 whole[left[i]] = scratch.values[i]
-        if draws and token >= 0 and needs == VALID and has_state(task):
-            if stages[CARRY] == 0 or stages[TRUNCATE] == 0:
-                needs = np.int64(CARRY if stages[CARRY] == 0 else TRUNCATE)
+        carries = draws and token >= 0 and has_state(task)
+        if carries and (stages[CARRY] == 0 or stages[TRUNCATE] == 0):
+            needs = np.int64(CARRY if stages[CARRY] == 0 else TRUNCATE)
+        if drawn.report != 0 and token >= 0 and needs == VALID:  # once: it adds to an arena
+            if stages[REPORT] == 0:
+                needs = np.int64(REPORT)
             else:
-                line[PENDING] = token
-                _carry(stages[CARRY], blocks, task, whole, stages)
-    if drawn.of != GIVEN:
+                drawn.tokens[r, 0] = token
+                _report(stages[REPORT], whole[: max(n, 0)], left, drawn, r)
+        if carries and needs == VALID:
+            line[PENDING] = token
+            _carry(stages[CARRY], blocks, task, whole, stages)
+    if drawn.of < GIVEN:
         drawn.tokens[r, 0] = token
     if needs == VALID and token < 0:
         needs = np.int64(INVALID)

@@ -12,7 +12,7 @@ from ..controls import token_bitmask
 from ..controls.record import ADJUST, MASK, Request, call_find, call_idle, call_kernel
 from ..numeric.blocks import Blocks, Ids, copy_blocks_with
 from ..numeric.compile import at, kernel, spliced
-from ..numeric.functions import F64, I64, U64, Row
+from ..numeric.functions import F32, F64, I64, REMOVED, U64, Row
 from ..numeric.statistics import Statistics, unknown
 from ..sample import EVERY
 from .tables import (
@@ -302,6 +302,13 @@ def place_of(token: I64, ids: Any) -> I64:
         else:
             high = middle
     return low
+
+
+@kernel
+def logit_of(token: I64, row: Row, ids: Ids) -> F32:
+    """A token's logit, in a row of the tokens `ids` or of all; -inf if it is not in there."""
+    place = place_of(token, ids) if ids.size else token
+    return row[place] if not ids.size or (place < ids.size and ids[place] == token) else REMOVED
 
 
 @kernel

@@ -16,8 +16,13 @@ from ..numeric.statistics import STATISTICS
 #: Begins the names of columns that no request field can have.
 NEXT = "next "
 
-#: The numeric columns of the batch's table: the controls' fields, of lists the length.
-VALUES = (*dict.fromkeys(field.name for control in CONTROLS for field in control.fields), "n")
+#: The numeric columns of the batch's table: the controls' fields, of lists the length; and what a
+#: request wants to know of its tokens, `logprobs_of` as RAW, PROCESSED or AFTER_A_STEP.
+VALUES = (
+    *dict.fromkeys(field.name for control in CONTROLS for field in control.fields),
+    *("n", "top_logprobs", "logprob_token_ids", "logprobs_of"),
+)
+TOP_LOGPROBS, NAMED_TOKENS, LOGPROBS_OF = range(len(VALUES) - 3, len(VALUES))
 
 #: The columns of the controls' states: each number, and what it will be after the token drawn last.
 STATES = tuple(x for control in CONTROLS for name in control.state for x in (name, NEXT + name))
@@ -68,10 +73,10 @@ class Program(NamedTuple):
         """Compile the control of a step."""
         self.steps.table[s, KERNEL:OPTION] = self.controls[s].compiled()
 
-    def only(self, s: int) -> "Program":
-        """One of the steps."""
-        one = self.steps._replace(table=self.steps.table[s : s + 1])
-        return Program(one, self.controls[s : s + 1])
+    def only(self, which: slice) -> "Program":
+        """Some of the steps."""
+        some = self.steps._replace(table=self.steps.table[which])
+        return Program(some, self.controls[which])
 
 
 _A = len(VALUES) + len(STATES)
@@ -153,30 +158,46 @@ class Drawn(NamedTuple):
     the log-probabilities of all of them.
     """
 
-    of: int  # RAW or PROCESSED: which row the log-probabilities are of; or NOTHING; or GIVEN: the
-    # tokens are given, and only the states are to follow them
+    of: int  # NOTHING, RAW or PROCESSED: which row the log-probabilities are of; + GIVEN
+    report: int  # the address of the call's report (rows, REPORT_WIDTH), 0 if it has none
     tokens: NDArray[np.int64]  # (rows, 1 + n); -1 past the last token
     logprobs: NDArray[np.float32]  # (rows, 1 + n); -inf past it; (0, 1) if not requested
 
 
-NOTHING, GIVEN, RAW, PROCESSED = range(4)
+#: AFTER_A_STEP: of the row that some of the steps leave, for which those run once more.
+RAW, PROCESSED, AFTER_A_STEP, NOTHING = range(4)
+#: Added to these: the tokens are given, and are not drawn.
+GIVEN = 4
 _NO_LOGPROBS = np.empty((0, 1), np.float32)
+
+#: The columns of a report. What is wanted: of which row; rank, entropy, kept mass (WANTS); the
+#: addresses of named tokens and of their log-probabilities, and how many they are; how the
+#: unprocessed row is stored, where, and how long it is; how many kept tokens to list at most, the
+#: address of an arena that has room for them, and for how many, ...
+REPORT_OF, WANTS, NAMED, NAMED_LOGPROBS, NAMED_SIZE = range(5)
+RAW_KIND, RAW_ROW, RAW_SIZE, MOST_KEPT, ARENA, ARENA_SIZE = range(5, 11)
+#: ... and what was found: how many kept tokens are listed, and whether more were kept; the rank;
+#: as float64 the entropy and the kept mass.
+LISTED, IS_TRUNCATED, RANK, ENTROPY_OF, KEPT_MASS = range(11, 16)
+REPORT_WIDTH = 16
+#: What a row's WANTS may ask for: rank and entropy, kept mass.
+WANTS_RANK, WANTS_MASS = 1, 2
 
 
 def drawn(rows: int) -> Drawn:
     """Room for tokens."""
-    return Drawn(NOTHING, np.empty((rows, 1), np.int64), _NO_LOGPROBS)
+    return Drawn(NOTHING, 0, np.empty((rows, 1), np.int64), _NO_LOGPROBS)
 
 
 def given_tokens(tokens: NDArray[np.int64]) -> Drawn:
     """Tokens (rows,) that were drawn elsewhere; of a row with a negative one nothing is read."""
-    return Drawn(GIVEN, np.maximum(tokens, 0).reshape(-1, 1), _NO_LOGPROBS)
+    return Drawn(NOTHING + GIVEN, 0, np.maximum(tokens, 0).reshape(-1, 1), _NO_LOGPROBS)
 
 
 def drawn_with_logprobs(of: int, rows: int, n: int) -> Drawn:
     """Room for tokens and log-probabilities."""
     shape = rows, 1 + n
-    return Drawn(of, np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+    return Drawn(of, 0, np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
 
 
 #: In the place of rows to fill in, where tokens are drawn.

@@ -205,6 +205,13 @@ class Stored(NamedTuple):
             return np.array(self.wide[which])
         return float32_copy(self._halves()[which])
 
+    def only(self, r: int) -> "Stored":
+        """One of the rows, where it is."""
+        row, shape = slice(r, r + 1), (1, self.shape[-1])
+        if self.kind == FLOAT32:
+            return self._replace(wide=self.wide[row], shape=shape)
+        return self._replace(narrow=self.narrow[row], shape=shape)
+
     def rows(self) -> Rows:
         """All rows as float32, to be read only: where they are, or a copy."""
         return self.wide if self.kind == FLOAT32 else float32_copy(self._halves())

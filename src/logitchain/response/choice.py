@@ -41,10 +41,10 @@ class _Token(NamedTuple):
 class Choice:
     """One of the answers to a request, made of its tokens one by one.
 
-    params          the request: the fields that say when it ends, `logprobs` and `top_logprobs`
-                    are acted on here
+    params          the request: the fields that say when it ends, `logprobs`, `top_logprobs`
+                    and `logprob_token_ids` are acted on here
     top_logprobs    how many of the best tokens an entry lists at most; the request's number by
-                    default, which is at most 20
+                    default
     token_bytes     token id -> the bytes it adds to the text; b"" for a special token
     seed            the row's own, `batch.seed(row)`
     index           which of the request's answers this is
@@ -144,7 +144,8 @@ class Choice:
     def logprobs(self) -> dict[str, Any] | None:
         """The log-probabilities of the tokens of this text, in the response's form.
 
-        None if neither `logprobs` nor `top_logprobs` is asked for.
+        None if neither `logprobs`, `top_logprobs` nor `logprob_token_ids` asks for them. The last
+        adds to each entry `named_logprobs`, an entry for each of these tokens, in their order.
         """
         return self._logprobs_form(self._entries)
 
@@ -155,11 +156,15 @@ class Choice:
         logprob   its log-probability, without which it is a TypeError if the request asks for
                   them; ignored if it does not
         top       (ids, logprobs) of the best tokens, as `top_logprobs` gives them; removed ones
-                  (-1 or -inf) are left out, and so are those beyond the number to list
+                  (-1 or -inf) are left out, and so are those beyond the number to list. Then the
+                  log-probabilities of the request's `logprob_token_ids`, if it has any
         """
         read, entry = self._read(token), None
         if self._wants_logprobs and self._is_text(read):
-            entry = self._entry(read.id, read.data, logprob) | {"top_logprobs": self._best(top)}
+            best, named = self._listed(top)
+            entry = self._entry(read.id, read.data, logprob) | {"top_logprobs": best}
+            if self.params.logprob_token_ids:
+                entry["named_logprobs"] = named
         return self._add(read, entry)
 
     def finish(self, reason: str = "length", message: str | None = None) -> str:
@@ -362,7 +367,8 @@ class Choice:
 
     @property
     def _wants_logprobs(self) -> bool:
-        return self.params.logprobs or self._top_logprobs > 0
+        named = self.params.logprob_token_ids
+        return self.params.logprobs or self._top_logprobs > 0 or len(named) > 0
 
     def _release(self) -> None:
         """Let entries go whose text has begun to come out, or that end with the text."""
@@ -372,12 +378,23 @@ class Choice:
             self._starts.append(len(self._earlier) + start)
             self._entries.append(entry)
 
-    def _best(self, top: Any) -> list[Entry]:
+    def _listed(self, top: Any) -> tuple[list[Entry], list[Entry]]:
+        """The entries of the best tokens and of those that the request names."""
         parts = [items("top", part)[1] for part in listed("top", top, "(ids, logprobs)")]
+        ids = self.params.logprob_token_ids
+        named = parts.pop() if ids and len(parts) == 3 else []
         if len(parts) != 2 or len(parts[0]) != len(parts[1]):
             raise ValueError(f"top must be (ids, logprobs) of one length, not {show(top)}")
+        if len(named) != len(ids):
+            what = f"(ids, logprobs, logprobs of the {len(ids)} named tokens)"
+            raise ValueError(f"top must be {what}, not {show(top)}")
+        pairs = zip(ids, named, strict=True)
+        entries = [self._entry(token, self._bytes(token), x) for token, x in pairs]
+        return self._best(*parts), entries
+
+    def _best(self, ids: Sequence[Any], logprobs: Sequence[Any]) -> list[Entry]:
         best: list[Entry] = []
-        for token, logprob in zip(*parts, strict=True):
+        for token, logprob in zip(ids, logprobs, strict=True):
             if len(best) == self._top_logprobs:
                 break
             token = whole_number("a token id in top", token, "(-inf, inf)")
@@ -407,13 +424,17 @@ class Choice:
         tops = [
             {x["token"]: x["logprob"] for x in reversed(entry["top_logprobs"])} for entry in entries
         ]
-        return {
+        form = {
             "tokens": [entry["token"] for entry in entries],
             "token_ids": [entry["token_id"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
             "top_logprobs": tops,
             "text_offset": self._starts[first:],
         }
+        if self.params.logprob_token_ids:
+            named = [[x["logprob"] for x in entry["named_logprobs"]] for entry in entries]
+            form["named_logprobs"] = named
+        return form
 
     def _response_form(
         self, name: str, body: Any, logprobs: dict[str, Any] | None

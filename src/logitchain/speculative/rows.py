@@ -1,6 +1,6 @@
 """Drafts of the rows of a batch: the chain runs once for each depth, as long as a row goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..inputs.logits import DType, floats
 from ..inputs.values import listed
+from ..sampled import Sampled, joined
 from .drafts import Drafts, expect_shape, read_drafts
 from .methods import walk_of
 from .walk import Walk
@@ -26,8 +27,8 @@ def verify_rows(
     parents: Any,
     policy: str,
     dtype: DType,
-) -> list[NDArray[np.int64]]:
-    """`Chain.verify`.
+) -> tuple[list[NDArray[np.int64]], list[list[int]]]:
+    """`Chain.verify`; and of each of a row's tokens, which row of the logits it comes from.
 
     A row that is done gets the same logits again, and nobody looks at what comes of them.
     """
@@ -39,6 +40,7 @@ def verify_rows(
     walks = [walk_of(*key) for key in keys]
     room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
     going, status = list(range(len(batch))), ["ok"] * len(batch)
+    sources: list[list[int]] = [[] for _ in walks]
     batch.keep_states(chain.states)
     with batch.trial() as trial:
         while going:
@@ -46,6 +48,7 @@ def verify_rows(
             np.take(given, at, axis=0, out=room, mode="clip")
             tokens = _settle_rows(chain, room, trial, walks, going)
             for r in going:
+                sources[r].append(int(at[r]))
                 if tokens[r] < 0:
                     if policy == "raise":
                         raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
@@ -56,7 +59,33 @@ def verify_rows(
             grown = settled if batch.has_states else going
             trial.append([walks[r].tokens[-1] for r in grown], [trial.rows[r] for r in grown])
     batch.status = status
-    return [np.array(walk.tokens, np.int64) for walk in walks]
+    return [np.array(walk.tokens, np.int64) for walk in walks], sources
+
+
+def tell_rows(
+    tell: Callable[[Any, Batch, NDArray[np.int64]], Sampled],
+    logits: NDArray[Any],
+    batch: Batch,
+    tokens: list[NDArray[np.int64]],
+    sources: list[list[int]],
+) -> list[Sampled]:
+    """What is known of the tokens that `verify_rows` found.
+
+    tell   (rows of logits, batch, tokens) -> what is known of one token of each row
+    """
+    found: list[list[tuple[Sampled, int]]] = [[] for _ in tokens]
+    longest = max(map(len, tokens), default=0)
+    with batch.trial() as trial:
+        for depth in range(longest):
+            at = [source[min(depth, len(source) - 1)] for source in sources]
+            now = np.array([row[depth] if depth < row.size else -1 for row in tokens], np.int64)
+            sampled = tell(logits[at], trial, now)
+            for r, row in enumerate(tokens):
+                if depth < row.size:
+                    found[r].append((sampled, r))
+            going = np.flatnonzero(now >= 0)
+            trial.append(now[going], [trial.rows[r] for r in going.tolist()])
+    return list(map(joined, found))
 
 
 def _read(batch: Batch, drafts: Any, proposed: Any, parents: Any, dtype: DType) -> list[Drafts]:

@@ -58,7 +58,10 @@ function copyable(label, text, rows) {
 }
 
 /** Fields of a body that are not sampling's, or that the page has an input of its own for. */
-const NOT_OF_A_SETTING = ["model", "messages", "seed", "stream", "n", "logprobs", "top_logprobs"];
+const NOT_OF_A_SETTING = [
+  ...["model", "messages", "seed", "stream", "n"],
+  ...["logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"],
+];
 
 function takeOver(text) {
   const body = JSON.parse(text);
