@@ -443,6 +443,37 @@ def test_top_logprobs(client):
         assert entry.logprob <= best[0]
 
 
+def test_logprob_token_ids(client, tokenizer):
+    ids = [tokenizer.encode(word)[0] for word in (" yes", " no")]
+    fields = {"logprobs": True, "top_logprobs": 1000, "temperature": 2, "seed": 4, "max_tokens": 2}
+    for entry in ask(client, logprob_token_ids=ids, **fields).choices[0].logprobs.content:
+        assert [named["token"] for named in entry.named_logprobs] == [" yes", " no"]
+        assert len(entry.top_logprobs) == 1000
+        best = {top.token: top.logprob for top in entry.top_logprobs}
+        for named in entry.named_logprobs:
+            assert named["logprob"] <= entry.top_logprobs[0].logprob
+            assert named["logprob"] == best.get(named["token"], named["logprob"])
+
+
+def test_logprobs_of(client, guarded):
+    """A request says of which row; where it does not, the server's option does."""
+    fields = {"logprobs": True, "top_logprobs": 50, "top_k": 3, "temperature": 2, "max_tokens": 1}
+
+    def listed(client, **of):
+        (entry,) = ask(client, seed=1, **of, **fields).choices[0].logprobs.content
+        return [top.logprob for top in entry.top_logprobs]
+
+    private = guarded.client(TOKEN)
+    raw, processed = listed(client, logprobs_of="raw"), listed(client, logprobs_of="processed")
+    assert (len(raw), len(processed)) == (50, 3)
+    assert abs(exp(processed).sum() - 1) < 1e-6
+    assert listed(client) == raw == listed(private, logprobs_of="raw")
+    assert listed(private) == processed
+    hot = listed(client, logprobs_of="temperature")
+    assert len(hot) == 50
+    assert abs((hot[0] - hot[1]) - (raw[0] - raw[1]) / 2) < 1e-4
+
+
 def test_logprobs_sum_to_one_over_a_mask_of_two_tokens(guarded, tokenizer):
     ids = [tokenizer.encode(word)[0] for word in (" yes", " no")]
     fields = {"allowed_tokens": ids, "logprobs": True, "top_logprobs": 5, "max_tokens": 6}
