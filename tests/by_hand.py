@@ -58,6 +58,23 @@ def min_total_tokens(x, row):
     return lc.min_total_tokens(x, *settings, prompt_size=len(row["prompt"]))
 
 
+def forced_output_tokens(x, row):
+    return lc.forced_output_tokens(
+        x, row["params"].forced_output_tokens, position=len(row["output"])
+    )
+
+
+def reasoning(x, row):
+    params = row["params"]
+    if not params.reasoning_end:
+        return x
+    names = ("reasoning_start", "reasoning_end", "reasoning_message", "min_reasoning")
+    names += ("reasoning_grace", "reasoning_line_ends", "reasoning_per_block", "eos_token")
+    names += ("repetition_detection",)
+    fields = {name: getattr(params, name) for name in names}
+    return lc.reasoning(x, params.reasoning_budget, row["prompt"], row["output"], **fields)
+
+
 def no_repeat_ngram(x, row, scope="all"):
     params, tokens = row["params"], history_of(row, scope, row["params"].ngram_window)
     n = params.no_repeat_ngram
@@ -113,6 +130,8 @@ BY_HAND = {
     "bad_words": lambda x, row, scope="output": lc.bad_words(
         x, row["params"].bad_words, history_of(row, scope, None)
     ),
+    "forced_output_tokens": forced_output_tokens,
+    "reasoning": reasoning,
     "logit_bias": lambda x, row: lc.logit_bias(x, row["params"].logit_bias),
     "repetition_penalty": penalty(lc.repetition_penalty, "all"),
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
@@ -142,6 +161,7 @@ BY_HAND = {
 # Other engines' orders, as docs/presets.md has them.
 MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
 MASKS += ["min_tokens", "min_total_tokens", "no_repeat_ngram", "bad_words"]
+MASKS += ["forced_output_tokens", "reasoning"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
 KOBOLD, WEBUI, SEEN = LLAMA | {"window": 320}, LLAMA | {"window": 1024}, {"scope": "all"}
 ORDERS = {
@@ -159,7 +179,7 @@ ORDERS = {
         *("xtc", "mirostat", "adaptive_p"),
     ],
     "text_generation_webui": [
-        *(*MASKS[:5], "bad_words", "logit_bias"),
+        *(*MASKS[:5], *MASKS[6:], "logit_bias"),
         *(("repetition_penalty", WEBUI), ("presence_penalty", WEBUI), ("frequency_penalty", WEBUI)),
         *(("dry", {"window": 1024}), "top_n_sigma"),
         *("temperature", "dynamic_temperature", "quadratic", ("top_k", WHOLE), "top_p"),
@@ -178,7 +198,7 @@ ORDERS = {
         *("temperature", "min_p", ("top_k", WHOLE), ("top_p", WHOLE), "xtc", "adaptive_p"),
     ],
     "transformers": [
-        *(*MASKS[:6], ("bad_words", {"scope": "all"})),
+        *(*MASKS[:6], ("bad_words", {"scope": "all"}), *MASKS[7:]),
         *("logit_bias", "repetition_penalty", "temperature", "top_h", ("top_k", WHOLE)),
         *("top_p", "min_p"),
         *("typical_p", "epsilon_cutoff", "eta_cutoff"),

@@ -198,6 +198,74 @@ def bad_words(row, bad_words, tokens):
     return remove(row, ends)
 
 
+def forced_output_tokens(row, forced, position):
+    return keep(row, [forced[position]]) if position < len(forced) else row
+
+
+def find_repetition(tokens, smallest, largest, count):
+    for size in range(max(smallest, 1), largest + 1):
+        copies = list(tokens[-size:]) * count
+        if len(copies) == size * count <= len(tokens) and list(tokens[-size * count :]) == copies:
+            return size
+    return 0
+
+
+def reasoning_block(prompt, output, start, end):
+    """(where in the output the present block begins, None outside; tokens in earlier ones)."""
+    block, spent = None if start else 0, 0
+    tokens = prompt + output if start else output
+    for size in range(1, len(tokens) + 1):
+        whole = [x for x in (start, end) if x and tokens[max(0, size - len(x)) : size] == x]
+        if not whole:
+            continue
+        marker, place = max(whole, key=len), max(0, size - (len(tokens) - len(output)))
+        if block is not None:
+            spent += max(0, place - len(marker) - block)
+        block = place if marker == start else None
+    return block, spent
+
+
+def reasoning_end(output, block, spent, *, budget, forced, grace, line_ends, per_block, loop):
+    """Which token has to come next; None if any may."""
+    ready, size = [], len(output)
+    if budget is not None:
+        cut = block + max(0, budget - (0 if per_block else spent))
+        places = range(cut, min(cut + grace, size) + 1)
+        if cut > block:
+            places = [x for x in places if x == cut + grace or output[x - 1] in line_ends]
+        ready = list(places)[:1]
+    for n in range(len(forced) - 1, -1, -1):
+        if n <= size - block and output[size - n :] == forced[:n]:
+            is_cut = ready and n <= size - ready[0]
+            if is_cut or (loop and find_repetition(output[block : size - n], *loop)):
+                return forced[n]
+    return None
+
+
+def reasoning(row, reasoning_budget, prompt, output, *, end, start=(), **more):
+    """`more` has message, least, grace, line_ends, per_block, loop and eos."""
+    start, end, prompt, output = map(list, (start, end, prompt, output))
+    block, spent = reasoning_block(prompt, output, start, end)
+    if block is None:
+        return row
+    next_forced = reasoning_end(
+        output,
+        block,
+        spent,
+        budget=reasoning_budget,
+        forced=[*more["message"], *end],
+        **{name: more[name] for name in ("grace", "line_ends", "per_block", "loop")},
+    )
+    if next_forced is not None:
+        return keep(row, [next_forced])
+    if len(output) - block >= more["least"]:
+        return row
+    tokens = prompt + output if start else output
+    begun = len(end) - 1
+    is_last = begun == 0 or tokens[-begun:] == end[:-1]
+    return remove(row, [*more["eos"], *([end[-1]] if is_last else [])])
+
+
 def logit_bias(row, bias):
     out = row.copy()
     for token, value in bias.items():

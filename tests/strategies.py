@@ -1,5 +1,6 @@
 """Rows of logits as hypothesis strategies: spiky, tied, masked, tiny; bytes of text in pieces."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -127,6 +128,7 @@ def masks(vocab):
         "stop_tokens": st.one_of(st.just(()), phrases(vocab)),
         "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
         "bad_words": st.one_of(st.just(()), phrases(vocab)),
+        "forced_output_tokens": st.one_of(*[st.just(())] * 4, few),
         "penalty_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
         "penalty_exempt": st.one_of(st.just(()), few),
         "ngram_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
@@ -137,3 +139,30 @@ def masks(vocab):
         "dry_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
         "dry_sequence_breakers": st.one_of(st.just(()), phrases(vocab)),
     }
+
+
+@st.composite
+def reasoning(draw, vocab):
+    """The fields of a request for reasoning, of short sequences; mostly off."""
+    if draw(st.integers(0, 3)):
+        return {}
+    token = st.integers(0, vocab - 1)
+    end = draw(st.lists(token, min_size=1, max_size=2))
+    budget = draw(st.one_of(st.none(), st.integers(0, 20)))
+    loop = {"max_pattern_size": 3, "min_count": 2, "action": "end_reasoning"}
+    return {
+        "reasoning_budget": budget,
+        "reasoning_start": draw(st.lists(token, max_size=2).filter(lambda x: x != end)),
+        "reasoning_end": end,
+        "reasoning_message": draw(st.lists(token, max_size=2)),
+        "min_reasoning": draw(st.integers(0, 20 if budget is None else budget)),
+        "reasoning_grace": draw(st.integers(0, 3)),
+        "reasoning_line_ends": draw(st.lists(token, max_size=3)),
+        "reasoning_per_block": draw(st.booleans()),
+        "repetition_detection": draw(st.sampled_from((None, loop))),
+    }
+
+
+def with_reasoning(params, vocab):
+    """Requests with these fields, too."""
+    return st.builds(lambda x, more: dataclasses.replace(x, **more), params, reasoning(vocab))

@@ -47,7 +47,7 @@ half_off = {
 }
 
 
-requests = st.builds(
+plain_requests = st.builds(
     lc.Params,
     **half_off,
     **strategies.masks(VOCAB),
@@ -58,6 +58,7 @@ requests = st.builds(
     n=st.integers(1, 2),
     logit_bias=st.one_of(st.just({}), strategies.biases(VOCAB)),
 )
+requests = strategies.with_reasoning(plain_requests, VOCAB)
 
 
 @st.composite

@@ -25,6 +25,19 @@ SPELLINGS = [
     ("vllm", "top_k", 5, "top_k", 5),
     ("vllm", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
     ("vllm", "allowed_token_ids", [1, 2], "allowed_tokens", (1, 2)),
+    ("vllm", "thinking_token_budget", -1, "reasoning_budget", None),
+    ("vllm", "trace_decode_token_ids", [1, 2], "forced_output_tokens", (1, 2)),
+    ("llama_cpp", "reasoning_budget_tokens", -1, "reasoning_budget", None),
+    ("llama_cpp", "thinking_budget_tokens", -1, "reasoning_budget", None),
+    ("koboldcpp", "reasoning_budget", -1, "reasoning_budget", None),
+    ("koboldcpp", "thinking_budget_tokens", -1, "reasoning_budget", None),
+    *[
+        (dialect, field, -1, "reasoning_budget", None)
+        for dialect in ("exllamav2", "exllamav3")
+        for field in ("reasoning_budget", "reasoning_budget_tokens", "thinking_budget")
+    ],
+    ("exllamav2", "thinking_token_budget", -1, "reasoning_budget", None),
+    ("exllamav3", "thinking_token_budget", -1, "reasoning_budget", None),
     ("sglang", "max_new_tokens", 9, "max_tokens", 9),
     ("sglang", "no_stop_trim", True, "include_stop", True),
     ("sglang", "max_completion_tokens", 9, "max_tokens", 9),
@@ -578,7 +591,6 @@ LACKING = [
     *[("text_generation_webui", "penalty_alpha", (0,), (0.6,))],
     *[("text_generation_webui", "preset", (), ("min_p",))],
     *[("vllm", "use_beam_search", (False,), (True, 0)), ("vllm", "best_of", (1,), (2,))],
-    *[("vllm", "repetition_detection", (), ({},))],
     *[("sglang", "stop_regex", ([], ""), ("a+", ["a"]))],
 ]
 
@@ -593,6 +605,47 @@ def test_a_control_that_is_not_here_must_be_off(dialect, field, off, on):
         ) as error:
             lc.Params.from_request({field: value}, dialect=dialect)
         assert str(error.value).endswith(f", which is off, not {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "per_block"),
+    [
+        ("vllm", "thinking_token_budget", True),
+        ("llama_cpp", "reasoning_budget_tokens", True),
+        ("llama_cpp", "thinking_budget_tokens", True),
+        ("koboldcpp", "reasoning_budget", False),
+        ("koboldcpp", "thinking_budget_tokens", False),
+        *[
+            (dialect, field, False)
+            for dialect in ("exllamav2", "exllamav3")
+            for field in ("reasoning_budget", "reasoning_budget_tokens", "thinking_budget")
+        ],
+    ],
+)
+def test_a_budget_of_reasoning(dialect, field, per_block):
+    end = {"reasoning_end": [2]}
+    params = lc.Params.from_request({field: 5, **end}, dialect=dialect)
+    assert params == lc.Params(reasoning_budget=5, reasoning_per_block=per_block, **end)
+    own = lc.Params.from_request({field: 5, "reasoning_per_block": False, **end}, dialect=dialect)
+    assert own == lc.Params(reasoning_budget=5, **end)
+    with pytest.raises(ValueError, match="reasoning_budget needs reasoning_end") as caught:
+        lc.Params.from_request({field: 5}, dialect=dialect)
+    assert caught.value.field == field
+    with pytest.raises(ValueError, match=r"reasoning_budget must be in \[0, inf\), not -2"):
+        lc.Params.from_request({field: -2, **end}, dialect=dialect)
+
+
+def test_of_llama_cpps_two_names_of_the_budget_one_prevails():
+    body = {"reasoning_budget_tokens": 5, "thinking_budget_tokens": 7, "reasoning_end": [2]}
+    assert lc.Params.from_request(body, dialect="llama_cpp").reasoning_budget == 5
+
+
+def test_repetition_detection_of_vllm():
+    sizes = {"max_pattern_size": 20, "min_pattern_size": 3, "min_count": 4}
+    params = lc.Params.from_request({"repetition_detection": sizes}, dialect="vllm")
+    assert params.repetition_detection == lc.RepetitionDetection(**sizes)
+    off = {"repetition_detection": {"max_pattern_size": 0}}
+    assert lc.Params.from_request(off, dialect="vllm") == lc.Params()
 
 
 def test_the_error_says_which_value_is_off():

@@ -83,11 +83,11 @@ def test_the_page_of_presets_has_their_orders():
     orders = {part.split("\n")[0]: " ".join(part.split("\n\n")[1].split()) for part in sections}
     expected = {}
     for name, order in lc.PRESETS.items():
-        entries = dropwhile(lc.DEFAULT_ORDER[:6].__contains__, order)
+        entries = dropwhile(lc.DEFAULT_ORDER[:9].__contains__, order)
         expected[name] = f"Masks, {', '.join(map(entry_on_the_page, entries))}."
     assert orders == expected
-    assert "`bad_words`; " in first
-    assert lc.DEFAULT_ORDER[5] == "bad_words"
+    assert "`reasoning`; " in first
+    assert lc.DEFAULT_ORDER[8] == "reasoning"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

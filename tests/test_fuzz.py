@@ -260,8 +260,22 @@ GOOD = {
     "logprobs": st.booleans(),
     "top_logprobs": st.integers(0, VOCAB),
 }
-requests = st.fixed_dictionaries({}, optional={name: mostly(value) for name, value in GOOD.items()})
+numbers_of_a_loop = {"max_pattern_size": st.integers(-1, 9), "min_pattern_size": st.integers(0, 3)}
+numbers_of_a_loop |= {"min_count": st.integers(0, 3), "action": st.sampled_from(("stop", "end"))}
+#: Fields that may contradict each other.
+LOOSE = {
+    **dict.fromkeys(("reasoning_start", "reasoning_end", "reasoning_message"), ids),
+    **dict.fromkeys(("reasoning_line_ends", "forced_output_tokens"), ids),
+    "reasoning_budget": st.one_of(st.none(), st.integers(0, 9)),
+    "min_reasoning": st.integers(0, 9),
+    "reasoning_grace": st.integers(0, 9),
+    "reasoning_per_block": st.booleans(),
+    "repetition_detection": st.fixed_dictionaries({}, optional=numbers_of_a_loop),
+}
+given_fields = {name: mostly(value) for name, value in (GOOD | LOOSE).items()}
+requests = st.fixed_dictionaries({}, optional=given_fields)
 good_params = st.fixed_dictionaries({}, optional=GOOD).map(lambda fields: lc.Params(**fields))
+good_params = strategies.with_reasoning(good_params, VOCAB)
 
 
 def check_params(params):

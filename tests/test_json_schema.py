@@ -36,7 +36,8 @@ def test_the_ends_of_a_range_are_those_that_a_request_may_have(name):
 
 def accepted(name, value):
     try:
-        lc.Params(**{name: value}).check_vocabulary(1000)
+        beside = {"reasoning_end": [1]} if name in ("reasoning_budget", "min_reasoning") else {}
+        lc.Params(**{name: value}, **beside).check_vocabulary(1000)
     except ValueError:
         return False
     return True
@@ -49,6 +50,10 @@ def test_lists_have_one_item_or_several_and_lists_of_lists_do_not():
     assert SCHEMA["bad_words"]["type"] == ["array", "null"]
     assert token.items() <= SCHEMA["bad_words"]["items"]["items"].items()
     assert SCHEMA["bad_words"]["items"]["minItems"] == SCHEMA["seed"]["minItems"] == 1
+    detection = SCHEMA["repetition_detection"]["properties"]
+    assert detection.keys() == {x.name for x in dataclasses.fields(lc.RepetitionDetection)}
+    assert detection["action"]["enum"] == ["stop", "end_reasoning"]
+    assert (detection["min_count"]["type"], detection["min_count"]["minimum"]) == ("integer", 0)
     assert SCHEMA["stop"]["items"] == {"type": "string", "minLength": 1}
     assert SCHEMA["logit_bias"]["propertyNames"] == {"pattern": "^[0-9]{1,19}$"}
     assert "maximum" not in lc.json_schema()["properties"]["top_k"]

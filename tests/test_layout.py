@@ -122,7 +122,7 @@ MAY_IMPORT = {
     "inputs": {"inputs", "numeric", "params"},
     "controls": {"controls", "inputs", "numeric", "params", "rng"},
     "fused": {"fused", "controls", "inputs", "numeric", "logprobs", "sample"},
-    "response": {"response", "inputs", "params", "chain"},
+    "response": {"response", "controls", "inputs", "params", "chain"},
 }
 
 

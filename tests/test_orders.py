@@ -34,7 +34,7 @@ def preset(name):
 
 
 def test_every_preset_has_a_dialect():
-    assert lc.PRESETS.keys() == DIALECTS.keys() - {"openai"} == ORDERS.keys()
+    assert lc.PRESETS.keys() == DIALECTS.keys() - {"openai", "friendli"} == ORDERS.keys()
 
 
 @pytest.mark.parametrize("dialect", lc.PRESETS)
@@ -116,7 +116,7 @@ def test_samplers_of_llama_cpp_as_letters():
 def test_samplers_come_in_the_order_of_the_body_with_the_options_of_the_preset():
     body = {"samplers": ["temperature", "min_p", "penalties", "dry"]}
     chain = lc.Chain.from_request(body, dialect="llama_cpp")
-    assert [(step.name, step.options) for step in chain.steps[7:]] == [
+    assert [(step.name, step.options) for step in chain.steps[len(MASKS) + 1 :]] == [
         *[(name, {}) for name in (*TEMPERATURE, "min_p")],
         *[(name, {"scope": "all", "window": 64}) for name in PENALTIES],
         ("dry", {"window": 64}),
@@ -184,8 +184,8 @@ UNNAMED = [
 def webui(**body):
     chain = lc.Chain.from_request(body, dialect="text_generation_webui")
     names = [step.name for step in chain.steps]
-    assert names[:6] == [*MASKS[:4], "bad_words", "logit_bias"]
-    return names[6:]
+    assert names[:9] == [*MASKS[:5], *MASKS[6:], "logit_bias"]
+    return names[9:]
 
 
 @pytest.mark.parametrize("name", [*UNNAMED, "quadratic_sampling", "encoder_repetition_penalty"])

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -59,15 +60,23 @@ INTEGERS = {
     "min_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "min_total_tokens": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "no_repeat_ngram": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "reasoning_budget": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "min_reasoning": ("[0, inf)", (0, 1, 2**70), (-1,)),
+    "reasoning_grace": ("[0, inf)", (0, 1, 2**70), (-1,)),
     "top_logprobs": ("[0, vocab_size]", (0, 1, 2**40), (-1, -(10**400))),
     "seed": (SEEDS, (0, 7, -1, -(2**63), 2**64 - 1), (-(2**63) - 1, 2**64)),
 }
 NUMBERS = REALS | INTEGERS
 TOKENS = ("eos_token", "allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
-TOKENS += ("logprob_token_ids",)
+TOKENS += ("logprob_token_ids", "forced_output_tokens", "reasoning_line_ends")
+TOKENS += ("reasoning_start", "reasoning_end", "reasoning_message")
 PHRASES = ("bad_words", "dry_sequence_breakers")
-FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens")
-OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", *FLAGS, *PHRASES, *TOKENS}
+FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens", "reasoning_per_block")
+OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", "repetition_detection"}
+OTHERS |= {*FLAGS, *PHRASES, *TOKENS}
+#: Fields that other fields need.
+NEEDING = ("reasoning_budget", "min_reasoning", "repetition_detection")
+BESIDE = {name: {"reasoning_end": [1]} for name in NEEDING}
 
 INSIDE = [(name, value) for name, (_, inside, _) in NUMBERS.items() for value in inside]
 OUTSIDE = [
@@ -105,7 +114,7 @@ def test_the_table_says_the_range(name):
 @pytest.mark.parametrize(("name", "value"), INSIDE)
 def test_a_number_inside_is_stored_as_it_is(name, value):
     kind = int if name in INTEGERS else float
-    stored = getattr(lc.Params(**{name: value}), name)
+    stored = getattr(lc.Params(**{name: value}, **BESIDE.get(name, {})), name)
     assert stored == kind(value)
     assert type(stored) is kind
 
@@ -155,7 +164,7 @@ def test_numpy_integers_are_numbers(name, kind):
     if name == "top_h":  # no integer is in its range
         return
     number = 0 if name in ("epsilon_cutoff", "eta_cutoff", "adaptive_decay") else 1
-    stored = getattr(lc.Params(**{name: kind(number)}), name)
+    stored = getattr(lc.Params(**{name: kind(number)}, **BESIDE.get(name, {})), name)
     assert stored == number
     assert type(stored) is (int if name in INTEGERS else float)
 
@@ -329,6 +338,42 @@ def test_logprobs_is_a_flag():
     for value in (1, 0, "true", [], 1.0):
         with pytest.raises(TypeError, match=r"^logprobs must be true or false, not "):
             lc.Params(logprobs=value)
+
+
+@pytest.mark.parametrize("form", [dict, lambda fields: lc.RepetitionDetection(**fields)])
+def test_repetition_detection_is_a_record_or_a_mapping(form):
+    fields = {"max_pattern_size": np.int64(20), "min_count": 3}
+    stored = lc.Params(repetition_detection=form(fields)).repetition_detection
+    assert stored == lc.RepetitionDetection(max_pattern_size=20, min_pattern_size=0, min_count=3)
+    assert (type(stored.max_pattern_size), stored.action) == (int, "stop")
+    assert lc.Params(repetition_detection=form({})) == lc.Params(), "it looks for no pattern"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (5, TypeError, "repetition_detection must be a RepetitionDetection or a mapping, not 5"),
+        (True, TypeError, "repetition_detection must be a RepetitionDetection or a mapping"),
+        ({"min_counts": 3}, ValueError, "repetition_detection has no 'min_counts'; did you mean"),
+        ({3: 3}, ValueError, "repetition_detection has no 3"),
+        ({"max_pattern_size": 4}, ValueError, "repetition_detection.min_count must be in [2, inf)"),
+        (
+            {"max_pattern_size": 4, "min_pattern_size": 5, "min_count": 2},
+            ValueError,
+            "repetition_detection.min_pattern_size must be in [0, 4], not 5",
+        ),
+        ({"max_pattern_size": -1}, ValueError, "repetition_detection.max_pattern_size must be in"),
+        ({"max_pattern_size": 1.0}, TypeError, "repetition_detection.max_pattern_size must be an"),
+        ({"action": "end"}, ValueError, "repetition_detection.action must be one of stop, end_r"),
+    ],
+)
+def test_a_repetition_detection_out_of_range(value, kind, text):
+    for call in (lambda x: lc.Params(**x), lc.Params.from_request):
+        with pytest.raises(kind, match=re.escape(text)) as caught:
+            call({"repetition_detection": value})
+        assert caught.value.field == "repetition_detection"
+    with pytest.raises(kind):
+        lc.find_repetition([], value)
 
 
 # ---- logit_bias
@@ -626,7 +671,11 @@ BODY = """
   "include_stop": true, "stop_after_min_tokens": true,
   "allowed_tokens": [7, 8, 9], "banned_tokens": [8], "no_repeat_ngram": 3,
   "bad_words": [[7, 9], [9]], "penalty_window": 64, "penalty_exempt": [3, 4],
-  "ngram_window": 500, "ngram_exempt": 3,
+  "ngram_window": 500, "ngram_exempt": 3, "forced_output_tokens": [5, 6],
+  "reasoning_budget": 100, "reasoning_start": [11], "reasoning_end": 12, "min_reasoning": 10,
+  "reasoning_message": [13, 14], "reasoning_grace": 20, "reasoning_line_ends": [15, 16],
+  "reasoning_per_block": true,
+  "repetition_detection": {"max_pattern_size": 20, "min_count": 4, "action": "end_reasoning"},
   "logprobs": true, "top_logprobs": 5, "logprob_token_ids": [7, 3], "logprobs_of": "top_k"
 }
 """
@@ -681,6 +730,21 @@ PARSED = {
     "penalty_exempt": (3, 4),
     "ngram_window": 500,
     "ngram_exempt": (3,),
+    "forced_output_tokens": (5, 6),
+    "reasoning_budget": 100,
+    "reasoning_start": (11,),
+    "reasoning_end": (12,),
+    "min_reasoning": 10,
+    "reasoning_message": (13, 14),
+    "reasoning_grace": 20,
+    "reasoning_line_ends": (15, 16),
+    "reasoning_per_block": True,
+    "repetition_detection": {
+        "max_pattern_size": 20,
+        "min_pattern_size": 0,
+        "min_count": 4,
+        "action": "end_reasoning",
+    },
     "logprobs": True,
     "top_logprobs": 5,
     "logprob_token_ids": (7, 3),
@@ -727,8 +791,8 @@ def test_a_whole_body():
 @pytest.mark.parametrize("name", lc.FIELDS)
 def test_each_field_of_the_body_alone(name):
     body = json.loads(BODY)
-    some = {name: body[name], "n": body["n"]}
-    assert getattr(lc.Params.from_request(some), name) == PARSED[name]
+    some = {name: body[name], "n": body["n"], **BESIDE.get(name, {})}
+    assert dataclasses.asdict(lc.Params.from_request(some))[name] == PARSED[name]
 
 
 def test_a_params_goes_through_json_and_back():

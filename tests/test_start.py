@@ -137,6 +137,8 @@ xtc = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
 last = {"mirostat_tau": 5.0, "adaptive_target": 0.5}
 ends = {"min_tokens": 9, "min_total_tokens": 20, "eos_token": [7]}
 ends |= {"allowed_tokens": range(80), "no_repeat_ngram": 2}
+ends |= {"reasoning_end": [9], "reasoning_budget": 5}
+words |= {"forced_output_tokens": [7]}
 batch = lc.Batch(100)
 nucleus = {"top_p": 0.3} | last
 for n, fields in enumerate([{}, bias, words, penalties, cuts | rest, xtc, ends, nucleus]):

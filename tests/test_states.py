@@ -428,7 +428,7 @@ def test_a_state_must_not_have_the_name_of_a_field():
         ({"state": ("a b",)}, "state must be names that no field has, not 'a b'"),
         ({"follows": "now"}, "follows must be one of before, after, not 'now'"),
         ({"kind": "adjust"}, "state must be empty for a control of kind adjust"),
-        ({"state": tuple("abcdefg")}, "fields and state must be at most 7, not 8"),
+        ({"state": tuple("abcdefghi")}, "fields and state must be at most 9, not 10"),
     ],
 )
 def test_a_record_that_is_inconsistent(changed, error):

@@ -60,6 +60,7 @@ def batches(draw, vocabs=VOCABS, max_requests=3):
         params = lc.Params(
             **{name: draw(values) for name, values in settings_of_a_request.items()},
             **{name: draw(values) for name, values in strategies.masks(vocab).items()},
+            **draw(strategies.reasoning(vocab)),
             top_k=draw(st.one_of(st.just(0), st.just(0), st.integers(0, min(vocab, 60)))),
             seed=draw(st.integers(0, 2**64 - 1)),
             n=draw(st.integers(1, 2)),

@@ -142,6 +142,15 @@ def test_they_break_repetitions():
     assert not lc.dry(np.zeros(5), history, 1.0, dry_sequence_breakers=breakers).any()
 
 
+def test_tokens_that_end_a_line():
+    assert lc.line_ends(WORDS) == [6, 7]
+    assert lc.line_ends(WORDS, ends=[b"\n\n", b"b"]) == [1, 2, 7]
+    assert lc.line_ends(WORDS, ends=[]) == []
+    for words, ends in ((WORDS, b"\n"), (WORDS, ["\n"]), (["a"], [b"\n"]), ({"a": 0}, [b"\n"])):
+        with pytest.raises(TypeError, match="must be"):
+            lc.line_ends(words, ends)
+
+
 @pytest.mark.parametrize(("strings", "words"), [("\n", WORDS), ([3], WORDS), (["a"], {"a": 0})])
 def test_breakers_of_another_kind(strings, words):
     with pytest.raises(TypeError, match="must be"):

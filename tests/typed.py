@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     lc.Params(stop="x", eos_token=2, seed=[1, 2], n=2)
     lc.Params(stop=["x", "y"], eos_token={2, 3}, seed=7, banned_tokens=range(3), bad_words=[[1, 2]])
     lc.Params(allowed_tokens=np.arange(3), penalty_exempt=(1,), ngram_exempt=[1], logit_bias={1: 2})
+    lc.Params(reasoning_budget=5, reasoning_start=1, reasoning_end=[2], repetition_detection={})
+    lc.Params(repetition_detection=lc.RepetitionDetection(max_pattern_size=4, min_count=3))
     lc.Params(logit_bias={"1": 2.0}, dry_sequence_breakers=[(1, 2), (3,)], stop=None, seed=None)
 
     params = lc.Params()

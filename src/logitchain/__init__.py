@@ -10,6 +10,7 @@ from .controls.dry import dry
 from .controls.dynamic_temperature import dynamic_temperature
 from .controls.epsilon_cutoff import epsilon_cutoff
 from .controls.eta_cutoff import eta_cutoff
+from .controls.forced_output_tokens import forced_output_tokens
 from .controls.frequency_penalty import frequency_penalty
 from .controls.logit_bias import logit_bias
 from .controls.min_p import min_p
@@ -20,7 +21,9 @@ from .controls.no_repeat_ngram import no_repeat_ngram
 from .controls.p_less import p_less
 from .controls.presence_penalty import presence_penalty
 from .controls.quadratic import quadratic
+from .controls.reasoning import is_reasoning, reasoning
 from .controls.record import Control, Request
+from .controls.repetition import find_repetition
 from .controls.repetition_penalty import repetition_penalty
 from .controls.temperature import temperature
 from .controls.tfs import tfs
@@ -37,14 +40,14 @@ from .explain import Explanation
 from .guidance import contrast, guide
 from .json_schema import json_schema
 from .logprobs import kept_logprobs, logprobs, token_logprobs, top_logprobs
-from .params import FIELDS, Field, Params, field
+from .params import FIELDS, Field, Params, RepetitionDetection, field
 from .presets import DEFAULT_ORDER, PRESETS
 from .response.choice import Choice
 from .response.text_stream import TextStream
 from .rng import uniform
 from .sample import sample
 from .speculative import accepted_drafts, draft_tree, verify
-from .vocabulary import prefix_mask, sequence_breakers
+from .vocabulary import line_ends, prefix_mask, sequence_breakers
 
 __all__ = [
     "DEFAULT_ORDER",
@@ -58,6 +61,7 @@ __all__ = [
     "Explanation",
     "Field",
     "Params",
+    "RepetitionDetection",
     "Request",
     "TextStream",
     "accepted_drafts",
@@ -74,10 +78,14 @@ __all__ = [
     "epsilon_cutoff",
     "eta_cutoff",
     "field",
+    "find_repetition",
+    "forced_output_tokens",
     "frequency_penalty",
     "guide",
+    "is_reasoning",
     "json_schema",
     "kept_logprobs",
+    "line_ends",
     "logit_bias",
     "logprobs",
     "min_p",
@@ -90,6 +98,7 @@ __all__ = [
     "prefix_mask",
     "presence_penalty",
     "quadratic",
+    "reasoning",
     "repetition_penalty",
     "sample",
     "sequence_breakers",

@@ -16,6 +16,7 @@ from .controls.allowed_tokens import allow
 from .controls.bad_words import flat
 from .controls.dry import breaker_table
 from .controls.min_tokens import endings
+from .controls.reasoning import parts_of
 from .controls.record import LISTS, Control, Scope, as_number
 from .controls.token_bitmask import ALL, Tail, Words, packed
 from .fused.tables import (
@@ -752,6 +753,7 @@ def _lists(params: Params) -> dict[int, Table]:
     """The lists of a request, by place in `LISTS`: of each token a number, and 0."""
     bias = Bias.checked("logit_bias", params.logit_bias)
     bans, ends = _array(params.banned_tokens), _array(params.eos_token)
+    forced = _array(params.forced_output_tokens)
     bad_words = Phrases.checked("bad_words", params.bad_words)
     breakers = Phrases.checked("dry_sequence_breakers", params.dry_sequence_breakers)
     pairs = {
@@ -761,7 +763,10 @@ def _lists(params: Params) -> dict[int, Table]:
         "bad_words": flat(bad_words),
         "dry_sequence_breakers": breaker_table(breakers),
         "stop_tokens": endings(ends, StopTokens.checked("stop_tokens", params.stop_tokens)),
+        "forced_output_tokens": (forced, forced),
     }
+    if params.reasoning_end:
+        pairs["reasoning_end"] = parts_of(params)
     if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
         exempt = np.unique(_array(params.penalty_exempt))
         never_banned = np.union1d(exempt, _array(params.ngram_exempt))

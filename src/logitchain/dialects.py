@@ -100,6 +100,16 @@ class Beside(Spelling):
 
 
 @dataclass(frozen=True)
+class BlockBudget(Beside):
+    """A budget of reasoning, the whole of which each block has unless the body says otherwise."""
+
+    def finish(self, name: str, value: Any, reading: Reading) -> None:
+        """Say that each block has the whole budget."""
+        if self.read(name, value):
+            reading.values.setdefault("reasoning_per_block", True)
+
+
+@dataclass(frozen=True)
 class DryBase(Beside):
     """The base of DRY, which is off where `translate` gives None."""
 
@@ -633,6 +643,8 @@ def _engine(names: str) -> dict[str, Rule]:
 
 
 _NO_LIMIT = {-1: None}
+_BUDGET = Spelling("reasoning_budget", _NO_LIMIT)
+_BLOCK_BUDGET = BlockBudget("reasoning_budget", _NO_LIMIT)
 _ALL = 2**31 - 1  # a window of all tokens; None would leave it to the chain
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 _UP_TO_0 = _off_where(0.0, up_to=0)
@@ -707,6 +719,8 @@ _TABBYAPI: dict[str, Rule] = {
     "min_length": Spelling("min_tokens"),
     "min_p": Spelling("min_p", translate=_off_where(0.0, up_to=0, start=1)),
     "penalty_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
+    **dict.fromkeys(("reasoning_budget", "reasoning_budget_tokens"), _BUDGET),
+    **dict.fromkeys(("thinking_budget", "thinking_token_budget"), _BUDGET),
     "rep_pen": Spelling("repetition_penalty"),
     "rep_pen_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
     "repetition_penalty_range": Spelling("penalty_window", translate=_off_up_to(-1, _ALL)),
@@ -737,9 +751,8 @@ _TABBYAPI: dict[str, Rule] = {
         """
         add_bos_token add_generation_prompt continue_final_message enable_thinking genkey
         grammar_string json_schema loop_detect_window negative_prompt
-        prompt_template reasoning reasoning_budget reasoning_budget_message
-        reasoning_budget_tokens regex_pattern response_prefix speculative_ngram temp_exponent
-        temperature_last template_vars thinking_budget thinking_token_budget token_healing
+        prompt_template reasoning reasoning_budget_message regex_pattern response_prefix
+        speculative_ngram temp_exponent temperature_last template_vars token_healing
         """
     ),
 }
@@ -776,13 +789,13 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "seed": Spelling("seed", {-1: None}),
         "stop_token_ids": Spelling("eos_token"),
         "include_stop_str_in_output": Spelling("include_stop"),
+        "thinking_token_budget": _BLOCK_BUDGET,
         "top_k": Spelling("top_k", {-1: 0}),
+        "trace_decode_token_ids": Spelling("forced_output_tokens"),
         "bad_words": BadWords(),
         "ignore_eos": NoEnd(keeps="stop_token_ids"),
         "min_tokens": MinTokens(),
         "sampling_params": Nested(),
-        "repetition_detection": _OFF_IF_NULL,
-        "trace_decode_token_ids": _OFF_IF_NULL,
         "use_beam_search": _OFF_IF_FALSE,
         "watermarking": _OFF_IF_FALSE,
         **_engine(
@@ -797,7 +810,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             return_token_ids return_token_offsets return_tokens_as_token_ids
             routed_experts_prompt_start session_id skip_clone skip_reading_prefix_cache
             skip_special_tokens spaces_between_special_tokens stream_interval structural_tag
-            structured_outputs thinking_token_budget token_ids truncate_prompt_tokens
+            structured_outputs token_ids truncate_prompt_tokens
             truncation_side vllm_xargs
             """
         ),
@@ -857,10 +870,14 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "n_predict": Spelling("max_tokens", _NO_LIMIT),
         "n_probs": Spelling("top_logprobs"),
         "post_sampling_probs": Spelling("logprobs_of", translate=_of_processed),
+        "reasoning_budget_tokens": _BLOCK_BUDGET,
         "repeat_last_n": Spelling("penalty_window", {-1: _ALL}),
         "repeat_penalty": Spelling("repetition_penalty"),
         "seed": Spelling("seed", {-1: None, 2**32 - 1: None}),
         "temperature": Spelling("temperature", translate=_UP_TO_0),
+        "thinking_budget_tokens": BlockBudget(
+            "reasoning_budget", _NO_LIMIT, unless=("reasoning_budget_tokens",)
+        ),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
         "top_n_sigma": Spelling("top_n_sigma", translate=_UP_TO_0),
         "top_p": Spelling("top_p", translate=_best_at_0),
@@ -880,7 +897,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             n_cache_reuse n_discard n_indent n_keep parse_tool_calls
             preserved_tokens prompt_logprobs reasoning_budget_end_tag
             reasoning_budget_end_tags reasoning_budget_message reasoning_budget_start_tag
-            reasoning_budget_tokens reasoning_control reasoning_format reasoning_in_content
+            reasoning_control reasoning_format reasoning_in_content
             response_fields return_progress return_tokens samplers speculative.n_max
             speculative.n_min speculative.p_min speculative.type sse_ping_interval
             t_max_predict_ms t_max_prompt_ms thinking_forced_open timings_per_token verbose
@@ -907,6 +924,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "max_length": Spelling("max_tokens"),
         "min_p": Spelling("min_p", translate=_UP_TO_0),
         "nsigma": Spelling("top_n_sigma", translate=_UP_TO_0),
+        "reasoning_budget": _BUDGET,
         "rep_pen": Spelling("repetition_penalty"),
         "rep_pen_range": Spelling("penalty_window"),
         "repeat_penalty": Spelling("repetition_penalty"),
@@ -916,6 +934,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "stop_sequence": Spelling("stop"),
         "temperature": Spelling("temperature", translate=_UP_TO_0),
         "tfs": Spelling("tfs", translate=_FROM_1),
+        "thinking_budget_tokens": _BUDGET,
         "top_a": Spelling("top_a", translate=_UP_TO_0),
         "top_k": Spelling("top_k", translate=_off_up_to(0, 0)),
         "top_p": Spelling("top_p", translate=_best_at_0),
@@ -934,7 +953,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
             """
             adapter genkey grammar grammar_retain_state image images max_context_length memory
             negative_prompt quiet render_special
-            replace_instruct_placeholders sampler_order thinking_budget_tokens trim_stop
+            replace_instruct_placeholders sampler_order trim_stop
             using_openai_tools
             """
         ),

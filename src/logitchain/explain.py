@@ -19,7 +19,7 @@ from .inputs.values import show
 from .logprobs import first_of_order
 from .numeric.functions import Row
 from .numeric.order import largest
-from .params import FIELDS, whole_number
+from .params import FIELDS, RepetitionDetection, whole_number
 from .presets import Step
 from .sample import arrival_times, draw
 
@@ -364,7 +364,8 @@ def _setting(control: Control | None, batch: Batch, index: int) -> str:
     values = {field.name: getattr(params, field.name, field.off) for field in control.fields}
     if not control.is_on(params):
         return "off"
-    shown = [_shown(name, value) for name, value in values.items() if value is not None]
+    given = ((x, value) for x, value in values.items() if value is not None and value is not False)
+    shown = [_shown(name, value) for name, value in given]
     state = batch.state(batch.rows[index])
     shown += [f"{name} {state[name]:g}" for name in control.state if name in state]
     return ", ".join(shown)
@@ -375,6 +376,8 @@ def _shown(name: str, value: Any) -> str:
         return "on"
     if isinstance(value, (int, float)):
         return f"{value:g}"
+    if isinstance(value, RepetitionDetection):
+        return f"patterns up to {value.max_pattern_size}"
     noun = "phrase" if name == "bad_words" else "token"
     return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 

@@ -1,9 +1,10 @@
 """The fields of a request as JSON Schema has them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from math import inf, isfinite
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .params import Field, Interval, Params, fields_of, required_of, whole_number
 
@@ -49,7 +50,7 @@ def json_schema(kind: type[Params] = Params, vocab_size: int | None = None) -> S
     return schema | {"required": required} if required else schema
 
 
-def _hints(kind: type[Params]) -> dict[str, Any]:
+def _hints(kind: type[Any]) -> dict[str, Any]:
     """The types of the fields; of a subclass whose names cannot be looked up those of `Params`."""
     try:
         return get_type_hints(kind)
@@ -66,6 +67,8 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
     if len(kinds) > 1:
         return {}
     (kind,) = kinds or {None}
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _record(kind, vocab_size)
     if kind in _ITEMS:
         return _one_or_list(_ITEMS[kind](field, vocab_size))
     if kind == Mapping[int, float]:
@@ -83,6 +86,19 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
     is_number = isinstance(field.off, (int, float)) and isfinite(field.off)
     has_default = is_number or isinstance(field.off, str)
     return {**one, "default": field.off} if has_default else one
+
+
+def _record(kind: type[Any], vocab_size: int | None) -> Schema:
+    """The schema of a mapping with the fields of a dataclass, each of which has a check."""
+    properties = {}
+    for name, field in fields_of(kind).items():
+        hint = _hints(kind)[name]
+        if get_origin(hint) is Literal:
+            schema: Schema = {"type": "string", "enum": [*get_args(hint)], "default": field.off}
+        else:
+            schema = _schema(hint, field, vocab_size)
+        properties[name] = _described(schema, field.doc)
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 #: The types of lists, and the schema of an item.

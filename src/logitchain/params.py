@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -426,6 +426,71 @@ def _from_json_key(key: Any) -> Any:
     return int(key) if type(key) is str and _DIGITS.fullmatch(key) else key
 
 
+#: What becomes of a loop within the reasoning: it ends the choice, as any other, or the reasoning.
+LoopAction = Literal["stop", "end_reasoning"]
+
+
+def _action(name: str, value: Any) -> LoopAction:
+    return one_of(name, value, get_args(LoopAction))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepetitionDetection:
+    """When tokens that repeat themselves are a loop, which ends an answer or its reasoning.
+
+    max_pattern_size   the longest pattern that is looked for, in tokens; 0 is off
+    min_pattern_size   the shortest, at most `max_pattern_size`; 0 counts as 1
+    min_count          how many copies of it, one after the other, are a loop; 2 or more
+    action             what a loop within the reasoning does: "stop" ends the choice, as a loop in
+                       the answer does, "end_reasoning" forces the end of the reasoning
+
+    Raises ValueError or TypeError for a value out of range. Source: vLLM's
+    `RepetitionDetectionParams`; `action` is ours.
+
+    >>> RepetitionDetection(max_pattern_size=20, min_count=1)
+    Traceback (most recent call last):
+    ...
+    ValueError: repetition_detection.min_count must be in [2, inf), not 1
+    """
+
+    max_pattern_size: int = field(
+        0, "[0, inf)", "the longest pattern that is looked for, in tokens; 0 is off", integer=True
+    )
+    min_pattern_size: int = field(
+        0, "[0, inf)", "the shortest pattern that is looked for; 0 counts as 1", integer=True
+    )
+    min_count: int = field(0, "[0, inf)", "how many copies of it are a loop", integer=True)
+    action: LoopAction = _row(
+        "stop", _action, doc="whether a loop within the reasoning ends the choice or the reasoning"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field and store it in its own form."""
+        try:
+            for name, known in fields_of(type(self)).items():
+                value = known.check(f"repetition_detection.{name}", getattr(self, name))
+                object.__setattr__(self, name, value)
+            if self.max_pattern_size:
+                most = f"[0, {self.max_pattern_size}]"
+                whole_number("repetition_detection.min_count", self.min_count, "[2, inf)")
+                whole_number("repetition_detection.min_pattern_size", self.min_pattern_size, most)
+        except (TypeError, ValueError) as error:
+            raise of_field("repetition_detection", error) from None
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> "RepetitionDetection | None":
+        """The value of the field `name`; None if it looks for no pattern."""
+        if isinstance(value, Mapping):
+            known = fields_of(cls)
+            for key in value:
+                if key not in known:
+                    raise ValueError(f"{name} has no {show(key)}{suggestion(key, known)}")
+            value = cls(**value)
+        if value is not None and not isinstance(value, cls):
+            raise TypeError(f"{name} must be a RepetitionDetection or a mapping, not {show(value)}")
+        return value if value is not None and value.max_pattern_size else None
+
+
 SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
 ID_INTERVAL = "[0, vocab_size)"
 BIAS_INTERVAL = "[-inf, inf)"
@@ -459,6 +524,9 @@ if TYPE_CHECKING:  # for type checkers, the argument of a dataclass's field is w
     Texts = Converted[tuple[str, ...], str | list[str] | tuple[str, ...] | None]
     Seed = Converted[int | tuple[int, ...] | None, int | Iterable[int] | None]
     Biases = Converted[Mapping[int, float], Mapping[int, float] | Mapping[str, float]]
+    Detection = Converted[
+        RepetitionDetection | None, RepetitionDetection | Mapping[str, Any] | None
+    ]
 else:
     Tokens = tuple[int, ...]
     TokenSequences = tuple[tuple[int, ...], ...]
@@ -466,6 +534,7 @@ else:
     Texts = tuple[str, ...]
     Seed = int | tuple[int, ...] | None
     Biases = Mapping[int, float]
+    Detection = RepetitionDetection | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -610,6 +679,47 @@ class Params:
         ID_INTERVAL,
         doc="sequences of token ids that are never completed",
     )
+    forced_output_tokens: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that the answer begins with"
+    )
+    reasoning_budget: int | None = field(
+        None, "[0, inf)", "how many tokens of reasoning an answer may have", integer=True
+    )
+    reasoning_start: Tokens = _row(
+        TokenIds(),
+        TokenIds.checked,
+        ID_INTERVAL,
+        doc="the token ids that begin a block of reasoning; without them the answer begins in one",
+    )
+    reasoning_end: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="the token ids that end a block of reasoning"
+    )
+    reasoning_message: Tokens = _row(
+        TokenIds(),
+        TokenIds.checked,
+        ID_INTERVAL,
+        doc="token ids that are forced before `reasoning_end`",
+    )
+    min_reasoning: int = field(
+        0, "[0, inf)", "how many tokens a block of reasoning has at least", integer=True
+    )
+    reasoning_grace: int = field(
+        0,
+        "[0, inf)",
+        "how many tokens the forced end waits for the end of a line at most",
+        integer=True,
+    )
+    reasoning_line_ends: Tokens = _row(
+        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that end a line"
+    )
+    reasoning_per_block: bool = _row(
+        False, _flag, doc="whether each block of reasoning has the whole budget"
+    )
+    repetition_detection: Detection = _row(
+        None,
+        RepetitionDetection.checked,
+        doc="which repetitions at the end of the tokens end the answer or its reasoning",
+    )
     logit_bias: Biases = _row(
         Bias,
         Bias.checked,
@@ -683,6 +793,28 @@ class Params:
             raise of_field(name, error) from None
         if isinstance(self.seed, tuple) and len(self.seed) != self.n:
             raise of_field("seed", _wrong_number_of_seeds(self.seed, self.n))
+        self._check_reasoning()
+
+    def _check_reasoning(self) -> None:
+        """Check that the fields of reasoning go with each other."""
+        detection, budget = self.repetition_detection, self.reasoning_budget
+        needing = {
+            "reasoning_budget": budget is not None,
+            "min_reasoning": self.min_reasoning > 0,
+            "repetition_detection": detection is not None and detection.action == "end_reasoning",
+        }
+        for name in (name for name, needs_end in needing.items() if needs_end):
+            if not self.reasoning_end:
+                error = ValueError(f"{name} needs reasoning_end, which must be token ids, not ()")
+                raise of_field(name, error)
+        if budget is not None and self.min_reasoning > budget:
+            given = show(self.min_reasoning)
+            error = ValueError(f"min_reasoning must be in [0, {show(budget)}], not {given}")
+            raise of_field("min_reasoning", error)
+        if self.reasoning_end and self.reasoning_start == self.reasoning_end:
+            same = show(self.reasoning_start, _SHOWN)
+            error = ValueError(f"reasoning_start must differ from reasoning_end, not be {same}")
+            raise of_field("reasoning_start", error)
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Check that every token that the request names is in the vocabulary.
@@ -832,14 +964,17 @@ def _made(kind: type[P], reading: Reading) -> P:
     if reading.eos_token:
         ends = dict.fromkeys((*values.get("eos_token", ()), *reading.eos_token))
         values["eos_token"] = TokenIds(ends)
-    seed, n = values.get("seed"), values.get("n", reading.fields["n"].off)
-    if isinstance(seed, tuple) and len(seed) != n:
-        raise in_body(reading.spelled["seed"], _wrong_number_of_seeds(seed, n))
     for name in required_of(kind):
         if name not in values:
             missing = f"the request body must have the field {show(name)}"
             raise of_field(name, ValueError(missing))
-    return kind(**values)
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:  # the fields contradict each other
+        spelled = reading.spelled.get(getattr(error, "field", ""))
+        if spelled is None:
+            raise
+        raise in_body(spelled, error) from None
 
 
 def required_of(kind: type[Params]) -> list[str]:
@@ -867,12 +1002,12 @@ def _unknown(key: Any, known: set[str]) -> ValueError:
     return of_field(key, ValueError(unknown))
 
 
-def fields_of(kind: type[Params]) -> dict[str, Field]:
+def fields_of(kind: type[Any]) -> dict[str, Field]:
     """The fields of `Params` or of a subclass; one that names no check takes any value."""
     return FIELDS if kind is Params else _table(kind)
 
 
-def _table(kind: type[Params]) -> dict[str, Field]:
+def _table(kind: type[Any]) -> dict[str, Field]:
     ours = {field.name: field.metadata for field in dataclasses.fields(Params)}
     table = {}
     for field in dataclasses.fields(kind):

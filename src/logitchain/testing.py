@@ -27,6 +27,9 @@ Generator = np.random.Generator
 #: Short rows, whole blocks of 64 and rows with a rest; the last are long enough for every shortcut.
 VOCABS = (1, 2, 63, 64, 65, 700, 3000)
 
+#: How many requests are made up before one must hold no contradiction.
+_TRIES = 100
+
 
 def check_control(
     control: Control,
@@ -104,25 +107,43 @@ def _cases(
         vocab = VOCABS[number % len(VOCABS)] if len(order) == 1 else int(generator.choice(VOCABS))
         batch, requests = Batch(vocab), []
         for _ in range(int(generator.integers(1, 4))):
-            fields = {
-                field.name: _value(field, values.get(field.name), generator, vocab)
-                for one in order
-                for field in one.fields
-                if field.name != "token_bitmask"
-            }
-            fields["eos_token"] = _ids(generator, vocab)
-            fields["seed"] = int(generator.integers(2**63))
+            fields, params = _request(kind, values, order, generator, vocab)
             prompt, output = (_ids(generator, vocab, 20) for _ in range(2))
             state = {name: float(generator.random()) for one in order for name in one.state}
             if number % 2:
                 state = {}
             batch.keep_states(list(state))
-            (row,) = batch.add(kind(**fields), prompt, output, state)
+            (row,) = batch.add(params, prompt, output, state)
             if any(one.tokens == "token_bitmask" for one in order):
                 words = generator.integers(0, 2**32, -(-vocab // 32), np.uint32)
                 batch.set_mask(row, words | np.uint32(1))
             requests.append(fields)
         yield Case(np.stack([_row(generator, vocab) for _ in requests]), batch, requests)
+
+
+def _request(
+    kind: type[Params],
+    values: Mapping[str, Sequence[Any]],
+    order: tuple[Control, ...],
+    generator: Generator,
+    vocab: int,
+) -> tuple[dict[str, Any], Params]:
+    """The fields of a request in which the controls are on: as values, and checked."""
+    contradiction = None
+    for _ in range(_TRIES):
+        fields = {
+            field.name: _value(field, values.get(field.name), generator, vocab)
+            for one in order
+            for field in one.fields
+            if field.name != "token_bitmask"
+        }
+        fields["eos_token"] = _ids(generator, vocab)
+        fields["seed"] = int(generator.integers(2**63))
+        try:
+            return fields, kind(**fields)
+        except ValueError as error:  # fields may contradict each other
+            contradiction = error
+    raise AssertionError(f"no {_TRIES} requests go with each other: {contradiction}")
 
 
 def _params_class(controls: tuple[Control, ...]) -> Any:
@@ -151,6 +172,9 @@ def _value(field: Field, given: Sequence[Any] | None, generator: Generator, voca
         return _ids(generator, vocab)
     if isinstance(field.off, Phrases):
         return [_ids(generator, vocab) for _ in range(3)]
+    if field.name == "repetition_detection":
+        sizes = {"max_pattern_size": int(generator.integers(1, 5)), "min_count": 2}
+        return sizes | {"action": ["stop", "end_reasoning"][int(generator.integers(2))]}
     if field.name == "logit_bias":
         return {token: float(generator.normal()) for token in _ids(generator, vocab)}
     low, high = Interval(field.range).bounds
@@ -187,10 +211,14 @@ def _row(generator: Generator, vocab: int) -> Rows:
 
 def _check_off(control: Control, case: Case) -> None:
     fields = {field.name: field.off for field in control.switched_by}
+    every = {field.name: field.off for field in control.fields}
     batch = Batch(case.batch.vocab_size)
     for row in case.batch.rows:
         if "token_bitmask" not in fields:
-            params = replace(case.batch.params(row), **fields)
+            try:
+                params = replace(case.batch.params(row), **fields)
+            except ValueError:  # the others need what is off
+                params = replace(case.batch.params(row), **every)
             batch.add(params, case.batch.prompt(row), case.batch.output(row))
         else:
             batch.add(Params(seed=0))

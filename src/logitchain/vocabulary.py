@@ -42,6 +42,23 @@ def prefix_mask(vocabulary_bytes: Any, prefix: bytes) -> NDArray[np.int32]:
     return np.packbits(bits, bitorder="little").view("<i4").astype(np.int32)
 
 
+def line_ends(vocabulary_bytes: Any, ends: Sequence[bytes] = (b"\n",)) -> list[int]:
+    """The tokens that end a line, for `Params.reasoning_line_ends`.
+
+    vocabulary_bytes   the bytes of each token, in the order of their ids
+    ends               what a token's bytes must end with: any of these
+
+    Raises TypeError if the vocabulary or the ends are not bytes.
+
+    >>> line_ends([b"a", b".\\n", b"\\n", b"b. "]), line_ends([b"a", b"b. "], ends=[b". "])
+    ([1, 2], [1])
+    """
+    suffixes = tuple(listed("ends", ends, "a sequence of bytes", ordered=False))
+    if isinstance(ends, bytes) or not all(isinstance(end, bytes) for end in suffixes):
+        raise TypeError(f"ends must be a sequence of bytes, not {show(ends)}")
+    return [i for i, token in enumerate(_tokens(vocabulary_bytes)) if token.endswith(suffixes)]
+
+
 #: llama.cpp looks at so many bytes of a sequence breaker, and at so many tokens after its first.
 _MOST_BYTES, _MOST_TOKENS = 40, 20
 

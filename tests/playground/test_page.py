@@ -61,6 +61,7 @@ def test_every_record_has_its_inputs(page):
     assert attributes(page.locator("#chain > li"), "name") == list(lc.DEFAULT_ORDER)
     shown = set(attributes(page.locator("[data-field]"), "field"))
     response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
+    response |= {"repetition_detection"}  # the shape of an answer, not its tokens
     assert shown == set(lc.FIELDS) - response - {"seed"}
     expect(page.locator("#seed")).to_have_value("7")
 

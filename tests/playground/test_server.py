@@ -160,7 +160,7 @@ def test_the_catalogue_has_every_control_and_field(ask):
         assert control["description"].endswith(".")
         assert ask(f"/docs/{name}")[1].strip()
     response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
-    assert {*about["fields"]} | response == set(lc.FIELDS)
+    assert {*about["fields"], "repetition_detection"} | response == set(lc.FIELDS)
     assert all(field["meaning"] for field in about["fields"].values())
     assert about["others"] == ["seed", "max_tokens", "stop"]
     kinds = {

@@ -179,6 +179,80 @@ def left(server, **control):
     return [len(entry.top_logprobs) for entry in answer.choices[0].logprobs.content]
 
 
+def test_forced_output_tokens(client, tokenizer):
+    forced = tokenizer.encode("Berlin, and")
+    assert say(client, forced_output_tokens=forced, max_tokens=9, **GREEDY).startswith(
+        "Berlin, and"
+    )
+
+
+#: The answer is all reasoning then, up to a mark that is no part of it.
+def reasoned(client, tokenizer, **fields):
+    end = {"reasoning_end": tokenizer.encode("!")}
+    return say(client, **(GREEDY | end | {"max_tokens": 9} | fields))
+
+
+def test_reasoning_budget(client, tokenizer):
+    assert reasoned(client, tokenizer, reasoning_budget=3).startswith("The capital of!")
+    assert reasoned(client, tokenizer, reasoning_budget=0).startswith("!")
+
+
+def test_reasoning_start(client, tokenizer):
+    fields = {"reasoning_start": tokenizer.encode(" of"), "reasoning_budget": 1}
+    assert reasoned(client, tokenizer, **fields).startswith("The capital of France!")
+
+
+def test_reasoning_end(client, tokenizer):
+    fields = {"reasoning_end": tokenizer.encode("! So"), "reasoning_budget": 2}
+    assert reasoned(client, tokenizer, **fields).startswith("The capital! So")
+
+
+def test_reasoning_message(client, tokenizer):
+    fields = {"reasoning_message": tokenizer.encode(" is known"), "reasoning_budget": 2}
+    assert reasoned(client, tokenizer, **fields).startswith("The capital is known!")
+
+
+def test_min_reasoning(client, tokenizer):
+    """The token that ends the reasoning cannot come."""
+    end = {"reasoning_end": tokenizer.encode(" Paris")}
+    assert "Paris" in reasoned(client, tokenizer, **end)
+    assert "Paris" not in reasoned(client, tokenizer, min_reasoning=9, **end)
+
+
+def test_reasoning_grace(client, tokenizer):
+    assert reasoned(client, tokenizer, reasoning_budget=1, reasoning_grace=2).startswith(
+        "The capital of!"
+    )
+
+
+def test_reasoning_line_ends(client, tokenizer):
+    fields = {"reasoning_budget": 1, "reasoning_grace": 9}
+    fields["reasoning_line_ends"] = tokenizer.encode(" of France")
+    assert reasoned(client, tokenizer, **fields).startswith("The capital of!")
+
+
+def test_reasoning_per_block(client, tokenizer):
+    """Two blocks of a token each: their sum is the budget, neither alone is."""
+    start, end, word = (tokenizer.encode(text)[0] for text in (" of", "!", " France"))
+    fields = {"reasoning_start": start, "reasoning_end": end, "reasoning_budget": 2}
+    fields |= {"forced_output_tokens": [start, word, end, start, word], "max_tokens": 6}
+    shared = reasoned(client, tokenizer, **fields)
+    assert shared == " of France! of France!"
+    assert reasoned(client, tokenizer, reasoning_per_block=True, **fields) != shared
+
+
+def test_repetition_detection(client, tokenizer):
+    fields = {"forced_output_tokens": tokenizer.encode(" one two") * 5, "max_tokens": 10}
+    sizes = {"max_pattern_size": 4, "min_count": 3}
+    stopped = ask(client, **fields, repetition_detection=sizes, **GREEDY).choices[0]
+    assert (stopped.message.content, stopped.finish_reason) == (" one two" * 3, "repetition")
+    assert ask(client, **fields, **GREEDY).choices[0].finish_reason == "length"
+    ends = {"reasoning_end": tokenizer.encode("!"), "max_tokens": 9}
+    ends |= {"forced_output_tokens": fields["forced_output_tokens"][:6]}
+    ends["repetition_detection"] = sizes | {"action": "end_reasoning"}
+    assert say(client, **ends, **GREEDY).startswith(" one two one two one two!")
+
+
 def test_temperature(client):
     assert say(client, temperature=0, seed=1) == say(client, temperature=0, seed=2) == ANSWER
     assert len({say(client, temperature=2, seed=seed, max_tokens=6) for seed in range(3)}) == 3

@@ -14,8 +14,9 @@ from logitchain.presets import NAMED, Step
 
 DOCS = Path(__file__).parents[2] / "controls.md"
 
-#: They shape the response, not the token.
+#: They shape the response, not the token; a loop ends an answer, or the reasoning of one.
 NOT_SHOWN = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
+NOT_SHOWN |= {"repetition_detection"}
 
 #: A list field takes the first of these; that is how it is known what it holds.
 LISTS = {"tokens": [0], "phrases": [[0]], "texts": ["a"], "biases": {0: 1.0}}
@@ -33,7 +34,7 @@ def catalogue(steps: Iterable[Step], params: type[lc.Params], vocab_size: int) -
     own = [step.name for step in steps if step.control is not NAMED.get(step.name)]
     described = {
         name: {
-            "fields": [field for field in _fields(control) if field in fields],
+            "fields": [x for x in _fields(control) if x in fields and x not in NOT_SHOWN],
             "switches": [x.name for x in control.switched_by if x.name in fields],
             "options": {x: [default, CHOICES.get(x)] for x, default in control.options.items()},
             "replaces": control.instead_of,

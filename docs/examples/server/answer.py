@@ -44,6 +44,7 @@ class Answer:
             stream=self._stream,
             prefix=request.echo[prompt],
             prompt_size=len(self.read),
+            prompt_tokens=self.read,
             special_tokens=tokenizer.special_tokens,
         )
         self.tokens = self._choice.tokens  # what was generated
@@ -139,7 +140,7 @@ class Answer:
     def _end(self, reason: str) -> str | None:
         """Why the answer ends where its turn does; None if it has another."""
         calls = self._stream.calls if isinstance(self._stream, CallStream) else []
-        if reason == "length" or not all(call.complete for call in calls):
+        if reason in ("length", "repetition") or not all(call.complete for call in calls):
             return reason
         if run := [call for call in calls if call.name in BUILT_IN]:
             return self._resume(render_results(map(self._result, run)))
@@ -155,7 +156,8 @@ class Answer:
             return "length"
         self.unread = [last, *tokens]
         self._turn(self.request.tools.later)
-        self._choice.resume(self._stream, prompt_size=len(self.read))
+        size = len(self.read)
+        self._choice.resume(self._stream, prompt_size=size, prompt_tokens=self.read)
         return None
 
     def _result(self, call: Call) -> str:

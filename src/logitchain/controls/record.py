@@ -16,7 +16,7 @@ from ..inputs.logits import Ties
 from ..inputs.values import one_of, show
 from ..numeric.compile import address_of, caller_of
 from ..numeric.statistics import STATISTICS
-from ..params import FIELDS, Field
+from ..params import FIELDS, Field, RepetitionDetection
 
 Values = NDArray[np.float64]  # (fields,)
 
@@ -30,12 +30,13 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 LISTS = (
     *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
     *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers", "stop_tokens"),
+    *("forced_output_tokens", "reasoning_end"),
 )
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
 
 #: The most numeric fields and numbers of its state that a control may have.
-MOST_FIELDS = 7
+MOST_FIELDS = 9
 
 #: Larger integers are as good as this one: it is beyond any vocabulary and any history.
 _MOST = 2**62
@@ -105,18 +106,8 @@ _ROW, _IDS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C"
 
 _REQUEST = types.NamedTuple(  # type: ignore[no-untyped-call]
     [
-        *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, types.int64, _LONGS),
-        *(
-            _LONGS,
-            _LONGS,
-            _LONGS,
-            _LONGS,
-            _FLAGS,
-            _WORDS,
-            _WORDS,
-            types.int64,
-            *[types.float64] * 3,
-        ),
+        *(_VALUES, types.int64, types.uint64, types.uint64, _LONGS, types.int64, _LONGS, _LONGS),
+        *(_LONGS, _LONGS, _LONGS, _FLAGS, _WORDS, _WORDS, types.int64, *[types.float64] * 3),
     ],
     Request,
 )
@@ -296,7 +287,12 @@ class Control:
 
 
 def as_number(value: Any) -> float:
-    """The value of a field as kernels read it: the length of a list, NaN for None, which is off."""
+    """The value of a field as kernels read it.
+
+    The length of a list, NaN for None, which is off; of a detection whether it ends the reasoning.
+    """
+    if isinstance(value, RepetitionDetection):
+        return float(value.action == "end_reasoning")
     if isinstance(value, Sized):
         return float(len(value))
     if value is None:

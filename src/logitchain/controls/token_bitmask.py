@@ -152,6 +152,15 @@ def set_bit(words: Words, token: I64) -> None:
 
 
 @kernel
+def keep_bit(words: Words, token: I64) -> None:
+    """Clear all bits but a token's, which stays as it is."""
+    place = token // LANES
+    kept = words[place] & _ONE << np.uint64(token % LANES)
+    words[:] = np.uint64(0)
+    words[place] = kept
+
+
+@kernel
 def apply_allowed(row: Row, ids: Ids, request: Request) -> None:
     """Clear the bits of the tokens that the row's own mask does not have."""
     words, allowed = request.words, request.allowed

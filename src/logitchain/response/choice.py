@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal, NamedTuple, get_args
 
+from ..controls.reasoning import is_reasoning
+from ..controls.repetition import find_repetition
+from ..inputs.logits import history_ids
 from ..inputs.values import items, listed, of_field, one_of, show
 from ..params import (
     BIAS_INTERVAL,
@@ -54,20 +57,24 @@ class Choice:
     prefix          what the text begins with, such as a prompt that is to be echoed
     prompt_size     how many tokens the prompt has, which `max_total_tokens` and `min_total_tokens`
                     count
+    prompt_tokens   the prompt, which may have begun a block of reasoning: needed where
+                    `repetition_detection` is to end the reasoning
     special_tokens  token id -> name, of tokens such as "<|im_end|>" that add no bytes to the text.
                     A stop phrase that is such a name ends the text at the token, and the entries
                     of the log-probabilities have the names
 
     `tokens` has all tokens that were generated, those that ended the text too; `finish_reason` is
-    None while the choice goes on, then "stop", "length" or what `finish` was given. `stop_reason`
-    says what ended it: the stop phrase; the token id, or of a longer sequence in `stop_tokens` a
-    tuple of them; the message that `finish` was given; or None.
+    None while the choice goes on, then "stop", "length", "repetition" or what `finish` was given.
+    `stop_reason` says what ended it: the stop phrase; the token id, or of a longer sequence in
+    `stop_tokens` a tuple of them; the message that `finish` was given; or None.
 
     It ends with "stop" at a token of `eos_token`, and where a sequence of `stop_tokens` is
     complete, once `min_tokens` tokens came before that token, and `min_total_tokens` with the
     prompt; and as soon as a stop phrase is complete. None of these is in the text, unless
     `include_stop` says so. It ends with "length" after `max_tokens` tokens, or `max_total_tokens`
-    with the prompt. An error names its argument and leaves the choice as it was. `finish` ends it
+    with the prompt, and with "repetition" after the token that completes a loop of
+    `repetition_detection`, unless that is to end the reasoning and this token belongs to it. An
+    error names its argument and leaves the choice as it was. `finish` ends it
     before, as when a request is aborted. `docs/choices.md` has the details.
 
     >>> vocabulary = [b"<eos>", b"Hello", b" wor", b"ld", b"!"]
@@ -90,6 +97,7 @@ class Choice:
         stream: TextStream | None = None,
         prefix: str = "",
         prompt_size: int = 0,
+        prompt_tokens: Sequence[int] = (),
         special_tokens: Mapping[int, str] | None = None,
     ) -> None:
         """A choice that continues after `output_tokens`, whose log-probabilities are unknown."""
@@ -120,6 +128,7 @@ class Choice:
         # Tokens that may become part of a sequence of `stop_tokens`, and the text with them.
         self._held: deque[tuple[_Token, Entry | None]] = deque()
         self._ahead: TextStream | None = None
+        self._prompt, self._turn = history_ids("prompt_tokens", prompt_tokens), 0
         self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
         self._starts: list[int] = []  # of each entry, which character of the text it begins at
@@ -191,12 +200,19 @@ class Choice:
         self.stop_reason = message
         return self._come_out(self._let_go(0) + self._stream.end(), reason)
 
-    def resume(self, stream: TextStream | None = None, *, prompt_size: int | None = None) -> None:
+    def resume(
+        self,
+        stream: TextStream | None = None,
+        *,
+        prompt_size: int | None = None,
+        prompt_tokens: Sequence[int] = (),
+    ) -> None:
         """Go on after an end token with another turn, whose text follows that of the ones before.
 
-        stream        as at first
-        prompt_size   how many tokens this turn begins with, the result of a tool among them, for
-                      `max_total_tokens` and `min_total_tokens`; by default as many as there were
+        stream          as at first
+        prompt_size     how many tokens this turn begins with, the result of a tool among them, for
+                        `max_total_tokens` and `min_total_tokens`; by default as many as there were
+        prompt_tokens   these tokens, as at first; a loop is looked for within this turn
 
         `tokens`, `max_tokens` and `min_tokens` count over all turns. Raises ValueError if it has
         not ended, or in another way than by a token of `eos_token` or a sequence of `stop_tokens`.
@@ -213,6 +229,7 @@ class Choice:
             raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
         if prompt_size is not None:
             self._before = self._room_after(prompt_size) - len(self.tokens)
+        self._prompt, self._turn = history_ids("prompt_tokens", prompt_tokens), len(self.tokens)
         self._earlier, self.finish_reason, self._ended_by_token = self.text, None, False
         self._is_plain = stream is None and not self.params.stop
         self._stream = self._new_stream() if stream is None else stream
@@ -301,15 +318,17 @@ class Choice:
         elif isinstance(token.end, tuple):
             for _ in token.end[1:]:
                 self._held.pop()
-        waits = token.state and not (ends or full or self.params.include_stop)
+        loops = not ends and not full and self._is_loop()
+        waits = token.state and not (ends or full or loops or self.params.include_stop)
         piece = self._let_go(self._ends.depth[token.state] if self._ends and waits else 0)
-        if ends or full:
+        if ends or full or loops:
             piece += self._stream.end()
         phrase = self._stream.stopped
         self._ended_by_token = ends and not isinstance(token.end, str) and not phrase
         self.stop_reason = phrase or token.end
         is_stop = ends or phrase
-        return self._come_out(piece, "stop" if is_stop else "length" if full else None)
+        reason = "length" if full else "repetition" if loops else None
+        return self._come_out(piece, "stop" if is_stop else reason)
 
     def _let_go(self, kept: int) -> str:
         """Let all tokens but the last `kept` be text; all of them where a stop phrase ends it."""
@@ -355,6 +374,23 @@ class Choice:
     def _is_full(self) -> bool:
         size, most = len(self.tokens), self.params.max_total_tokens
         return size == self.params.max_tokens or (most is not None and self._before + size >= most)
+
+    def _is_loop(self) -> bool:
+        """Whether the last tokens of the turn are a loop that ends the choice."""
+        params, detection = self.params, self.params.repetition_detection
+        size = len(self.tokens)
+        is_early = size < params.min_tokens or self._before + size < params.min_total_tokens
+        if detection is None or is_early:
+            return False
+        longest, most = detection.max_pattern_size, detection.max_pattern_size * detection.min_count
+        recent = self.tokens[max(self._turn, size - most) :]
+        if recent[-1] not in recent[-1 - longest : -1]:  # most tokens: they end no pattern again
+            return False
+        if not find_repetition(recent, detection):
+            return False
+        if detection.action == "stop":
+            return True
+        return not is_reasoning(params, self._prompt, self.tokens[self._turn :])
 
     def _come_out(self, piece: str, reason: str | None) -> str:
         """A piece that is certain now, and whether the text ends with it."""
