@@ -68,6 +68,15 @@ def test_dry(over_rows, length, sampler):
     over_rows(make(VOCAB, request, said), row, 101, table="dry", length=length, sampler=sampler)
 
 
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.95}, {"top_k": 50}], ids=str)
+@pytest.mark.parametrize("scheme", ["none", "gumbel", "dual_key_gumbel", "sglang", "sbw"])
+def test_watermark(over_rows, scheme, filters):
+    """A step over a whole row, and over what a filter leaves, with each scheme and without."""
+    mark = {} if scheme == "none" else {"watermark": {"scheme": scheme, "key": 42}}
+    call = ours(VOCAB, {"temperature": 0.8, **filters, **mark}, history(VOCAB, 1000))
+    over_rows(call, flat(count=1), 101, table="watermark", scheme=scheme, filters=str(filters))
+
+
 @pytest.mark.parametrize("length", [0, 1_000, 100_000])
 def test_append(benchmark, length):
     batch = lc.Batch(VOCAB)

@@ -98,6 +98,21 @@ def dry(x, row, window=None):
     return ours
 
 
+def green_list(x, row, scope="output"):
+    mark = row["params"].watermark
+    if mark is None or mark.keys_draw:
+        return x
+    return lc.green_list(x, mark, history_of(row, scope, None))
+
+
+def draw(x, row):
+    """The token of a processed row."""
+    mark, keys = row["params"].watermark, {"seed": row["seed"], "position": len(row["output"])}
+    if mark is None or not mark.keys_draw:
+        return lc.sample(x, **keys)
+    return lc.watermarked_sample(x, mark, row["output"], prompt_tokens=row["prompt"], **keys)
+
+
 def dynamic_temperature(x, row):
     params = row["params"]
     settings = params.temperature, params.dynatemp_range, params.dynatemp_exponent
@@ -132,6 +147,7 @@ BY_HAND = {
     ),
     "forced_output_tokens": forced_output_tokens,
     "reasoning": reasoning,
+    "green_list": green_list,
     "logit_bias": lambda x, row: lc.logit_bias(x, row["params"].logit_bias),
     "repetition_penalty": penalty(lc.repetition_penalty, "all"),
     "frequency_penalty": penalty(lc.frequency_penalty, "output"),
@@ -267,12 +283,11 @@ def check(logits, batch, rows, order, chain):
             continue
         assert batch.status[r] == "ok"
         assert_array_equal(ours[r].view(np.int32), x.view(np.int32))
-        assert tokens[r] == lc.sample(x, seed=row["seed"], position=len(row["output"]))
+        assert tokens[r] == draw(x, row)
     status, in_place = batch.status, logits.copy()
     assert_array_equal(chain(in_place, batch, on_invalid="mark", out=in_place), ours)
     assert batch.status == status
     if not bad:
         assert_array_equal(chain(logits, batch).view(np.int32), ours.view(np.int32))
         assert_array_equal(chain.sample(logits, batch), tokens)
-        keys = {"seed": batch.seeds, "position": batch.positions}
-        assert_array_equal(lc.sample(ours, **keys), tokens)
+        assert_array_equal([draw(*pair) for pair in zip(ours, rows, strict=True)], tokens)

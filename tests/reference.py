@@ -369,6 +369,99 @@ def sample(row, seed, position):
     return np.argmax(row - row.max() - np.log(arrivals(seed, position, row.size)))
 
 
+# ---- watermarks, as docs/watermarks.md has them
+
+
+def gumbel_words(key, context, vocab):
+    """vLLM's 32 random bits of each token, (vocab,)."""
+    k0, k1, state = key % 2**32, key >> 32, [0x574D4358, len(context), 0, 0]
+    for offset in range(0, len(context), 4):
+        block = [t % 2**32 for t in context[offset : offset + 4]]
+        block += [2**32 - 1 - i for i in range(len(block), 4)]
+        counter = [np.array([s ^ b], np.uint64) for s, b in zip(state, block, strict=True)]
+        state = [int(word[0]) for word in philox(counter, (k0 ^ offset, k1))]
+    groups = np.arange(-(-vocab // 4), dtype=np.uint64)
+    counter = groups, *(np.full_like(groups, word) for word in state[:3])
+    words = philox(counter, (k0 ^ state[3], k1 ^ 0x574D544B))
+    return np.stack(words, axis=1).reshape(-1)[:vocab]
+
+
+def murmur(words):
+    """MurmurHash3 (x86, 32 bits, seed 0) of words."""
+
+    def turned(x, bits):
+        return (x << bits | x >> (32 - bits)) % 2**32
+
+    state = 0
+    for word in words:
+        state ^= turned(word % 2**32 * 0xCC9E2D51 % 2**32, 15) * 0x1B873593 % 2**32
+        state = (turned(state, 13) * 5 + 0xE6546B64) % 2**32
+    state ^= 4 * len(words)
+    state = (state ^ state >> 16) * 0x85EBCA6B % 2**32
+    state = (state ^ state >> 13) * 0xC2B2AE35 % 2**32
+    return state ^ state >> 16
+
+
+def halves(key):
+    return key % 2**32, key >> 32
+
+
+def sglang_words(key, context, vocab):
+    hashed = murmur(context)
+    return np.array([murmur([*halves(key), hashed, t]) for t in range(vocab)], np.uint64)
+
+
+def noise_words(mark, prompt, output, vocab):
+    """The words of the next draw; None where it is an ordinary one. Not of "dual_key_gumbel"."""
+    width = mark.context_width
+
+    def context(n):
+        if mark.scheme == "sglang":
+            return [*prompt, *output[:n]][-width:]
+        return [-1] * max(0, width - n) + output[max(0, n - width) : n]
+
+    here = context(len(output))
+    if mark.deduplicate and here in map(context, range(len(output))):
+        return None
+    if mark.scheme != "sglang":
+        return gumbel_words(mark.key, here, vocab)
+    keys = mark.key, mark.key if mark.key_b is None else mark.key_b
+    coin = murmur([*halves(keys[0]), *halves(keys[1]), murmur(here)])
+    return sglang_words(keys[coin >= (1 - (mark.alpha or 0)) * 2**32], here, vocab)
+
+
+def green_tokens(mark, output, vocab):
+    """(vocab,): which tokens are green."""
+
+    def signed(x, bits):
+        return (x + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+    def jenkins(token):
+        i = signed(token + 1, 32)
+        for step in (lambda i: i - signed(i << 6, 32), lambda i: i ^ i >> 17):
+            i = signed(step(i), 32)
+        i = signed(i - signed(i << 9, 32), 32)
+        i = signed(i ^ i << 4, 32)
+        i = signed(i - signed(i << 3, 32), 32)
+        i = signed(i ^ i << 10, 32)
+        return i ^ i >> 15
+
+    width = mark.context_width
+    context = ([-1] * width + list(output))[-width:]
+    green = np.zeros(vocab, bool)
+    for token in range(vocab):
+        others = [token, *context[1:]]
+        seed = min(signed(mark.key * jenkins(t) * jenkins(token), 64) for t in others) % 2**64
+        counter = [np.array([x], np.uint64) for x in (token // 4, 0, 0, 0)]
+        word = int(philox(counter, halves(seed))[token % 4][0])
+        green[token] = word % 2**31 < int(mark.gamma * (2**31 - 1))
+    return green
+
+
+def green_list(row, mark, output):
+    return np.where(green_tokens(mark, output, row.size), row + mark.delta, row)
+
+
 def cut(text, stop):
     """(the text up to the phrase that is complete first, that phrase)."""
     for end in range(len(text) + 1):

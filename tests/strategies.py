@@ -6,6 +6,8 @@ import random
 import numpy as np
 from hypothesis import strategies as st
 
+from logitchain.params import SCHEMES, Watermark
+
 SHAPES = ("flat", "peaked", "two levels", "ties", "all equal", "wild")
 
 
@@ -115,6 +117,20 @@ def streams(draw):
     return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)], stop
 
 
+def watermarks():
+    """A watermark, mostly none; contexts are short, so that they repeat."""
+    keys = st.sampled_from((42, 2**64 - 1))
+    every = {"key": keys, "context_width": st.integers(1, 5), "deduplicate": st.booleans()}
+    some = {"key_b": st.one_of(st.none(), keys)}
+    return st.one_of(
+        *[st.none()] * 3,
+        *(
+            st.builds(Watermark, st.just(scheme), **every, **(some if scheme == "sglang" else {}))
+            for scheme in SCHEMES
+        ),
+    )
+
+
 def masks(vocab):
     """Fields of a request that mask, each mostly off."""
     token = st.integers(0, vocab - 1)
@@ -138,6 +154,7 @@ def masks(vocab):
         "dry_allowed_length": st.integers(0, 4),
         "dry_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
         "dry_sequence_breakers": st.one_of(st.just(()), phrases(vocab)),
+        "watermark": watermarks(),
     }
 
 

@@ -78,6 +78,16 @@ CASES = [
         for allowed in (0, 1, 2)
     ),
     ("p_less", {}, {"p_less": True}, lambda rows, on: lc.p_less(rows)),
+    *(
+        (
+            "green_list",
+            {"scope": scope},
+            {"watermark": lc.Watermark("sbw", key=42, context_width=width)},
+            lambda rows, mark, scope: lc.green_list(rows, mark, history(scope)),
+        )
+        for width in (1, 4, 9)
+        for scope in ("output", "all")
+    ),
     *(("quadratic", {}, {"smoothing_factor": f}, lc.quadratic) for f in (0.1, 1.5)),
     *(
         (name, {"scope": scope}, {name: value}, penalty(getattr(lc, name)))

@@ -170,7 +170,15 @@ def test_every_control_is_here():
     renamed = {"xtc_threshold": "xtc", "smoothing_factor": "quadratic"}
     here = {renamed.get(control.name, control.name) for control in CONTROLS}
     # Laws of their own below, in test_masks.py and in the files of these controls.
-    own = {"logit_bias", "p_less", "dry", "dynamic_temperature", "mirostat", "adaptive_p"}
+    own = {
+        "green_list",
+        "logit_bias",
+        "p_less",
+        "dry",
+        "dynamic_temperature",
+        "mirostat",
+        "adaptive_p",
+    }
     assert here | {*own, *MASKS} == set(DEFAULT_ORDER)
 
 

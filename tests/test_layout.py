@@ -121,7 +121,9 @@ MAY_IMPORT = {
     "numeric": {"numeric"},
     "inputs": {"inputs", "numeric", "params"},
     "controls": {"controls", "inputs", "numeric", "params", "rng"},
-    "fused": {"fused", "controls", "inputs", "numeric", "logprobs", "sample"},
+    "fused": {
+        *["fused", "controls", "inputs", "numeric", "logprobs", "params", "sample", "watermark"]
+    },
     "response": {"response", "controls", "inputs", "params", "chain"},
 }
 

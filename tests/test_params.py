@@ -72,7 +72,7 @@ TOKENS += ("logprob_token_ids", "forced_output_tokens", "reasoning_line_ends")
 TOKENS += ("reasoning_start", "reasoning_end", "reasoning_message")
 PHRASES = ("bad_words", "dry_sequence_breakers")
 FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens", "reasoning_per_block")
-OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", "repetition_detection"}
+OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", "repetition_detection", "watermark"}
 OTHERS |= {*FLAGS, *PHRASES, *TOKENS}
 #: Fields that other fields need.
 NEEDING = ("reasoning_budget", "min_reasoning", "repetition_detection")
@@ -676,6 +676,7 @@ BODY = """
   "reasoning_message": [13, 14], "reasoning_grace": 20, "reasoning_line_ends": [15, 16],
   "reasoning_per_block": true,
   "repetition_detection": {"max_pattern_size": 20, "min_count": 4, "action": "end_reasoning"},
+  "watermark": {"scheme": "sglang", "key": 18446744073709551615, "key_b": 7, "alpha": 0.25},
   "logprobs": true, "top_logprobs": 5, "logprob_token_ids": [7, 3], "logprobs_of": "top_k"
 }
 """
@@ -745,6 +746,7 @@ PARSED = {
         "min_count": 4,
         "action": "end_reasoning",
     },
+    "watermark": lc.Watermark("sglang", key=2**64 - 1, key_b=7, alpha=0.25),
     "logprobs": True,
     "top_logprobs": 5,
     "logprob_token_ids": (7, 3),
@@ -931,8 +933,8 @@ def test_our_own_names_are_understood_in_every_dialect(dialect):
         body |= {"epsilon_cutoff": 3, "eta_cutoff": 20}
         expected = expected | {"epsilon_cutoff": 3 * 1e-4, "eta_cutoff": 20 * 1e-4}
     if dialect == "friendli":  # which refuses it beside max_tokens
-        del body["max_total_tokens"]
-        expected = expected | {"max_total_tokens": None}
+        del body["max_total_tokens"], body["min_total_tokens"]
+        expected = expected | {"max_total_tokens": None, "min_total_tokens": 0}
     assert dataclasses.asdict(lc.Params.from_request(body, dialect=dialect)) == expected
 
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 import logitchain as lc
 import strategies
 from by_hand import ORDERS, by_hand, check, steps
+from by_hand import draw as draw_by_hand
 from effort import effort
 from in_blocks import blocks_of
 from logitchain.chain import DEFAULT_ORDER, PRESETS
@@ -127,8 +128,7 @@ def test_callables_between_the_controls(drawn, order, data):
             assert tokens[r] == -1
         else:
             assert_array_equal(ours[r].view(np.int32), x.view(np.int32))
-            keys = {"seed": rows[r]["seed"], "position": len(rows[r]["output"])}
-            assert tokens[r] == lc.sample(x, **keys)
+            assert tokens[r] == draw_by_hand(x, rows[r])
 
 
 SMALLER = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

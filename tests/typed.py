@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     assert_type(params.seed, int | tuple[int, ...] | None)
     assert_type(params.temperature, float)
 
+    lc.Params(watermark={"key": 42})
+    mark = lc.Watermark("sbw", key=42, context_width=2, gamma=0.25)
+    assert_type(lc.Params(watermark=mark).watermark, lc.Watermark | None)
+    assert_type(lc.detect_watermark([1, 2], mark).p_value, float)
+    lc.Watermark("sbv", key=42)  # type: ignore[arg-type]
+    lc.Watermark("gumbel")  # type: ignore[call-arg]
     lc.Params(stop=1)  # type: ignore[arg-type]
     lc.Params(eos_token="x")  # type: ignore[arg-type]
     lc.Params(bad_words=[1])  # type: ignore[list-item]

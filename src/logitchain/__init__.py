@@ -12,6 +12,7 @@ from .controls.epsilon_cutoff import epsilon_cutoff
 from .controls.eta_cutoff import eta_cutoff
 from .controls.forced_output_tokens import forced_output_tokens
 from .controls.frequency_penalty import frequency_penalty
+from .controls.green_list import green_list
 from .controls.logit_bias import logit_bias
 from .controls.min_p import min_p
 from .controls.min_tokens import min_tokens
@@ -40,7 +41,7 @@ from .explain import Explanation
 from .guidance import contrast, guide
 from .json_schema import json_schema
 from .logprobs import kept_logprobs, logprobs, token_logprobs, top_logprobs
-from .params import FIELDS, Field, Params, RepetitionDetection, field
+from .params import FIELDS, Field, Params, RepetitionDetection, Watermark, field
 from .presets import DEFAULT_ORDER, PRESETS
 from .response.choice import Choice
 from .response.text_stream import TextStream
@@ -48,6 +49,7 @@ from .rng import uniform
 from .sample import sample
 from .speculative import accepted_drafts, draft_tree, verify
 from .vocabulary import line_ends, prefix_mask, sequence_breakers
+from .watermark import Detection, detect_watermark, watermarked_sample
 
 __all__ = [
     "DEFAULT_ORDER",
@@ -58,12 +60,14 @@ __all__ = [
     "Chain",
     "Choice",
     "Control",
+    "Detection",
     "Explanation",
     "Field",
     "Params",
     "RepetitionDetection",
     "Request",
     "TextStream",
+    "Watermark",
     "accepted_drafts",
     "adaptive_p",
     "adaptive_p_target",
@@ -72,6 +76,7 @@ __all__ = [
     "bad_words",
     "banned_tokens",
     "contrast",
+    "detect_watermark",
     "draft_tree",
     "dry",
     "dynamic_temperature",
@@ -81,6 +86,7 @@ __all__ = [
     "find_repetition",
     "forced_output_tokens",
     "frequency_penalty",
+    "green_list",
     "guide",
     "is_reasoning",
     "json_schema",
@@ -115,6 +121,7 @@ __all__ = [
     "typical_p",
     "uniform",
     "verify",
+    "watermarked_sample",
     "xtc",
 ]
 

@@ -54,7 +54,9 @@ from .params import FIELDS, Bias, Params, Phrases, StopTokens, TokenIds, fields_
 from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_states, trail_of
 
 #: The fields of which a batch has a column.
-NUMERIC = tuple(x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized))
+NUMERIC = tuple(
+    x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized) and x != "watermark"
+)
 
 #: A request's `logprobs_of` as its column has it; all else is the name of a control.
 _STAGES = {"raw": RAW, "processed": PROCESSED}
@@ -68,7 +70,7 @@ _BASE = (*VALUES, *STATES, *[""] * (WIDTH - len(VALUES) - len(STATES)))
 #: read the gaps between equal tokens.
 _CARRYING = [control for control in CONTROLS if control.state]
 _COUNTING = [control for control in CONTROLS if control.tokens == "history"]
-_FINDING = [control for control in CONTROLS if control.find is not None]
+_FINDING = [control for control in CONTROLS if control.find is not None and control.window]
 
 
 class Batch:
@@ -767,6 +769,9 @@ def _lists(params: Params) -> dict[int, Table]:
     }
     if params.reasoning_end:
         pairs["reasoning_end"] = parts_of(params)
+    if params.watermark is not None:
+        numbers = params.watermark.numbers
+        pairs["watermark"] = numbers, numbers
     if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
         exempt = np.unique(_array(params.penalty_exempt))
         never_banned = np.union1d(exempt, _array(params.ngram_exempt))

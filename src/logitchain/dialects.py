@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -536,6 +537,25 @@ def _of_10_000(value: Any) -> Any:
     return as_float(value) * 1e-4 if _is_number(value) else value
 
 
+def _sglang_watermark(value: Any) -> Any:
+    """SGLang's object, whose key is a hexadecimal string, as the options of a `Watermark`."""
+    if value is False:
+        return None
+    if not isinstance(value, Mapping) or not {*value} <= {"enabled", "key", "context_window"}:
+        return value
+    key, width = value.get("key"), value.get("context_window")
+    if value.get("enabled") is False and key is None:
+        return None
+    if not isinstance(key, str) or not _HEXADECIMAL.fullmatch(key):
+        digits = "a key of 1 to 16 hexadecimal digits"
+        raise ValueError(f"watermark must have {digits}, since no server has one here")
+    options = {"scheme": "sglang", "key": int(key, 16)}
+    return options if width is None else options | {"context_width": width}
+
+
+_HEXADECIMAL = re.compile("(0[xX])?[0-9a-fA-F]{1,16}")
+
+
 def _exllamav3_target(value: Any) -> Any:
     """A target of 1 or more is off, one below 0 counts as 0."""
     return (None if value >= 1 else max(value, 0.0)) if _is_number(value) else value
@@ -831,7 +851,7 @@ DIALECTS: dict[DialectName, dict[str, Rule]] = {
         "beam_width": _OFF_AT_1,
         "no_stop_trim": Spelling("include_stop"),
         "stop_regex": Lacking(off=([], "")),
-        "watermark": _OFF_IF_FALSE,
+        "watermark": Spelling("watermark", translate=_sglang_watermark),
         **_engine(
             """
             audio_data background bootstrap_host bootstrap_pair_key bootstrap_port bootstrap_room

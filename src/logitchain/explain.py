@@ -19,9 +19,10 @@ from .inputs.values import show
 from .logprobs import first_of_order
 from .numeric.functions import Row
 from .numeric.order import largest
-from .params import FIELDS, RepetitionDetection, whole_number
+from .params import FIELDS, RepetitionDetection, Watermark, whole_number
 from .presets import Step
-from .sample import arrival_times, draw
+from .sample import arrival_times
+from .watermark import NO_MARK, NO_NOISE, Noise, draw_with, keyed_arrivals, noise_in
 
 #: How many of a row's best tokens the table shows, the picture, and `as_dict`.
 BEST, DRAWN, LISTED = 3, 9, 40
@@ -108,6 +109,7 @@ class Explanation:
     ignored    fields that the request sets and this chain has no control for
     decode     token id -> text, for tables and pictures; None shows the ids
     status     "ok", or why no token is picked, as in `Batch.status`
+    noise      what the draw's noise follows from where a watermark's key decides, not the seed
 
     If a control leaves the row without a finite logit, or a callable with NaN or +inf, the last
     stage is that control's, with every token removed; `token` is -1, and `status` says why.
@@ -128,6 +130,7 @@ class Explanation:
     ignored: tuple[str, ...]
     decode: Callable[[int], str] | None
     status: str = "ok"
+    noise: Noise = NO_NOISE
 
     def fate(self, token: int) -> str:
         """What became of a token: picked, left but not picked, or removed, and by which control.
@@ -162,9 +165,18 @@ class Explanation:
         earliest of all has mean 1. `docs/rng.md` describes the race.
         """
         ids = self._ids(tokens)
-        key = np.uint64(self.seed % 2**64), np.uint64(self.position)
+        tokens_at, key = np.array(ids, np.int64), (np.uint64(self.seed % 2**64), self.position)
+        if self.is_watermarked:
+            times = keyed_arrivals(tokens_at, self.noise)
+        else:
+            times = arrival_times(tokens_at, key[0], np.uint64(key[1]))
         with np.errstate(divide="ignore"):
-            return arrival_times(np.array(ids, np.int64), *key) / self.stages[-1].probs[ids]
+            return np.asarray(times / self.stages[-1].probs[ids])
+
+    @property
+    def is_watermarked(self) -> bool:
+        """Whether a watermark's key decides the draw: not after a context that it leaves out."""
+        return bool(self.noise.scheme != NO_MARK)
 
     def as_dict(self, tokens: Sequence[int] | None = None) -> dict[str, Any]:
         """What the chain did, as numbers, strings, lists and dicts that `json.dumps` takes.
@@ -254,7 +266,8 @@ class Explanation:
             return f"no token, {self.status}"
         first, last = (self.stages[s].probs[self.token] for s in (0, -1))
         picked = f"picked {self.text(self.token)} (token {self.token})"
-        return f"{picked}, probability {last:.2%}, {first:.2%} before the chain"
+        marked = ", with a watermark" if self.is_watermarked else ""
+        return f"{picked}, probability {last:.2%}, {first:.2%} before the chain{marked}"
 
     def plot(self, path: str | PathLike[str]) -> None:
         """Draw how the probabilities move from control to control, to an image file.
@@ -338,19 +351,22 @@ def explain(
         is_mask = control is not None and control.kind == "mask"
         if not is_mask or stage.setting != "off" or stage.changed:  # most requests have none
             stages.append(stage)
-    keys = batch.seeds[index : index + 1], batch.positions[index : index + 1]
+    noise = noise_in(batch, index)
     read = {field.name for step in chain if step.control for field in step.control.fields}
     known = (field for control in CONTROLS for field in control.fields if field.name in FIELDS)
     in_use = [field.name for field in known if getattr(params, field.name) != field.off]
+    if params.watermark is not None and params.watermark.keys_draw:
+        in_use.remove("watermark")  # the draw reads it, no control
     return Explanation(
         row=handle,
         seed=batch.seed(handle),
         position=int(batch.positions[index]),
-        token=int(draw(stages[-1].logits[None, :], *keys)[0]),
+        token=draw_with(stages[-1].logits, noise, batch.seeds[index], batch.positions[index]),
         stages=tuple(stages),
         ignored=tuple(field for field in in_use if field not in read),
         decode=decode,
         status=status,
+        noise=noise,
     )
 
 
@@ -378,6 +394,8 @@ def _shown(name: str, value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, RepetitionDetection):
         return f"patterns up to {value.max_pattern_size}"
+    if isinstance(value, Watermark):
+        return value.scheme
     noun = "phrase" if name == "bad_words" else "token"
     return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 

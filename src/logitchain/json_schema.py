@@ -6,7 +6,16 @@ from math import inf, isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .params import Field, Interval, Params, fields_of, required_of, whole_number
+from .params import (
+    SCHEMES,
+    Field,
+    Interval,
+    Params,
+    Watermark,
+    fields_of,
+    required_of,
+    whole_number,
+)
 
 Schema = dict[str, Any]
 
@@ -75,6 +84,8 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
         names = {"pattern": "^[0-9]{1,19}$"}
         number = {"type": "number"}
         return {"type": "object", "propertyNames": names, "additionalProperties": number}
+    if kind is Watermark:
+        return _WATERMARK
     if kind is bool:
         one: Schema = {"type": "boolean"}
     elif kind is str:
@@ -113,6 +124,25 @@ _ITEMS: dict[Any, Callable[[Field, int | None], Schema]] = {
         "items": _number(int, field, vocab_size),
         "minItems": 1,
     },
+}
+
+
+_UNIT: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_KEY: Schema = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
+_WATERMARK: Schema = {
+    "type": "object",
+    "properties": {
+        "scheme": {"enum": list(SCHEMES), "default": SCHEMES[0]},
+        "key": _KEY,
+        "context_width": {"type": "integer", "minimum": 1, "maximum": 64, "default": 4},
+        "deduplicate": {"type": "boolean", "default": True},
+        "key_b": {**_KEY, "type": ["integer", "null"]},
+        "alpha": _UNIT,
+        "gamma": {"type": ["number", "null"], "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "delta": {"type": ["number", "null"], "minimum": 0},
+    },
+    "required": ["key"],
+    "additionalProperties": False,
 }
 
 

@@ -16,7 +16,7 @@ from .numeric.compile import inlined, kernel
 from .numeric.functions import F64, I64, U64
 
 #: Streams below 16 are this library's; the others are free for callers of `uniform`.
-DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED, VERIFY = 0, 1, 2, 3, 4
+DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED, VERIFY, WATERMARK = range(6)
 
 #: Seeds that the library chooses stay below 2**53, so that JSON clients keep every digit.
 SEED_BITS = 53

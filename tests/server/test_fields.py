@@ -402,6 +402,15 @@ def test_penalty_exempt(client, tokenizer):
     assert say(client, REPEAT, **fields, **held).startswith(free)  # the end of the text is held
 
 
+def test_watermark(client):
+    """With a key and no deduplication the seed no longer matters."""
+    mark = {"scheme": "gumbel", "key": 42, "deduplicate": False}
+    first, second = (say(client, WHALES, seed=seed) for seed in (1, 2))
+    marked = [say(client, WHALES, seed=seed, watermark=mark) for seed in (1, 2)]
+    assert first != second
+    assert marked[0] == marked[1]
+
+
 def test_dry_multiplier(client):
     assert variety(client, dry_multiplier=5) > variety(client)
 

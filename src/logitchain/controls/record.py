@@ -16,7 +16,7 @@ from ..inputs.logits import Ties
 from ..inputs.values import one_of, show
 from ..numeric.compile import address_of, caller_of
 from ..numeric.statistics import STATISTICS
-from ..params import FIELDS, Field, RepetitionDetection
+from ..params import FIELDS, Field, RepetitionDetection, Watermark
 
 Values = NDArray[np.float64]  # (fields,)
 
@@ -30,7 +30,7 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 LISTS = (
     *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
     *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers", "stop_tokens"),
-    *("forced_output_tokens", "reasoning_end"),
+    *("forced_output_tokens", "reasoning_end", "watermark"),
 )
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")
@@ -260,7 +260,8 @@ class Control:
 
     def is_on(self, params: Any) -> bool:
         """Whether a request has none of the off values that switch the control off."""
-        return all(getattr(params, x.name, x.off) != x.off for x in self.switched_by)
+        values = ((getattr(params, x.name, x.off), x.off) for x in self.switched_by)
+        return all(value != off and not _is_unread(value) for value, off in values)
 
     def __repr__(self) -> str:
         """Name, kind and fields."""
@@ -295,9 +296,16 @@ def as_number(value: Any) -> float:
         return float(value.action == "end_reasoning")
     if isinstance(value, Sized):
         return float(len(value))
-    if value is None:
+    if value is None or _is_unread(value):
         return np.nan
+    if isinstance(value, Watermark):
+        return 1.0
     return float(min(value, _MOST) if isinstance(value, int) else value)
+
+
+def _is_unread(value: Any) -> bool:
+    """Whether a value is a watermark of the draw, which no control reads."""
+    return isinstance(value, Watermark) and value.keys_draw
 
 
 def _field(field: Any) -> Field:

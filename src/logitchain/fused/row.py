@@ -15,26 +15,31 @@ from ..controls.record import ADJUST, MOST_FIELDS, call_update
 from ..inputs.logits import Rows, Stored
 from ..logprobs import logprob, normaliser
 from ..numeric.blocks import FLOAT32, Blocks, convert_and_look, from_bits, look
-from ..numeric.compile import address_of, borrowed, caller_of, kernel, part, spliced
+from ..numeric.compile import address_of, at, borrowed, caller_of, kernel, part, spliced
 from ..numeric.float_mode import restore_mode, standard_mode
 from ..numeric.functions import F64, I64, Row
 from ..numeric.order import largest
+from ..params import SBW, SCHEME
 from ..sample import race
+from ..watermark import NO_MARK, NO_NOISE, Noise, keyed_race, noise_of
 from .candidates import change_order, highest_floor, truncate
 from .listing import list_best, list_best_as_given
 from .nucleus import draw_of_all, draw_of_nucleus
 from .report import line_of, report_row
-from .step import choose, logit_of
+from .step import choose, listed, logit_of
 from .tables import (
     COLUMNS,
     FIELD_COUNT,
     FLAGS,
     FOLLOWS_BEFORE,
     GIVEN,
+    HISTORY,
+    HISTORY_SIZE,
     KIND,
     MOST_KEPT,
     PENDING,
     PROCESSED,
+    PROMPT_SIZE,
     RAW,
     REPORT_OF,
     SEED,
@@ -43,6 +48,7 @@ from .tables import (
     UPDATE,
     WANTS,
     WANTS_MASS,
+    WATERMARK_LIST,
     Drawn,
     Floor,
     Program,
@@ -138,6 +144,8 @@ def _logprob_after(
 
 CARRY, _carry = _stage(carry, 0, _blocks, _task, _row, _longs[0])
 RACE, _race = _stage(race, 0, _row, _ids, *_key)
+NOISE, _noise = _stage(noise_of, NO_NOISE, _longs[0], _longs[0], 0, *_key)
+KEYED_RACE, _keyed_race = _stage(keyed_race, 0, _row, _ids, NO_NOISE)
 LIST_LEFT, _list_left = _stage(list_best, _normaliser, _row, _ids, _drawn, 0, 0)
 REPORT, _report = _stage(report_row, 0, _row, _ids, _drawn, 0)
 
@@ -272,6 +280,11 @@ def run_row(
         steps.marks,
         scratch,
     )
+    draws = out.shape[0] == 0
+    noise, noise_needs = NO_NOISE, _NOTHING_NEEDED
+    if draws and drawn.of < GIVEN:
+        noise, noise_needs = own_noise(task, stages)
+    needs = needs if needs != VALID else noise_needs
     token, is_fit = -1, False
     row = given.wide[r] if given.kind == FLOAT32 else scratch.changed[:0]
     blocks = Blocks(row, scratch.changed, scratch.is_changed, scratch.peaks, scratch.buffer)
@@ -293,19 +306,22 @@ def run_row(
             needs = np.int64(LIST_GIVEN)
         elif of == RAW:
             best, log_mass = _list_given(stages[LIST_GIVEN], blocks, drawn, r, most)
-        draws = out.shape[0] == 0
         whole = scratch.values if draws else out[r]
         may_draw_first = draws and of != PROCESSED and not is_given and not needs_left
+        may_draw_first = may_draw_first and noise.scheme == NO_MARK
         if needs == VALID:
             n, token, needs = survive(blocks, task, stages, whole, may_draw_first)
         left = scratch.ids[:n] if 0 <= n < scratch.ids.size else scratch.ids[:0]
         if is_given:
             token = drawn.tokens[r, 0] if n > 0 else token
         elif draws and n > 0 and needs == VALID:
-            if stages[RACE] == 0:
-                needs = np.int64(RACE)
-            else:
+            race_stage = np.int64(RACE if noise.scheme == NO_MARK else KEYED_RACE)
+            if stages[race_stage] == 0:
+                needs = race_stage
+            elif noise.scheme == NO_MARK:
                 token = _race(stages[RACE], whole[:n], left, task.seed, task.position)
+            else:
+                token = _keyed_race(stages[KEYED_RACE], whole[:n], left, noise)
         if of == PROCESSED and token >= 0 and needs == VALID:
             if stages[LIST_LEFT] == 0:
                 needs = np.int64(LIST_LEFT)
@@ -340,6 +356,21 @@ def run_row(
     if needs == VALID and token < 0:
         needs = np.int64(INVALID)
     return needs
+
+
+@spliced
+def own_noise(task: Task, stages: Longs) -> tuple[Noise, I64]:
+    """(the noise of a row's draw, VALID or the stage that has to be compiled first)."""
+    line, numbers = task.line, listed(task, WATERMARK_LIST, 0)
+    noise, needs = NO_NOISE, _NOTHING_NEEDED
+    if numbers.size and numbers[SCHEME] != SBW:
+        if stages[NOISE] == 0:
+            needs = np.int64(NOISE)
+        else:
+            history = at(line[HISTORY], line[HISTORY_SIZE], np.int64)
+            arguments = numbers, history, line[PROMPT_SIZE], task.seed, task.position
+            noise = _noise(stages[NOISE], *arguments)
+    return noise, needs
 
 
 @spliced

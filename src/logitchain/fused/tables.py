@@ -29,6 +29,8 @@ STATES = tuple(x for control in CONTROLS for name in control.state for x in (nam
 
 #: The place of the history in `LISTS`: the list of its distinct tokens and their counts.
 HISTORY_LIST = LISTS.index("history")
+#: The place of the numbers of a row's watermark.
+WATERMARK_LIST = LISTS.index("watermark")
 
 #: Which tokens of a history count, as a step's option has it.
 SCOPES = CHOICES["scope"]

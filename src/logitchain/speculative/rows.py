@@ -10,6 +10,7 @@ from ..batch import Batch
 from ..inputs.logits import DType, floats
 from ..inputs.values import listed
 from ..sampled import Sampled, joined
+from ..watermark import draw_with, noise_in
 from .drafts import Drafts, expect_shape, read_drafts
 from .methods import walk_of
 from .walk import Walk
@@ -103,9 +104,13 @@ def _read(batch: Batch, drafts: Any, proposed: Any, parents: Any, dtype: DType) 
     trees = []
     for r, (ids, known, places) in enumerate(zip(*columns.values(), strict=True)):
         try:
-            trees.append(read_drafts(ids, known, places, batch.vocab_size, dtype))
+            tree = read_drafts(ids, known, places, batch.vocab_size, dtype)
         except (TypeError, ValueError) as error:
             raise type(error)(f"row {r} of the batch: {error}") from None
+        mark = batch.params(batch.rows[r]).watermark
+        if mark is not None and mark.keys_draw:  # each token is the one that its key draws
+            tree = tree._replace(logits=tree.logits[:0])
+        trees.append(tree)
     return trees
 
 
@@ -119,8 +124,12 @@ def _settle_rows(
     rows = chain(logits, batch, on_invalid="mark", dtype="bfloat16", out=out)
     tokens = np.full(len(batch), -1, np.int64)
     for r in going:
-        is_valid = batch.status[r] == "ok"
-        tokens[r] = walks[r].settle(rows[r]) if is_valid else walks[r].settle_invalid()
+        if batch.status[r] != "ok":
+            tokens[r] = walks[r].settle_invalid()
+        elif walks[r].is_draw:
+            tokens[r] = draw_with(rows[r], noise_in(batch, r), batch.seeds[r], batch.positions[r])
+        else:
+            tokens[r] = walks[r].settle(rows[r])
     if batch.has_states:
         chain.carry(logits, batch, tokens, "bfloat16")
     return tokens
