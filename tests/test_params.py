@@ -746,7 +746,7 @@ PARSED = {
         "min_count": 4,
         "action": "end_reasoning",
     },
-    "watermark": lc.Watermark("sglang", key=2**64 - 1, key_b=7, alpha=0.25),
+    "watermark": dataclasses.asdict(lc.Watermark("sglang", key=2**64 - 1, key_b=7, alpha=0.25)),
     "logprobs": True,
     "top_logprobs": 5,
     "logprob_token_ids": (7, 3),

@@ -490,6 +490,8 @@ class RepetitionDetection:
         if value is not None and not isinstance(value, cls):
             raise TypeError(f"{name} must be a RepetitionDetection or a mapping, not {show(value)}")
         return value if value is not None and value.max_pattern_size else None
+
+
 # ---- watermarks
 
 Scheme = Literal["gumbel", "dual_key_gumbel", "sglang", "sbw"]
