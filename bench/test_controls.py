@@ -7,6 +7,7 @@ from rows import flat
 import logitchain as lc
 
 SAID = list(range(0, 20_000, 10))
+TEXTS = lc.BannedTexts(["no ab", "cab"], [b"%x" % i for i in range(128_256)])
 MASK = np.full(128_256 // 32, 0x55555555, np.int32)
 CONTROLS = {
     "temperature": lambda x: lc.temperature(x, 0.8),
@@ -25,6 +26,7 @@ CONTROLS = {
     "min_total_tokens": lambda x: lc.min_total_tokens(x, 9, [2], [1, 3]),
     "no_repeat_ngram": lambda x: lc.no_repeat_ngram(x, 3, SAID),
     "bad_words": lambda x: lc.bad_words(x, [[1, 2], [3]], SAID),
+    "banned_texts": lambda x: lc.banned_texts(x, TEXTS, SAID),
     "logprobs": lc.logprobs,
     "top_logprobs": lambda x: lc.top_logprobs(x, 20),
     "sample": lambda x: lc.sample(x, seed=0, position=0),

@@ -145,6 +145,9 @@ BY_HAND = {
     "bad_words": lambda x, row, scope="output": lc.bad_words(
         x, row["params"].bad_words, history_of(row, scope, None)
     ),
+    "banned_texts": lambda x, row, scope="output": lc.banned_texts(
+        x, row["params"].banned_texts, history_of(row, scope, None)
+    ),
     "forced_output_tokens": forced_output_tokens,
     "reasoning": reasoning,
     "green_list": green_list,
@@ -176,7 +179,7 @@ BY_HAND = {
 
 # Other engines' orders, as docs/presets.md has them.
 MASKS = ["token_bitmask", "allowed_tokens", "banned_tokens"]
-MASKS += ["min_tokens", "min_total_tokens", "no_repeat_ngram", "bad_words"]
+MASKS += ["min_tokens", "min_total_tokens", "no_repeat_ngram", "bad_words", "banned_texts"]
 MASKS += ["forced_output_tokens", "reasoning"]
 LLAMA, MLX, WHOLE = {"scope": "all", "window": 64}, {"scope": "all", "window": 20}, {"ties": "all"}
 KOBOLD, WEBUI, SEEN = LLAMA | {"window": 320}, LLAMA | {"window": 1024}, {"scope": "all"}

@@ -6,6 +6,7 @@ import random
 import numpy as np
 from hypothesis import strategies as st
 
+from logitchain import BannedTexts
 from logitchain.params import SCHEMES, Watermark
 
 SHAPES = ("flat", "peaked", "two levels", "ties", "all equal", "wild")
@@ -135,6 +136,7 @@ def masks(vocab):
     """Fields of a request that mask, each mostly off."""
     token = st.integers(0, vocab - 1)
     few = st.lists(token, max_size=4)
+    texts = BannedTexts(["ab", "cab"], [bytes([97 + i % 5]) for i in range(vocab)])
     return {
         "allowed_tokens": st.one_of(*[st.just(())] * 4, st.lists(token, min_size=2)),
         "banned_tokens": st.one_of(st.just(()), few),
@@ -144,6 +146,7 @@ def masks(vocab):
         "stop_tokens": st.one_of(st.just(()), phrases(vocab)),
         "no_repeat_ngram": st.sampled_from((0, 0, 1, 2, 3)),
         "bad_words": st.one_of(st.just(()), phrases(vocab)),
+        "banned_texts": st.sampled_from(((), (), texts)),
         "forced_output_tokens": st.one_of(*[st.just(())] * 4, few),
         "penalty_window": st.one_of(st.none(), st.none(), st.integers(0, 40)),
         "penalty_exempt": st.one_of(st.just(()), few),

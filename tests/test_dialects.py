@@ -524,7 +524,7 @@ def test_bad_words_of_friendli_are_all_sequences_that_are_named():
 def test_bad_words_as_text_need_a_vocabulary(dialect):
     with pytest.raises(ValueError, match="bad_words must be lists of token ids") as error:
         lc.Params.from_request({"bad_words": [[5], "damn"]}, dialect=dialect)
-    assert str(error.value).endswith("; logitchain.bad_word_tokens makes them from strings")
+    assert str(error.value).endswith("; logitchain.BannedTexts makes banned_texts of strings")
     assert error.value.field == "bad_words"
 
 

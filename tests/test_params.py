@@ -72,7 +72,8 @@ TOKENS += ("logprob_token_ids", "forced_output_tokens", "reasoning_line_ends")
 TOKENS += ("reasoning_start", "reasoning_end", "reasoning_message")
 PHRASES = ("bad_words", "dry_sequence_breakers")
 FLAGS = ("logprobs", "p_less", "include_stop", "stop_after_min_tokens", "reasoning_per_block")
-OTHERS = {"logit_bias", "stop", "stop_tokens", "logprobs_of", "repetition_detection", "watermark"}
+OTHERS = {"logit_bias", "stop", "stop_tokens", "banned_texts", "logprobs_of"}
+OTHERS |= {"repetition_detection", "watermark"}
 OTHERS |= {*FLAGS, *PHRASES, *TOKENS}
 #: Fields that other fields need.
 NEEDING = ("reasoning_budget", "min_reasoning", "repetition_detection")

@@ -139,6 +139,7 @@ ends = {"min_tokens": 9, "min_total_tokens": 20, "eos_token": [7]}
 ends |= {"allowed_tokens": range(80), "no_repeat_ngram": 2}
 ends |= {"reasoning_end": [9], "reasoning_budget": 5}
 words |= {"forced_output_tokens": [7]}
+ends |= {"banned_texts": lc.BannedTexts(["ab"], [b"a", b"b"])}
 batch = lc.Batch(100)
 nucleus = {"top_p": 0.3} | last
 for n, fields in enumerate([{}, bias, words, penalties, cuts | rest, xtc, ends, nucleus]):

@@ -5,6 +5,7 @@ from .chain import Chain
 from .controls.adaptive_p import adaptive_p, adaptive_p_target, adaptive_p_update
 from .controls.allowed_tokens import allowed_tokens
 from .controls.bad_words import bad_words
+from .controls.banned_texts import banned_texts
 from .controls.banned_tokens import banned_tokens
 from .controls.dry import dry
 from .controls.dynamic_temperature import dynamic_temperature
@@ -39,6 +40,7 @@ from .controls.xtc import xtc
 from .dialects import DIALECTS
 from .explain import Explanation
 from .guidance import contrast, guide
+from .inputs.banned_texts import BannedTexts
 from .json_schema import json_schema
 from .logprobs import kept_logprobs, logprobs, token_logprobs, top_logprobs
 from .params import FIELDS, Field, Params, RepetitionDetection, Watermark, field
@@ -56,6 +58,7 @@ __all__ = [
     "DIALECTS",
     "FIELDS",
     "PRESETS",
+    "BannedTexts",
     "Batch",
     "Chain",
     "Choice",
@@ -74,6 +77,7 @@ __all__ = [
     "adaptive_p_update",
     "allowed_tokens",
     "bad_words",
+    "banned_texts",
     "banned_tokens",
     "contrast",
     "detect_watermark",

@@ -764,6 +764,7 @@ def _lists(params: Params) -> dict[int, Table]:
         "eos_token": (ends, ends),
         "bad_words": flat(bad_words),
         "dry_sequence_breakers": breaker_table(breakers),
+        "banned_texts": params.banned_texts.tables,
         "stop_tokens": endings(ends, StopTokens.checked("stop_tokens", params.stop_tokens)),
         "forced_output_tokens": (forced, forced),
     }

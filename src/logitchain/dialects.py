@@ -130,7 +130,7 @@ class Breakers(Rule):
         breakers = value.value
         if not _is_above_0(value.body.get("dry_multiplier")) or breakers in ("", "[]"):
             return {}
-        return {"dry_sequence_breakers": _no_strings(name, breakers, "sequence_breakers")}
+        return {"dry_sequence_breakers": _no_strings(name, breakers, _BREAKERS)}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class BadWords(Rule):
         given = [one for one in self.names if one in value.body]
         if name != given[0]:
             return {}
-        lists = [_sequences(_no_strings(one, value.body[one], "bad_word_tokens")) for one in given]
+        lists = [_sequences(_no_strings(one, value.body[one], _TEXTS)) for one in given]
         return {"bad_words": lists[0] if len(given) == 1 else [x for one in lists for x in one]}
 
 
@@ -621,13 +621,15 @@ def _koboldcpp_bans(value: Any) -> Any:
     return bans if bans != [] else None
 
 
-def _no_strings(name: str, sequences: Any, maker: str) -> Any:
+_BREAKERS = "logitchain.sequence_breakers makes them from strings"
+_TEXTS = "logitchain.BannedTexts makes banned_texts of strings"
+
+
+def _no_strings(name: str, sequences: Any, hint: str) -> Any:
     """Sequences of token ids, but not the strings that some engine reads there."""
     each = sequences if isinstance(sequences, (list, tuple)) else [sequences]
     if any(isinstance(sequence, str) for sequence in each):
-        raise ValueError(
-            f"{name} must be lists of token ids; logitchain.{maker} makes them from strings"
-        )
+        raise ValueError(f"{name} must be lists of token ids; {hint}")
     return sequences
 
 

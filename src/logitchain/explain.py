@@ -396,7 +396,7 @@ def _shown(name: str, value: Any) -> str:
         return f"patterns up to {value.max_pattern_size}"
     if isinstance(value, Watermark):
         return value.scheme
-    noun = "phrase" if name == "bad_words" else "token"
+    noun = {"bad_words": "phrase", "banned_texts": "text"}.get(name, "token")
     return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import html, rng
 from .dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
+from .inputs.banned_texts import BannedTexts
 from .inputs.values import (
     as_float,
     in_body,
@@ -824,6 +825,9 @@ class Params:
         ID_INTERVAL,
         doc="sequences of token ids that are never completed",
     )
+    banned_texts: BannedTexts = _row(
+        BannedTexts(), BannedTexts.checked, doc="texts that no tokens spell: `lc.BannedTexts`"
+    )
     forced_output_tokens: Tokens = _row(
         TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that the answer begins with"
     )
@@ -984,6 +988,10 @@ class Params:
             if number > vocab_size:
                 error = ValueError(f"{name} must be in [0, {vocab_size}], not {show(number)}")
                 raise of_field(name, error)
+        if self.banned_texts.vocab_size > vocab_size:
+            size = self.banned_texts.vocab_size
+            error = ValueError(f"banned_texts must be of at most {vocab_size} tokens, not {size}")
+            raise of_field("banned_texts", error)
         for name, what in _NAMING_TOKENS.items():
             value = getattr(self, name)
             ids = value.all_tokens if isinstance(value, (Phrases, Bias)) else value
@@ -1011,7 +1019,8 @@ class Params:
         """Name, value and range of the fields that are not at their off values."""
         values = [(x, getattr(self, x.name)) for x in fields_of(type(self)).values()]
         in_use = [(x, value) for x, value in values if not _equal(value, x.off)]
-        return [(x.name, show(value, _SHOWN), x.range) for x, value in in_use]
+        texts = [repr(v) if isinstance(v, BannedTexts) else show(v, _SHOWN) for _, v in in_use]
+        return [(x.name, text, x.range) for (x, _), text in zip(in_use, texts, strict=True)]
 
     def samples(self: P) -> list[P]:
         """The request as one `Params` per sample, each with n = 1 and a seed of its own.

@@ -131,9 +131,7 @@ PRESETS: dict[PresetName, Sequence[Named]] = {
         *("xtc", "adaptive_p"),
     ],
     "transformers": [
-        *(name for name in MASKS if name != "bad_words"),
-        *_with("bad_words", scope="all"),
-        *MASKS[7:],
+        *(("bad_words", {"scope": "all"}) if name == "bad_words" else name for name in MASKS),
         *("logit_bias", "repetition_penalty", "temperature", "top_h"),
         *_with("top_k", ties="all"),
         *("top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),

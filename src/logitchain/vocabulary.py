@@ -1,12 +1,13 @@
 """What follows from the bytes of a vocabulary's tokens: masks of a prefix, sequence breakers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .inputs.banned_texts import vocabulary
 from .inputs.logits import token_ids
 from .inputs.values import listed, show
 
@@ -31,7 +32,7 @@ def prefix_mask(vocabulary_bytes: Any, prefix: bytes) -> NDArray[np.int32]:
     >>> [token for token in range(5) if words[0] >> token & 1]
     [0, 1, 2]
     """
-    tokens = _tokens(vocabulary_bytes)
+    tokens = vocabulary(vocabulary_bytes)
     if not isinstance(prefix, bytes):
         raise TypeError(f"prefix must be bytes, not {show(prefix)}")
     allowed = [
@@ -83,7 +84,7 @@ def sequence_breakers(
     >>> sequence_breakers([":", "ab"], [b"a", b"b", b"x:", b"xa", b"bc"])
     [(2,), (0, 1), (3, 1)]
     """
-    tokens = _tokens(vocabulary_bytes)
+    tokens = vocabulary(vocabulary_bytes)
     texts = listed("strings", strings, "strings", ordered=False)
     if isinstance(strings, str) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"strings must be a list of strings, not {show(strings)}")
@@ -136,13 +137,3 @@ class _Splitter:
             ids.append(self._ids[word])
             text = text[len(word) :]
         return ids
-
-
-def _tokens(vocabulary_bytes: Any) -> list[bytes]:
-    if isinstance(vocabulary_bytes, Mapping):
-        raise TypeError("vocabulary_bytes must be a sequence of bytes, not a mapping")
-    tokens: list[bytes] = listed("vocabulary_bytes", vocabulary_bytes, "a sequence of bytes")
-    for i, token in enumerate(tokens):
-        if not isinstance(token, bytes):
-            raise TypeError(f"token {i} must be bytes, not {show(token)}")
-    return tokens

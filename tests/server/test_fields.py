@@ -644,3 +644,49 @@ def test_parse_of_the_client(client):
         model=MODEL, messages=user("Who?"), response_format=Person, seed=1, max_tokens=60
     )
     assert isinstance(answer.choices[0].message.parsed, Person)
+
+
+def test_stop_tokens(client, tokenizer):
+    sequence = tokenizer.encode(" of France")
+    answer = ask(client, stop_tokens=[sequence], **GREEDY).choices[0]
+    assert (answer.message.content, answer.stop_reason) == ("The capital", sequence)
+    assert ask(client, **GREEDY).choices[0].stop_reason in tokenizer.eos
+
+
+def test_include_stop(client):
+    answer = ask(client, stop=[" of"], include_stop=True, **GREEDY).choices[0]
+    assert (answer.message.content, answer.stop_reason) == ("The capital of", " of")
+
+
+def test_a_stop_phrase_that_is_a_special_token(client):
+    answer = ask(client, stop=["<|im_end|>"], logprobs=True, **GREEDY).choices[0]
+    assert answer.message.content == ANSWER
+    assert all(entry.token_id >= 0 for entry in answer.logprobs.content)
+
+
+def test_max_total_tokens(client):
+    size = ask(client, **GREEDY).usage.prompt_tokens
+    answer = ask(client, max_total_tokens=size + 2, **GREEDY)
+    assert (answer.usage.total_tokens, answer.choices[0].finish_reason) == (size + 2, "length")
+    with pytest.raises(openai.BadRequestError, match="max_total_tokens must be more than"):
+        ask(client, max_total_tokens=size, **GREEDY)
+
+
+def test_min_total_tokens(client):
+    size = ask(client, **GREEDY).usage.prompt_tokens
+    answer = ask(client, min_total_tokens=size + 12, max_tokens=14, **GREEDY)
+    assert answer.usage.completion_tokens > 12
+
+
+def test_stop_after_min_tokens(client):
+    how = {"stop": [" of"], "min_tokens": 3, **GREEDY}
+    assert ask(client, **how).choices[0].message.content == "The capital"
+    answer = ask(client, stop_after_min_tokens=True, **how).choices[0]
+    assert answer.message.content == ANSWER
+
+
+def test_banned_texts(client):
+    answer = ask(client, banned_texts=["capital"], max_tokens=30, **GREEDY).choices[0]
+    assert "capital" not in answer.message.content
+    with pytest.raises(openai.BadRequestError, match="banned_texts"):
+        ask(client, banned_texts=[""], **GREEDY)

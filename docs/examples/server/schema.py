@@ -66,6 +66,9 @@ SAMPLING: dict[str, Schema] = {
     name: schema | BOUNDS.get(name, {})
     for name, schema in lc.json_schema(vocab_size=VOCABULARY)["properties"].items()
 }
+#: Of the library it is an object that knows the vocabulary; the server makes it of the texts.
+_SHORT = {"type": "string", "minLength": 1, "maxLength": 256}
+SAMPLING["banned_texts"] |= {"type": ["array", "null"], "items": _SHORT, "maxItems": 64}
 
 CALLED = fields("name arguments", name=STRING, arguments=STRING)
 CALL = fields("type function", id=STRING, index=NUMBER, type=CONST, function=CALLED)

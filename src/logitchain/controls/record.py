@@ -30,7 +30,7 @@ MASK, ADJUST, SCALE, CUT, FREE = range(5)
 LISTS = (
     *("logit_bias", "history", "banned_tokens", "eos_token", "bad_words"),
     *("penalty_exempt", "ngram_exempt", "dry_sequence_breakers", "stop_tokens"),
-    *("forced_output_tokens", "reasoning_end", "watermark"),
+    *("banned_texts", "forced_output_tokens", "reasoning_end", "watermark"),
 )
 #: ... or its words.
 WORDS = ("token_bitmask", "allowed_tokens")

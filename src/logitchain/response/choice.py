@@ -289,13 +289,9 @@ class Choice:
                 state = self._ends.past(state)
         if end is None and is_late and token in params.eos_token:
             end = token
-        if (
-            end is None
-            and params.stop
-            and may_stop
-            and self.special_tokens.get(token) in params.stop
-        ):
-            end = self.special_tokens[token]
+        if end is None and params.stop and may_stop and self.special_tokens:
+            name = self.special_tokens.get(token)
+            end = name if name in params.stop else None
         data = self._bytes(token) if end is None or params.include_stop else b""
         return _Token(token, data, state, end, may_stop)
 
@@ -313,6 +309,8 @@ class Choice:
         self.tokens.append(token.id)
         self._end_state = token.state
         ends, full = token.end is not None, self._is_full()
+        waits = token.state and not (ends or full or self.params.include_stop)
+        kept = self._ends.depth[token.state] if self._ends is not None and waits else 0
         if self._is_text(token):
             self._held.append((token, entry))
         elif isinstance(token.end, tuple):
