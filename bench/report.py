@@ -175,6 +175,12 @@ def others(results: list[Result]) -> str:
             lines.append([f"{what}, {r['sampler']}", f"{us} us"])
         elif r.get("table") == "append":
             lines.append([f"`batch.append` after {r['length']:,} tokens", f"{us} us"])
+        elif r.get("table") == "ends":
+            each = number(r["median"] * 1e6 / r["tokens"])
+            lines.append([f"`Choice.append`, {r['ends']}", f"{each} us"])
+        elif r.get("table") == "banned":
+            what = f"top_p of {r['vocab']:,} logits with {r['texts']} banned texts"
+            lines.append([what, f"{us} us"])
         elif r.get("table") == "rows":
             lines.append([r["what"], f"{us} us"])
         elif r.get("table") == "overhead":
