@@ -1,4 +1,4 @@
-"""How a text ends: a choice's tokens one by one, and a step that bans texts, beside those without."""
+"""How a text ends: a choice and its tokens, and a step that bans texts, beside those without."""
 
 import itertools
 
