@@ -86,25 +86,23 @@ class TextStream:
         """Which character of the text the first byte of `piece` would be part of, if fed next."""
         pending = self._decoder.getstate()[0] + piece[:1]
         complete = len(pending.decode("utf-8", "replace")) - 1
-        return self.length + self._held(self._state) + max(0, complete)
+        held = 0 if self._includes_stop else self._automaton.depth[self._state]
+        return self.length + held + max(0, complete)
 
     def _match(self, text: str) -> str:
         """Read more characters, up to the end of a phrase."""
         state, count = self._automaton.read(self._state, text, stops=self.may_stop)
+        includes = self._includes_stop  # then nothing need be held back
         phrase = self._automaton.found[state] if text and self.may_stop else None
         if phrase is not None:
             self.stopped = phrase
             self.rest = text[count:].encode() + self._decoder.getstate()[0]
-            return self._emit(text, count - (0 if self._includes_stop else len(phrase)), 0)
-        return self._emit(text, count - self._held(state), state)
-
-    def _held(self, state: int) -> int:
-        """How many characters are held back: none where the text has its stop phrase anyway."""
-        return 0 if self._includes_stop else self._automaton.depth[state]
+            return self._emit(text, count - (0 if includes else len(phrase)), 0)
+        return self._emit(text, count - (0 if includes else self._automaton.depth[state]), state)
 
     def _emit(self, text: str, end: int, state: int) -> str:
         """What was held back, then text[:end]; an end below 0 lies in what was held back."""
-        depth = self._held(self._state)
+        depth = 0 if self._includes_stop else self._automaton.depth[self._state]
         held = self._automaton.phrase[self._state][:depth]
         piece: str = held + text[:end] if end >= 0 else held[: depth + end]
         if piece:
