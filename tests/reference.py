@@ -171,6 +171,15 @@ def banned_tokens(row, tokens):
     return remove(row, tokens)
 
 
+def banned_texts(row, texts, vocabulary, tokens):
+    said = b"".join(vocabulary[token] for token in tokens)
+    return remove(row, [i for i, word in enumerate(vocabulary) if has_one(said + word, texts)])
+
+
+def has_one(said, texts):
+    return any(text.encode() in said for text in texts)
+
+
 def min_tokens(row, min_tokens, eos_token, stop_tokens, output, position):
     ends = [[token] for token in eos_token] + stop_tokens
     return bad_words(row, ends, output) if position < min_tokens else row

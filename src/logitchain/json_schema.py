@@ -6,6 +6,7 @@ from math import inf, isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .inputs.banned_texts import BannedTexts
 from .params import (
     SCHEMES,
     Field,
@@ -86,6 +87,8 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
         return {"type": "object", "propertyNames": names, "additionalProperties": number}
     if kind is Watermark:
         return _WATERMARK
+    if kind is BannedTexts:  # none: JSON has no form of what a vocabulary makes of them
+        return {"type": "array", "maxItems": 0}
     if kind is bool:
         one: Schema = {"type": "boolean"}
     elif kind is str:
