@@ -16,6 +16,7 @@ from .batch import Batch
 from .chain import Chain
 from .controls import CONTROLS
 from .controls.record import Control
+from .inputs.banned_texts import BannedTexts
 from .logprobs import logprobs
 from .params import FIELDS, Field, Interval, Params, Phrases, TokenIds, field
 from .sample import sample
@@ -175,6 +176,8 @@ def _value(field: Field, given: Sequence[Any] | None, generator: Generator, voca
     if field.name == "repetition_detection":
         sizes = {"max_pattern_size": int(generator.integers(1, 5)), "min_count": 2}
         return sizes | {"action": ["stop", "end_reasoning"][int(generator.integers(2))]}
+    if isinstance(field.off, BannedTexts):
+        return BannedTexts(["ab", "ba"], [bytes([97 + i % 26]) for i in range(vocab)])
     if field.name == "logit_bias":
         return {token: float(generator.normal()) for token in _ids(generator, vocab)}
     low, high = Interval(field.range).bounds
