@@ -122,6 +122,8 @@ def _kind(field: lc.Field) -> str:
     """What kind of input fits: found by trying what the field accepts."""
     if isinstance(field.off, bool):
         return "switch"
+    if isinstance(field.off, lc.BannedTexts):
+        return "texts"  # of which the explainer makes the field's value
     if isinstance(field.off, Sized):
         return next(kind for kind, value in LISTS.items() if _takes(field, value))
     return "integer" if field.integer or not _takes(field, 0.5, error=ValueError) else "number"

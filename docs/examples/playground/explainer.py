@@ -34,6 +34,7 @@ class Explainer:
         self._names = Tokenizer.from_str(model.tokenizer.to_json())
         self._lock = threading.Lock()
         self._chain = lru_cache(64)(self._new_chain)
+        self._banned = lru_cache(64)(self._new_banned)
 
     def warmup(self) -> None:
         """Compile what the page needs, which otherwise waits for its first question."""
@@ -110,15 +111,18 @@ class Explainer:
             chain = self._chain(json.dumps(setting["order"]))
             params = self._params(body)
             batch, row = self._row(chain, params, prompt, output)
-            return chain.explain(self.logits.after(prompt, output), batch, row), self._finish(
-                params, output
-            )
+            explained = chain.explain(self.logits.after(prompt, output), batch, row)
+            return explained, self._finish(params, prompt, output)
         except (TypeError, ValueError) as error:
             return self._errors(body, error)
 
     def _params(self, body: Mapping[str, Any]) -> lc.Params:
         """The request of one sample."""
-        params = self.params.from_request(body, eos_token=self.tokenizer.eos)
+        how: Any = {"eos_token": self.tokenizer.eos, "passthrough": ["banned_texts"]}
+        params = self.params.from_request(body, **how)
+        texts = body.get("banned_texts")
+        if texts:
+            params = replace(params, banned_texts=self._banned(tuple(texts)))
         seed = params.seed[0] if isinstance(params.seed, tuple) else params.seed
         return replace(params, n=1, seed=seed, logprobs=False, top_logprobs=0)
 
@@ -135,9 +139,19 @@ class Explainer:
             batch.append([token])
         return batch, row
 
-    def _finish(self, params: lc.Params, output: list[int]) -> str | None:
+    def _new_banned(self, texts: tuple[str, ...]) -> lc.BannedTexts:
+        tokens = range(self.tokenizer.vocab_size)
+        return lc.BannedTexts(texts, map(self.tokenizer.token_bytes, tokens))
+
+    def _finish(self, params: lc.Params, prompt: list[int], output: list[int]) -> str | None:
         """Why the output has ended: "stop" or "length"; None if it goes on."""
-        choice = lc.Choice(params, self.tokenizer.token_bytes, seed=params.seed or 0)
+        choice = lc.Choice(
+            params,
+            self.tokenizer.token_bytes,
+            seed=params.seed or 0,
+            prompt_size=len(prompt),
+            special_tokens=self.tokenizer.special_tokens,
+        )
         for token in output:
             choice.append(token)
             if choice.finish_reason:
