@@ -184,8 +184,8 @@ UNNAMED = [
 def webui(**body):
     chain = lc.Chain.from_request(body, dialect="text_generation_webui")
     names = [step.name for step in chain.steps]
-    assert names[:9] == [*MASKS[:5], *MASKS[6:], "logit_bias"]
-    return names[9:]
+    assert names[: len(MASKS)] == [*MASKS[:5], *MASKS[6:], "logit_bias"]
+    return names[len(MASKS) :]
 
 
 @pytest.mark.parametrize("name", [*UNNAMED, "quadratic_sampling", "encoder_repetition_penalty"])

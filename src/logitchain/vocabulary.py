@@ -57,7 +57,7 @@ def line_ends(vocabulary_bytes: Any, ends: Sequence[bytes] = (b"\n",)) -> list[i
     suffixes = tuple(listed("ends", ends, "a sequence of bytes", ordered=False))
     if isinstance(ends, bytes) or not all(isinstance(end, bytes) for end in suffixes):
         raise TypeError(f"ends must be a sequence of bytes, not {show(ends)}")
-    return [i for i, token in enumerate(_tokens(vocabulary_bytes)) if token.endswith(suffixes)]
+    return [i for i, token in enumerate(vocabulary(vocabulary_bytes)) if token.endswith(suffixes)]
 
 
 #: llama.cpp looks at so many bytes of a sequence breaker, and at so many tokens after its first.
