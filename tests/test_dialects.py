@@ -50,6 +50,7 @@ SPELLINGS = [
     ("sglang", "top_logprobs_num", 3, "top_logprobs", 3),
     ("sglang", "token_ids_logprob", [3, 5], "logprob_token_ids", (3, 5)),
     ("sglang", "stop_token_ids", [1, 2], "eos_token", (1, 2)),
+    ("sglang", "watermark", {"key": "0x2A"}, "watermark", {"scheme": "sglang", "key": 42}),
     ("llama_cpp", "max_completion_tokens", 9, "max_tokens", 9),
     ("llama_cpp", "n_predict", 9, "max_tokens", 9),
     ("llama_cpp", "n_predict", -1, "max_tokens", None),
@@ -925,7 +926,7 @@ def test_what_an_engine_leaves_out_beside_mirostat_is_off(dialect, stay):
 def test_every_control_that_mirostat_switches_off_is_in_the_table_above():
     names = {name for name, field in lc.FIELDS.items() if name in CONTROLS}
     switches = {x.name for control in lc.presets.NAMED.values() for x in control.switched_by}
-    others = {"mirostat_tau", "frequency_penalty", "xtc_threshold", "logit_bias"}
+    others = {"mirostat_tau", "frequency_penalty", "xtc_threshold", "logit_bias", "watermark"}
     masks = {x.name for name in lc.presets.MASKS for x in lc.presets.NAMED[name].switched_by}
     assert names == switches - others - masks
 
