@@ -253,6 +253,7 @@ def test_marked_rows_keep_nothing():
         drawn = chain.sample_with_logprobs(logits, batch, of="processed", kept=kept, details=True)
         assert drawn.tokens[1:].tolist() == [-1, -1]
         assert drawn.kept_offsets.tolist() == [0, 2, 2, 2]
+        assert not drawn.kept_truncated.any()  # two of two are all
         assert drawn.ranks.tolist()[1:] == [0, 0]
         assert np.isneginf(drawn.named_logprobs[1]).all()
     logprobs = lc.kept_logprobs(logits, drawn.kept_offsets, drawn.kept_ids, drawn.tokens)
