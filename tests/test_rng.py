@@ -114,3 +114,24 @@ def test_fresh_seeds():
     seeds = {rng.fresh_seed() for _ in range(100)}
     assert len(seeds) == 100
     assert all(0 <= seed < 2**53 for seed in seeds)
+
+
+def test_a_draft_seed_is_a_function_of_seed_and_position():
+    seeds, positions = np.array([7, 8, 2**64 - 1], np.uint64), np.array([0, 5, 2**40])
+    both = [
+        rng.words(np.uint64(s), np.uint64(p), rng.DRAFT_SEED, 0)[:2]
+        for s, p in zip(seeds, positions, strict=True)
+    ]
+    expected = [int(high) << 32 | int(low) for high, low in both]
+    ours = lc.draft_seed(seeds, positions)
+    assert ours.dtype == np.uint64
+    assert ours.tolist() == expected
+    assert lc.draft_seed(-1, 2**40) == expected[2]
+    assert type(lc.draft_seed(7, 0)) is int
+    many = np.arange(100)
+    assert len({*lc.draft_seed(7, many).tolist(), *lc.draft_seed(many, 7).tolist()}) == 199
+    assert lc.draft_seed([], 3).tolist() == []
+    with pytest.raises(ValueError, match="position must be in"):
+        lc.draft_seed(1, -1)
+    with pytest.raises(ValueError, match="one value or one per row"):
+        lc.draft_seed([1, 2], [1, 2, 3])

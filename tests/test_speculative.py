@@ -150,24 +150,25 @@ def law(chain):
     return probs.ravel()
 
 
-def generate(chain, k, know, seeds, drafter_seed):
-    """Sequences of at least LENGTH tokens, k drafts at a time."""
+def generate(chain, k, method, seeds, drafter_seed):
+    """Sequences of at least LENGTH tokens, k drafts at a time; no method: `proposed` is unknown."""
     batch = lc.Batch(VOCAB)
     batch.add(lc.Params(n=len(seeds), seed=seeds, **PARAMS))
     done = {}
     while len(batch):
         drafts, proposed, given = [], [], [ask(MODEL, batch)]
+        seed = drafter_seed(batch.seeds, batch.positions)
         for _ in range(k):
             proposed.append(chain(ask(DRAFTER, batch), batch))
-            key = {"seed": drafter_seed(batch.seeds), "position": batch.positions}
-            drafts.append(lc.sample(proposed[-1], **key))
+            drafts.append(lc.sample(proposed[-1], seed=seed, position=batch.positions))
             batch.append(drafts[-1])
             given.append(ask(MODEL, batch))
         for row in batch.rows:
             batch.rollback(row, k)
         flat = np.stack(given, axis=1).reshape(-1, VOCAB)
-        known = np.stack(proposed, axis=1) if know else None
-        tokens = chain.verify(flat, batch, list(zip(*drafts, strict=True)), known)
+        known = (np.stack(proposed, axis=1),) if method else ()
+        told = {"method": method or "token"}
+        tokens = chain.verify(flat, batch, list(zip(*drafts, strict=True)), *known, **told)
         for row, new in zip(list(batch.rows), tokens, strict=True):
             batch.append(new, [row] * len(new))
             if len(batch.output(row)) >= LENGTH:
@@ -176,12 +177,24 @@ def generate(chain, k, know, seeds, drafter_seed):
     return np.array([done[row] for row in sorted(done)])
 
 
+DRAFTER_SEEDS = {
+    "same seed": lambda seeds, positions: seeds,
+    "own seed": lambda seeds, positions: seeds + np.uint64(2**40),
+    "draft seed": lc.draft_seed,
+}
+
+
 @pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("know", [True, False], ids=["known", "unknown"])
-@pytest.mark.parametrize("own", [False, True], ids=["same seed", "own seed"])
-def test_sequences_have_the_distribution_of_plain_sampling(k, know, own):
+@pytest.mark.parametrize(
+    ("method", "drafter"),
+    [
+        *product([None, "token"], ["same seed", "own seed"]),
+        *product(["token", "block"], ["draft seed"]),
+    ],
+)
+def test_sequences_have_the_distribution_of_plain_sampling(k, method, drafter):
     chain, seeds = lc.Chain(), list(range(SEQUENCES))
-    output = generate(chain, k, know, seeds, lambda s: s + np.uint64(own * 2**40))
+    output = generate(chain, k, method, seeds, DRAFTER_SEEDS[drafter])
     assert_fits(output @ VOCAB ** np.arange(LENGTH)[::-1], law(chain))
 
 
@@ -218,6 +231,13 @@ def test_without_known_logits_the_tokens_are_those_without_drafts(situation, dat
         assert new.tolist() == future[: kept + 1]
 
 
+METHODS = [
+    {"method": "token"},
+    {"method": "block"},
+    {"method": "synthetic", "acceptance": [0.9, 0.6, 1.0, 0.5]},
+]
+
+
 def processed(chain, batch, row, model, drafts):
     """The processed logits before each draft of a row and after the last."""
     output = [[*batch.output(row), *drafts[:depth]] for depth in range(len(drafts) + 1)]
@@ -247,18 +267,20 @@ def test_a_chain_verifies_each_row_as_the_pure_function_does(situation, data):
     drafts, known = proposals(
         data, batch, chain, lambda output: model(output) + np.float32(near) * other(output)
     )
+    how = data.draw(st.sampled_from(METHODS))
     before = state(batch)
-    tokens = chain.verify(flat(batch, model, drafts), batch, drafts, known)
+    tokens = chain.verify(flat(batch, model, drafts), batch, drafts, known, **how)
     assert state(batch) == before
     for row, new, told, logits in zip(batch.rows, tokens, drafts, known, strict=True):
         target = processed(chain, batch, row, model, told)
         key = {"seed": batch.seed(row), "position": len(batch.output(row))}
-        assert_array_equal(new, lc.verify(target, told, logits, **key))
+        alike = {} if logits is None and how["method"] == "block" else how
+        assert_array_equal(new, lc.verify(target, told, logits, **key, **alike))
 
 
 def test_the_loop_in_the_docs_gives_the_tokens_without_drafts():
     page = Path(__file__).parent.parent / "docs/speculative.md"
-    loop, end, _ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    loop, end, *_ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     exec(loop, names := {})
     batch, chain, rows = names["batch"], names["chain"], names["rows"]
     for row in rows:
@@ -292,8 +314,9 @@ def test_a_drafter_that_is_the_model_is_always_right(data, seed, position):
     drafter_seed = data.draw(st.sampled_from([seed, 12345]))
     drafts = lc.sample(target[:-1], seed=drafter_seed, position=position + np.arange(4))
     last = lc.sample(target[-1], seed=seed, position=position + 4)
-    tokens = lc.verify(target, drafts, target[:-1], seed=seed, position=position)
-    assert tokens.tolist() == [*drafts, last]
+    for method in ("token", "block"):
+        tokens = lc.verify(target, drafts, target[:-1], seed=seed, position=position, method=method)
+        assert tokens.tolist() == [*drafts, last]
 
 
 @given(st.data(), st.integers(0, 2**64 - 1))
@@ -301,9 +324,11 @@ def test_a_removed_token_is_never_returned(data, seed):
     target = data.draw(rows(min_vocab=2, max_vocab=100))
     drafter = data.draw(rows(min_vocab=target.size, max_vocab=target.size))
     draft = data.draw(st.sampled_from(np.flatnonzero(np.isfinite(drafter)).tolist()))
-    for known in (None, [drafter]):
-        token = lc.verify(np.stack([target] * 2), [draft], known, seed=seed, position=0)[0]
-        assert np.isfinite(target[token])
+    for count, known in ((1, None), (1, "token"), (1, "block"), (3, "block")):
+        given = [] if known is None else [np.stack([drafter] * count)]
+        how = {"seed": seed, "position": 0, "method": known or "token"}
+        tokens = lc.verify(np.stack([target] * (count + 1)), [draft] * count, *given, **how)
+        assert np.isfinite(target[tokens]).all()
 
 
 def test_the_coin_and_the_other_draw_have_a_stream_of_their_own():

@@ -47,7 +47,7 @@ from .params import FIELDS, Field, Params, RepetitionDetection, Watermark, field
 from .presets import DEFAULT_ORDER, PRESETS
 from .response.choice import Choice
 from .response.text_stream import TextStream
-from .rng import uniform
+from .rng import draft_seed, uniform
 from .sample import sample
 from .speculative import accepted_drafts, draft_tree, verify
 from .vocabulary import line_ends, prefix_mask, sequence_breakers
@@ -81,6 +81,7 @@ __all__ = [
     "banned_tokens",
     "contrast",
     "detect_watermark",
+    "draft_seed",
     "draft_tree",
     "dry",
     "dynamic_temperature",

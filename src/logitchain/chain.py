@@ -61,6 +61,7 @@ from .presets import (
     shown,
 )
 from .sampled import PLACES, Place, Report, Sampled
+from .speculative.methods import Method
 from .speculative.rows import tell_rows, verify_rows
 
 Rows = NDArray[np.float32]  # (rows, vocab), C-contiguous
@@ -351,6 +352,8 @@ class Chain:
         proposed: Sequence[Any] | None = None,
         *,
         parents: Sequence[Any] | None = None,
+        method: Method = "token",
+        acceptance: float | Sequence[float] | None = None,
         on_invalid: Policy | None = None,
         dtype: DType = None,
     ) -> list[NDArray[np.int64]]:
@@ -363,6 +366,9 @@ class Chain:
                    from, or None; or None for all rows
         parents    for each row whose drafts form a tree, of each draft the index of the one before
                    it, as for `logitchain.verify`, or None; or None for all rows
+        method     "token", "block" or "synthetic", with its `acceptance`, as for
+                   `logitchain.verify`; of rows without proposed logits every draft that is the
+                   draw is kept, unless it is "synthetic"
 
         Returns for each row an int64 array: the drafts that are kept and one token more. A control
         that reads the history sees the drafts before its token, in a tree those on its own path.
@@ -378,7 +384,8 @@ class Chain:
         """
         _check_batch(batch)
         policy = self._policy(on_invalid)
-        return verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)[0]
+        asked = proposed, parents, method, acceptance
+        return verify_rows(self, logits, batch, drafts, *asked, policy, dtype)[0]
 
     @in_standard_mode
     def verify_with_logprobs(
@@ -389,6 +396,8 @@ class Chain:
         proposed: Sequence[Any] | None = None,
         *,
         parents: Sequence[Any] | None = None,
+        method: Method = "token",
+        acceptance: float | Sequence[float] | None = None,
         of: str | None = None,
         kept: bool | int = False,
         details: bool = False,
@@ -409,9 +418,8 @@ class Chain:
         (array([0, 1, 2]), array([0, 2, 4, 6]), array([0, 1, 0, 1, 0, 2], dtype=int32))
         """
         _check_batch(batch)
-        policy = self._policy(on_invalid)
-
-        found = verify_rows(self, logits, batch, drafts, proposed, parents, policy, dtype)
+        asked = proposed, parents, method, acceptance
+        found = verify_rows(self, logits, batch, drafts, *asked, self._policy(on_invalid), dtype)
 
         def tell(rows: Any, trial: Batch, tokens: NDArray[np.int64]) -> Sampled:
             return self._sampled(rows, trial, tokens, of, kept, details, "mark", "bfloat16")

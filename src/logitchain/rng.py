@@ -16,7 +16,7 @@ from .numeric.compile import inlined, kernel
 from .numeric.functions import F64, I64, U64
 
 #: Streams below 16 are this library's; the others are free for callers of `uniform`.
-DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED, VERIFY, WATERMARK = range(6)
+DRAW_FIRST, DRAW_DELAY, XTC, CHILD_SEED, VERIFY, WATERMARK, DRAFT_SEED = range(7)
 
 #: Seeds that the library chooses stay below 2**53, so that JSON clients keep every digit.
 SEED_BITS = 53
@@ -75,6 +75,12 @@ def words(seed: U64, position: U64, stream: I64, index: I64) -> Words:
 def unit(high: U64, low: U64) -> F64:
     """Two words as a uniform in (0, 1): the midpoints of 2**52 equal cells."""
     return (np.float64((high << _32 | low) >> _12) + 0.5) * 2.0**-52
+
+
+@inlined
+def joined(high: U64, low: U64) -> U64:
+    """Two words as one 64-bit number."""
+    return high << _32 | low
 
 
 @kernel
@@ -154,6 +160,31 @@ def keys(seed: Any, position: Any, rows: int) -> tuple[NDArray[np.uint64], NDArr
                 f"{name} must be one value or one per row ({rows}), not {column.shape}"
             )
     return np.full(rows, checked["seed"]), np.full(rows, checked["position"])
+
+
+@overload
+def draft_seed(seed: Integer, position: Integer) -> int: ...
+@overload
+def draft_seed(seed: Any, position: Any) -> NDArray[np.uint64]: ...
+def draft_seed(seed: Any, position: Any) -> Any:
+    """A seed for a drafter whose drafts are verified with `proposed`.
+
+    seed       of the row, a scalar or (rows,)
+    position   of the first draft of the block, a scalar or (rows,)
+
+    Returns an int, or uint64 (rows,). All drafts of a block are drawn with this one seed, each at
+    its own position. `verify` may have looked at drafts that it drops, so their positions need
+    other noise when they come up again, in a later block: it is what `method="block"` requires, and
+    it shares nothing with the draws of the row. Raises as `uniform` does.
+
+    >>> seed = draft_seed(7, position=3)
+    >>> seed == draft_seed(7, position=3), seed == draft_seed(7, position=4)
+    (True, False)
+    """
+    size = np.size(seed) if np.ndim(seed) else np.size(position)
+    both = (words(*key, DRAFT_SEED, 0)[:2] for key in zip(*keys(seed, position, size), strict=True))
+    seeds = [int(high) << 32 | int(low) for high, low in both]
+    return np.array(seeds, np.uint64) if np.ndim(seed) or np.ndim(position) else seeds[0]
 
 
 def fresh_seed() -> int:

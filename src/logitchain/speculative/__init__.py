@@ -5,6 +5,8 @@
     drafts.py      what a drafter proposes, sequences and trees; which of it was kept
     walk.py        the way along drafts whose next token is the draw
     rejection.py   the same where it is the draft as often as its probabilities allow
+    block.py       the same for all drafts at once
+    synthetic.py   for benchmarks: where a coin keeps drafts, whatever the logits are
     methods.py     which of these a call asks for
     sequence.py    `verify`, for one sequence
     rows.py        `Chain.verify`, for the rows of a batch

@@ -26,6 +26,14 @@ class Drafts(NamedTuple):
         """The nodes, ascending, that hold the token and follow one of the given nodes."""
         return sorted(x for node in nodes for x in self.children.get((node, token), ()))
 
+    @property
+    def depth(self) -> int:
+        """How many drafts there are on the longest path."""
+        depths = [0]
+        for parent in self.parents:
+            depths.append(depths[parent + 1] + 1)
+        return max(depths)
+
 
 def read_drafts(drafts: Any, proposed: Any, parents: Any, vocab: int, dtype: DType) -> Drafts:
     """The drafts of one sequence, checked; without `parents` each follows the one before."""

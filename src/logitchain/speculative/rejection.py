@@ -13,7 +13,6 @@ from .walk import Walk
 #: A row's largest logit, and the mass of the row in units of that one's.
 Weighed = tuple[F32, F64]
 
-_32 = np.uint64(32)
 _FAR = np.float32(-87.0)  # below it exp is subnormal: a truncated row took 4 times as long
 
 
@@ -44,15 +43,21 @@ def keep_or_redraw(row: Row, draft: I64, proposed: Row, seed: U64, position: U64
 
     One call to Philox serves both: two words are the coin, two the seed of that other draw.
     """
-    p, q = _weigh(row), _weigh(proposed)
+    p, q = weigh(row), weigh(proposed)
     high, low, own_high, own_low = rng.words(seed, position, rng.VERIFY, 0)
     coin = rng.unit(high, low)
-    if row[draft] > -np.inf and coin * _prob(proposed[draft], q) < _prob(row[draft], p):
+    if row[draft] > -np.inf and coin * prob(proposed[draft], q) < prob(row[draft], p):
         return draft
-    own, every = own_high << _32 | own_low, np.empty(0, np.int32)
-    token = race(remainder(row, p, proposed, q), every, own, position)
+    return redraw(row, p, proposed, q, rng.joined(own_high, own_low), position)
+
+
+@kernel
+def redraw(row: Row, p: Weighed, proposed: Row, q: Weighed, seed: U64, position: U64) -> I64:
+    """A token drawn from max(p - q, 0)."""
+    every = np.empty(0, np.int32)
+    token = race(remainder(row, p, proposed, q), every, seed, position)
     # Rounding can leave nothing where the two rows are all but the same.
-    return token if token >= 0 else race(row, every, own, position)
+    return token if token >= 0 else race(row, every, seed, position)
 
 
 @kernel
@@ -64,7 +69,7 @@ def remainder(row: Row, p: Weighed, proposed: Row, q: Weighed) -> Row:
         if stop - start == LANES and peak(row, start)[0] == -np.inf:
             continue  # as most blocks are after a truncation
         for i in range(start, stop):
-            share = _prob(proposed[i], q) / _prob(row[i], p)
+            share = prob(proposed[i], q) / prob(row[i], p)
             share = share if proposed[i] > -np.inf else 0.0
             below = np.float64(row[i]) - p[0]  # from the best on, so that large logits lose nothing
             left[i] = below + log(1.0 - share) if share < 1.0 else -np.inf
@@ -72,12 +77,14 @@ def remainder(row: Row, p: Weighed, proposed: Row, q: Weighed) -> Row:
 
 
 @kernel
-def _weigh(row: Row) -> Weighed:
+def weigh(row: Row) -> Weighed:
+    """What `prob` needs to know of a row."""
     best = largest(row)
     return best, total_mass(row, best) * 2.0**-MASS_BITS
 
 
 @kernel
-def _prob(logit: F32, weighed: Weighed) -> F64:
+def prob(logit: F32, weighed: Weighed) -> F64:
+    """The probability of a logit of the weighed row."""
     best, total = weighed
     return np.float64(exp(max(np.float32(logit - best), _FAR))) / total

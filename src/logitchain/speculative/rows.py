@@ -12,7 +12,7 @@ from ..inputs.values import listed
 from ..sampled import Sampled, joined
 from ..watermark import draw_with, noise_in
 from .drafts import Drafts, expect_shape, read_drafts
-from .methods import walk_of
+from .methods import read_method
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def verify_rows(
     drafts: Any,
     proposed: Any,
     parents: Any,
+    method: Any,
+    acceptance: Any,
     policy: str,
     dtype: DType,
 ) -> tuple[list[NDArray[np.int64]], list[list[int]]]:
@@ -35,24 +37,28 @@ def verify_rows(
     """
     trees = _read(batch, drafts, proposed, parents, dtype)
     counts = [tree.tokens.size + 1 for tree in trees]
-    given, first = floats(logits, dtype), np.cumsum([0, *counts])[:-1]
+    given, first = floats(logits, dtype), np.cumsum([0, *counts], dtype=np.int64)[:-1]
     expect_shape("logits", given.shape, (sum(counts), batch.vocab_size))
-    keys = zip(trees, batch.seeds, batch.positions, strict=True)
-    walks = [walk_of(*key) for key in keys]
+    walk_of = read_method(method, acceptance, proposed is not None, trees)
+    walks = [walk_of(*x) for x in zip(trees, batch.seeds, batch.positions, strict=True)]
     room = np.empty((len(batch), batch.vocab_size), given.dtype)  # new memory takes its time
+
+    def read() -> NDArray[Any]:
+        """The unprocessed logits of each row at the place to which its walk has come."""
+        at = first + np.array([walk.row for walk in walks], np.int64)
+        return np.take(given, at, axis=0, out=room, mode="clip")
+
     going, status = list(range(len(batch))), ["ok"] * len(batch)
-    sources: list[list[int]] = [[] for _ in walks]
     batch.keep_states(chain.states)
     with batch.trial() as trial:
         while going:
-            at = first + [walk.row for walk in walks]
-            np.take(given, at, axis=0, out=room, mode="clip")
-            tokens = _settle_rows(chain, room, trial, walks, going)
+            tokens = _settle_rows(chain, read, trial, walks, going)
             for r in going:
-                sources[r].append(int(at[r]))
                 if tokens[r] < 0:
                     if policy == "raise":
-                        raise ValueError(f"logits: row {at[r]}, {trial.status[r]}")
+                        raise ValueError(
+                            f"logits: row {first[r] + walks[r].row}, {trial.status[r]}"
+                        )
                     status[r] = trial.status[r]
             settled = [r for r in going if tokens[r] >= 0]
             going = [r for r in going if walks[r].go(int(tokens[r]))]
@@ -60,6 +66,9 @@ def verify_rows(
             grown = settled if batch.has_states else going
             trial.append([walks[r].tokens[-1] for r in grown], [trial.rows[r] for r in grown])
     batch.status = status
+    sources = [
+        [int(start) + row for row in x.sources] for start, x in zip(first, walks, strict=True)
+    ]
     return [np.array(walk.tokens, np.int64) for walk in walks], sources
 
 
@@ -115,9 +124,14 @@ def _read(batch: Batch, drafts: Any, proposed: Any, parents: Any, dtype: DType) 
 
 
 def _settle_rows(
-    chain: "Chain", logits: Any, batch: Batch, walks: Sequence[Walk], going: list[int]
+    chain: "Chain",
+    read: Callable[[], NDArray[Any]],
+    batch: Batch,
+    walks: Sequence[Walk],
+    going: list[int],
 ) -> NDArray[np.int64]:
     """A token for each row that goes on, -1 if it is marked; the others get any."""
+    logits, depth = read(), len(walks[going[0]].tokens)
     if all(walks[r].is_draw for r in going):  # the chain's own draw is faster
         return chain.sample(logits, batch, on_invalid="mark", dtype="bfloat16")
     out = logits if logits.dtype == np.float32 and not batch.has_states else None
@@ -131,5 +145,7 @@ def _settle_rows(
         else:
             tokens[r] = walks[r].settle(rows[r])
     if batch.has_states:
-        chain.carry(logits, batch, tokens, "bfloat16")
+        for r in going:  # a block goes back to the drafts that it keeps
+            batch.rollback(batch.rows[r], depth - len(walks[r].tokens))
+        chain.carry(read(), batch, tokens, "bfloat16")
     return tokens

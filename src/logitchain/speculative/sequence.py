@@ -10,7 +10,7 @@ from .. import rng
 from ..inputs.logits import DType, first_invalid, stored
 from ..numeric.float_mode import in_standard_mode
 from .drafts import check_rows, expect_shape, read_drafts
-from .methods import walk_of
+from .methods import Method, read_method
 
 
 @in_standard_mode
@@ -22,6 +22,8 @@ def verify(
     seed: Any,
     position: Any,
     parents: Sequence[int] | NDArray[np.int64] | None = None,
+    method: Method = "token",
+    acceptance: float | Sequence[float] | None = None,
     dtype: DType = None,
 ) -> NDArray[np.int64]:
     """The next tokens of one sequence: those of its k drafts that are kept, and one more.
@@ -34,6 +36,11 @@ def verify(
     parents          (k,) for a tree of drafts, as `draft_tree` makes it: of each draft the index of
                      the one before it, or -1 if it comes first. `logits` has the row before any
                      draft, and then for each draft the row after it; `proposed` must be None
+    method           "token": with `proposed` the drafts are kept or dropped one after the other;
+                     "block": all at once, which keeps more of them; needs `proposed`, of a drafter
+                     that draws with `draft_seed`. "synthetic": for benchmarks, see `acceptance`
+    acceptance       the probability with which a draft is kept if those before it are, whatever the
+                     logits are; or one for each depth. The tokens are worth nothing
 
     Returns 1 to k + 1 token ids, int64, distributed as if each were drawn from its row. Without
     `proposed` they are the very tokens that `sample` draws from the rows at their positions; with
@@ -55,6 +62,7 @@ def verify(
     expect_shape("logits", given.shape, (tree.tokens.size + 1, vocab))
     rows = given.rows()
     seeds, positions = rng.keys(seed, position, 1)
+    walk_of = read_method(method, acceptance, proposed is not None, [tree])
     walk = walk_of(tree, seeds[0], positions[0])
     is_on = True
     while is_on:

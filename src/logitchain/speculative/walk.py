@@ -19,6 +19,7 @@ class Walk:
         """At the root; `position` is that of the first token."""
         self.drafts, self.seed, self.position = drafts, seed, np.uint64(position)
         self.tokens: list[int] = []
+        self.sources: list[int] = []  # of each token, the row of logits that it comes from
         self.nodes = [ROOT]
 
     @property
@@ -41,7 +42,12 @@ class Walk:
 
     def go(self, token: int) -> bool:
         """Take a token that was settled on; whether it is a draft, so that another follows."""
-        self.tokens.append(token)
+        self.take(token)
         nodes = self.drafts.after(self.nodes, token)
         self.nodes = nodes or self.nodes
         return bool(nodes)
+
+    def take(self, token: int) -> None:
+        """Add a token that comes from this row."""
+        self.sources.append(self.row)
+        self.tokens.append(token)
