@@ -49,7 +49,7 @@ def choice_of(life, **arguments):
         life.params,
         life.vocabulary.__getitem__,
         seed=7,
-        prompt_size=life.prompt_size,
+        prompt_tokens=[9] * life.prompt_size,
         special_tokens=life.names,
         **arguments,
     )
@@ -267,25 +267,31 @@ def test_a_longer_phrase_counts_where_the_shorter_one_came_too_early():
 
 def test_the_totals_count_the_prompt():
     params = lc.Params(max_total_tokens=10)
-    assert len(end(params, [1] * 9, prompt_size=7)[0]) == 3
+    assert len(end(params, [1] * 9, prompt_tokens=[9] * 7)[0]) == 3
     for size in (10, 11):
         with pytest.raises(ValueError, match=rf"^max_total_tokens must be more than .* {size} tok"):
-            end(params, [], prompt_size=size)
+            end(params, [], prompt_tokens=[9] * size)
     params = lc.Params(min_total_tokens=10, eos_token=0)
-    assert end(params, [0] * 9, prompt_size=7) == ([""] * 4, 0)
+    assert end(params, [0] * 9, prompt_tokens=[9] * 7) == ([""] * 4, 0)
     choice = lc.Choice(
-        lc.Params(max_total_tokens=10, eos_token=0), WORDS.__getitem__, seed=7, prompt_size=5
+        lc.Params(max_total_tokens=10, eos_token=0),
+        WORDS.__getitem__,
+        seed=7,
+        prompt_tokens=[9] * 5,
     )
     run(choice, [1, 0])
-    choice.resume(prompt_size=9)  # the result of a tool had two tokens
+    choice.resume(prompt_tokens=[9] * 9)  # the result of a tool had two tokens
     choice.append(1)
     assert (choice.finish_reason, choice.text) == ("length", "CallCall")
     choice = lc.Choice(
-        lc.Params(max_total_tokens=10, eos_token=0), WORDS.__getitem__, seed=7, prompt_size=5
+        lc.Params(max_total_tokens=10, eos_token=0),
+        WORDS.__getitem__,
+        seed=7,
+        prompt_tokens=[9] * 5,
     )
     run(choice, [1, 0])
     with pytest.raises(ValueError, match=r"^max_total_tokens must be more"):
-        choice.resume(prompt_size=10)
+        choice.resume(prompt_tokens=[9] * 10)
     assert choice.finish_reason == "stop"
 
 
@@ -330,8 +336,7 @@ def test_entries_have_the_tokens_ids_and_the_names_of_special_ones():
     ("arguments", "text"),
     [
         ({"special_tokens": [1]}, "special_tokens must be a mapping"),
-        ({"prompt_size": -1}, "prompt_size must be in"),
-        ({"prompt_size": 1.0}, "prompt_size must be an integer"),
+        ({"prompt_tokens": [1.0]}, "prompt_tokens must be a sequence of integers"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, text):

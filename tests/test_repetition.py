@@ -143,13 +143,16 @@ def test_a_preempted_choice_and_a_later_turn():
     assert again.finish_reason == "repetition"
     choice = choice_of([START], repetition_detection=ENDS, eos_token=EOS, **SEQUENCES)
     assert told(choice, [7, 8, 7, 8, EOS]) == 5
-    choice.resume()
+    choice.resume(prompt_tokens=[5])
     assert told(choice, [7, 8] * 3) == 6, "the turn before does not count"
     assert choice.finish_reason == "repetition"
     other = choice_of([], repetition_detection=ENDS, eos_token=EOS, **SEQUENCES)
     told(other, [EOS])
     other.resume(prompt_tokens=[5, START])
     assert (told(other, [7, 8] * 4), other.finish_reason) == (8, None)
+    told(other, [EOS])
+    other.resume()
+    assert (told(other, [7, 8] * 4), other.finish_reason) == (8, None), "it still reasons"
 
 
 def test_a_chain_and_a_choice_end_the_reasoning_and_then_the_answer():

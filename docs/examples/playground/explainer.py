@@ -149,7 +149,7 @@ class Explainer:
             params,
             self.tokenizer.token_bytes,
             seed=params.seed or 0,
-            prompt_size=len(prompt),
+            prompt_tokens=prompt,
             special_tokens=self.tokenizer.special_tokens,
         )
         for token in output:

@@ -43,7 +43,6 @@ class Answer:
             index=index,
             stream=self._stream,
             prefix=request.echo[prompt],
-            prompt_size=len(self.read),
             prompt_tokens=self.read,
             special_tokens=tokenizer.special_tokens,
         )
@@ -156,8 +155,7 @@ class Answer:
             return "length"
         self.unread = [last, *tokens]
         self._turn(self.request.tools.later)
-        size = len(self.read)
-        self._choice.resume(self._stream, prompt_size=size, prompt_tokens=self.read)
+        self._choice.resume(self._stream, prompt_tokens=self.read)
         return None
 
     def _result(self, call: Call) -> str:

@@ -51,10 +51,8 @@ class Choice:
     stream          what makes text of the bytes, `TextStream(params.stop)` by default. A subclass
                     can keep a part of them out of the text, such as the calls of tools
     prefix          what the text begins with, such as a prompt that is to be echoed
-    prompt_size     how many tokens the prompt has, which `max_total_tokens` and `min_total_tokens`
-                    count
-    prompt_tokens   the prompt, which may have begun a block of reasoning: needed where
-                    `repetition_detection` is to end the reasoning
+    prompt_tokens   the prompt: `max_total_tokens` and `min_total_tokens` count it, and it may have
+                    begun the reasoning that `repetition_detection` is to end
     special_tokens  token id -> name, of tokens such as "<|im_end|>" that add no bytes to the text.
                     A stop phrase that is such a name ends the text at the token, and the entries
                     of the log-probabilities have the names
@@ -92,7 +90,6 @@ class Choice:
         top_logprobs: int | None = None,
         stream: TextStream | None = None,
         prefix: str = "",
-        prompt_size: int = 0,
         prompt_tokens: Sequence[int] = (),
         special_tokens: Mapping[int, str] | None = None,
     ) -> None:
@@ -112,7 +109,7 @@ class Choice:
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
         self.stop_reason: StopReason = None
-        self._count_from(prompt_size)
+        self._begin_turn(prompt_tokens)
         self._is_plain = stream is None and not params.stop
         self._stream = self._new_stream() if stream is None else stream
         if not isinstance(prefix, str):
@@ -124,7 +121,6 @@ class Choice:
         # Tokens that may become part of a sequence of `stop_tokens`, and the text with them.
         self._held: deque[tuple[bytes, Entry | None, bool]] = deque()
         self._ahead: TextStream | None = None
-        self._prompt, self._turn = history_ids("prompt_tokens", prompt_tokens), 0
         self._earlier = prefix  # and the text of earlier turns
         self._entries: list[Entry] = []
         self._starts: list[int] = []  # of each entry, which character of the text it begins at
@@ -198,18 +194,13 @@ class Choice:
         return self._come_out(self._let_go(0) + self._stream.end(), reason)
 
     def resume(
-        self,
-        stream: TextStream | None = None,
-        *,
-        prompt_size: int | None = None,
-        prompt_tokens: Sequence[int] = (),
+        self, stream: TextStream | None = None, *, prompt_tokens: Sequence[int] | None = None
     ) -> None:
         """Go on after an end token with another turn, whose text follows that of the ones before.
 
         stream          as at first
-        prompt_size     how many tokens this turn begins with, the result of a tool among them, for
-                        `max_total_tokens` and `min_total_tokens`; by default as many as there were
-        prompt_tokens   these tokens, as at first; a loop is looked for within this turn
+        prompt_tokens   the tokens that this turn begins with, the result of a tool among them; by
+                        default those so far. A loop is looked for within this turn
 
         `tokens`, `max_tokens` and `min_tokens` count over all turns. Raises ValueError if it has
         not ended, or in another way than by a token of `eos_token` or a sequence of `stop_tokens`.
@@ -224,9 +215,8 @@ class Choice:
         if not self._ended_by_token or self._is_full():
             reason = show(self.finish_reason)
             raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
-        if prompt_size is not None:
-            self._count_from(prompt_size)
-        self._prompt, self._turn = history_ids("prompt_tokens", prompt_tokens), len(self.tokens)
+        so_far = [*self._prompt.tolist(), *self.tokens[self._turn :]]
+        self._begin_turn(so_far if prompt_tokens is None else prompt_tokens)
         self._earlier, self.finish_reason, self._ended_by_token = self.text, None, False
         self._is_plain = stream is None and not self.params.stop
         self._stream = self._new_stream() if stream is None else stream
@@ -356,13 +346,16 @@ class Choice:
         waits = params.stop_after_min_tokens
         return TextStream(params.stop, include_stop=params.include_stop, waits=waits)
 
-    def _count_from(self, prompt_size: Any) -> None:
-        """Set how many of `tokens` there are at least and at most, after a prompt of this size."""
-        size, params = whole_number("prompt_size", prompt_size, "[0, inf)"), self.params
-        most, before = params.max_total_tokens, size - len(self.tokens)
-        if most is not None and size >= most:
-            error = f"max_total_tokens must be more than the prompt's {size} tokens, not {most}"
-            raise of_field("max_total_tokens", ValueError(error))
+    def _begin_turn(self, prompt_tokens: Sequence[int]) -> None:
+        """Set how many of `tokens` there are at least and at most, after this prompt."""
+        prompt, params = history_ids("prompt_tokens", prompt_tokens), self.params
+        most, before = params.max_total_tokens, prompt.size - len(self.tokens)
+        if most is not None and prompt.size >= most:
+            text = (
+                f"max_total_tokens must be more than the prompt's {prompt.size} tokens, not {most}"
+            )
+            raise of_field("max_total_tokens", ValueError(text))
+        self._prompt, self._turn = prompt, len(self.tokens)
         ends = params.max_tokens, None if most is None else most - before
         self._most = min((end for end in ends if end is not None), default=inf)
         self._least = max(params.min_tokens, params.min_total_tokens - before)
