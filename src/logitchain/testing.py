@@ -178,6 +178,8 @@ def _value(field: Field, given: Sequence[Any] | None, generator: Generator, voca
         return sizes | {"action": ["stop", "end_reasoning"][int(generator.integers(2))]}
     if isinstance(field.off, BannedTexts):
         return BannedTexts(["ab", "ba"], [bytes([97 + i % 26]) for i in range(vocab)])
+    if field.name == "watermark":
+        return {"scheme": "sbw", "key": int(generator.integers(2**32))}
     if field.name == "logit_bias":
         return {token: float(generator.normal()) for token in _ids(generator, vocab)}
     low, high = Interval(field.range).bounds
