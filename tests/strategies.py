@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from logitchain import BannedTexts
-from logitchain.params import SCHEMES, Watermark
+from logitchain.params.watermark import SCHEMES, Watermark
 
 SHAPES = ("flat", "peaked", "two levels", "ties", "all equal", "wild")
 

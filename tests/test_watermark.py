@@ -20,7 +20,7 @@ import logitchain as lc
 import reference
 import strategies
 from effort import effort
-from logitchain.params import SCHEMES
+from logitchain.params.watermark import SCHEMES
 from logitchain.watermark import gamma_tail, weighted_tail
 
 CASES = json.loads(Path(__file__).with_name("watermarks.json").read_text())

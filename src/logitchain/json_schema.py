@@ -7,16 +7,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .inputs.banned_texts import BannedTexts
-from .params import (
-    SCHEMES,
-    Field,
-    Interval,
-    Params,
-    Watermark,
-    fields_of,
-    required_of,
-    whole_number,
-)
+from .params import Field, Interval, Params, Watermark, fields_of, required_of, whole_number
+from .params.watermark import SCHEMES
 
 Schema = dict[str, Any]
 

@@ -21,7 +21,8 @@ from .numeric.float_mode import in_standard_mode
 from .numeric.functions import F64, I64, U64, Row, exp, log
 from .numeric.order import largest
 from .numeric.simd import LANES, peak
-from .params import (
+from .params import Watermark
+from .params.watermark import (
     CONTEXT_WIDTH,
     DEDUPLICATE,
     DUAL_KEY_GUMBEL,
@@ -30,7 +31,6 @@ from .params import (
     KEY_B,
     ROUTE,
     SGLANG,
-    Watermark,
 )
 from .sample import EVERY, draw
 

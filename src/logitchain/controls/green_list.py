@@ -12,7 +12,8 @@ from ..numeric.blocks import Ids
 from ..numeric.compile import inlined, kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F64, I64, U64, Row, finite
-from ..params import CONTEXT_WIDTH, DELTA, GREEN_BELOW, KEY, Watermark
+from ..params import Watermark
+from ..params.watermark import CONTEXT_WIDTH, DELTA, GREEN_BELOW, KEY
 from .record import Control, Request
 
 Longs = NDArray[np.int64]

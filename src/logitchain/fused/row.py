@@ -19,7 +19,7 @@ from ..numeric.compile import address_of, at, borrowed, caller_of, kernel, part,
 from ..numeric.float_mode import restore_mode, standard_mode
 from ..numeric.functions import F64, I64, Row
 from ..numeric.order import largest
-from ..params import SBW, SCHEME
+from ..params.watermark import SBW, SCHEME
 from ..sample import race
 from ..watermark import NO_MARK, NO_NOISE, Noise, keyed_race, noise_of
 from .candidates import change_order, highest_floor, truncate
