@@ -101,9 +101,9 @@ format: .venv/.lint  ## put the code into its format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv-peers/.bench  ## time everything beside its peers and write docs/benchmarks.md
+bench: .venv-peers/.bench  ## time everything beside its peers and write docs/benchmarks.md (WHICH=bench/test_verify.py for a part)
 	@mkdir -p build
-	.venv-peers/bin/python -m pytest bench --ignore=bench/engines --benchmark-only --benchmark-disable-gc \
+	.venv-peers/bin/python -m pytest $(or $(WHICH),bench) --ignore=bench/engines --benchmark-only --benchmark-disable-gc \
 		--benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
 	.venv-peers/bin/python bench/report.py build/bench.json
 

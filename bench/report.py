@@ -162,6 +162,18 @@ def masks(results: list[Result]) -> str:
     return table(["flat logits", *ways], rows)
 
 
+def features(results: list[Result]) -> str:
+    """What each feature costs, beside the same call without it, which comes first."""
+    own = [r for r in results if r.get("table") == "features"]
+    rows = []
+    for what in dict.fromkeys(r["what"] for r in own):
+        times = {r["way"]: r["median"] * 1e6 / r.get("per", 1) for r in own if r["what"] == what}
+        first = next(iter(times.values()))
+        for place, (way, time) in enumerate(times.items()):
+            rows.append(["" if place else what, way, number(time), f"{time / first:.2f}"])
+    return table(["call", "with", "us", "times the first"], rows)
+
+
 def others(results: list[Result]) -> str:
     """Histories, overhead, start and memory."""
     lines = []
@@ -175,12 +187,6 @@ def others(results: list[Result]) -> str:
             lines.append([f"{what}, {r['sampler']}", f"{us} us"])
         elif r.get("table") == "append":
             lines.append([f"`batch.append` after {r['length']:,} tokens", f"{us} us"])
-        elif r.get("table") == "ends":
-            each = number(r["median"] * 1e6 / r["tokens"])
-            lines.append([f"`Choice.append`, {r['ends']}", f"{each} us"])
-        elif r.get("table") == "banned":
-            what = f"top_p of {r['vocab']:,} logits with {r['texts']} banned texts"
-            lines.append([what, f"{us} us"])
         elif r.get("table") == "rows":
             lines.append([r["what"], f"{us} us"])
         elif r.get("table") == "overhead":
@@ -277,12 +283,13 @@ SECTIONS: dict[str, Callable[[list[Result]], str]] = {
     "Each sampler in a chain, the draw included (microseconds)": samplers,
     "Each control by itself": controls,
     "Token bitmasks (microseconds)": masks,
+    "Kept sets, budgets, ends, watermarks, drafts": features,
     "Histories, start, memory": others,
 }
 
 
 def collect(path: Path) -> dict[str, Any]:
-    """What the pages need of a run; the engines' part stays as it is where they have not run."""
+    """What the pages need of a run; tables that were not timed in it stay as they are."""
     report = json.loads(path.read_text())
     cpu = report["machine_info"].get("cpu", {})
     lines = [
@@ -291,15 +298,18 @@ def collect(path: Path) -> dict[str, Any]:
         for text in file.read_text().splitlines()
         if text.startswith('{"engine"')  # vLLM logs to the same place
     ]
+    before = json.loads(RESULTS.read_text())
+    results = [
+        b["extra_info"] | {"median": float(f"{b['stats']['median']:.5g}")}
+        for b in report["benchmarks"]
+    ]
+    timed = {r.get("table") for r in results}
     return {
         "date": report["datetime"][:10],
         "machine": f"{cpu.get('brand_raw', platform.processor())}, {cpu.get('count', '?')} cores",
         "versions": versions(),
-        "results": [
-            b["extra_info"] | {"median": float(f"{b['stats']['median']:.5g}")}
-            for b in report["benchmarks"]
-        ],
-        "engines": lines or json.loads(RESULTS.read_text())["engines"],
+        "results": [r for r in before["results"] if r.get("table") not in timed] + results,
+        "engines": lines or before["engines"],
     }
 
 

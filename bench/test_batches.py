@@ -69,12 +69,14 @@ def test_dry(over_rows, length, sampler):
 
 
 @pytest.mark.parametrize("filters", [{}, {"top_p": 0.95}, {"top_k": 50}], ids=str)
-@pytest.mark.parametrize("scheme", ["none", "gumbel", "dual_key_gumbel", "sglang", "sbw"])
+@pytest.mark.parametrize("scheme", ["no", "gumbel", "dual_key_gumbel", "sglang", "sbw"])
 def test_watermark(over_rows, scheme, filters):
     """A step over a whole row, and over what a filter leaves, with each scheme and without."""
-    mark = {} if scheme == "none" else {"watermark": {"scheme": scheme, "key": 42}}
+    mark = {} if scheme == "no" else {"watermark": {"scheme": scheme, "key": 42}}
     call = ours(VOCAB, {"temperature": 0.8, **filters, **mark}, history(VOCAB, 1000))
-    over_rows(call, flat(count=1), 101, table="watermark", scheme=scheme, filters=str(filters))
+    request = next(iter(filters), "temperature")
+    about = {"what": f"a row of 128,256 logits, {request}", "way": f"{scheme} watermark"}
+    over_rows(call, flat(count=1), 101, table="features", **about)
 
 
 @pytest.mark.parametrize("length", [0, 1_000, 100_000])
@@ -161,5 +163,5 @@ def test_kept(over_rows, request_name, rows, wish):
             return chain.sample(logits, batch)
         return chain.sample_with_logprobs(logits, batch, **wishes)
 
-    about = {"request": request_name, "rows": rows, "wish": wish}
-    over_rows(call, [logits], rounds=30, table="kept", **about)
+    about = {"what": f"{rows} x 128,256 logits in the cache, {request_name}", "way": wish}
+    over_rows(call, [logits], rounds=30, table="features", **about)

@@ -30,7 +30,8 @@ def test_append(benchmark, ends):
         for token in TOKENS:
             choice.append(token)
 
-    benchmark.extra_info.update(table="ends", ends=ends, tokens=len(TOKENS))
+    about = {"what": "`Choice.append`", "way": ends, "per": len(TOKENS)}
+    benchmark.extra_info.update(table="features", **about)
     benchmark.pedantic(run, rounds=30, warmup_rounds=3)
 
 
@@ -50,5 +51,6 @@ def test_banned_texts(over_rows, texts):
     batch, chain = lc.Batch(vocab), lc.Chain()
     tokens = np.random.default_rng(5).integers(0, vocab, 500).tolist()
     batch.add(lc.Params(seed=7, top_p=0.95, banned_texts=banned), [1], tokens)
-    about = {"table": "banned", "texts": texts, "vocab": vocab}
+    about = {"table": "features", "what": f"a row of {vocab:,} logits, top_p"}
+    about["way"] = f"{texts} banned texts"
     over_rows(lambda row: chain.sample(row[None], batch), flat(vocab), **about)

@@ -7,7 +7,6 @@ from rows import peaked
 
 import logitchain as lc
 
-FIRST = REQUESTS["top_k 50, top_p, min_p, XTC"]
 VOCAB = 128_256
 START, END = VOCAB - 2, VOCAB - 1
 BUDGET = {"reasoning_start": [START], "reasoning_end": [END], "reasoning_budget": 10**6}
@@ -30,14 +29,15 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("request_name", ["temperature", "first"])
+@pytest.mark.parametrize("request_name", ["temperature", *list(REQUESTS)[:1]])
 def test_reasoning(over_rows, request_name, case):
     fields, output = CASES[case]
-    request = FIRST if request_name == "first" else {"temperature": 0.8}
+    request = REQUESTS.get(request_name, {"temperature": 0.8})
     batch, chain = lc.Batch(VOCAB), lc.Chain()
     batch.add(lc.Params(seed=1, **request, **fields), [1, 2, 3], output)
-    about = {"request": request_name, "case": case}
-    over_rows(lambda row: chain.sample(row, batch), peaked(), table="reasoning", **about)
+    what = f"a row of 128,256 logits after 32,000 tokens, {request_name}"
+    about = {"table": "features", "what": what, "way": case}
+    over_rows(lambda row: chain.sample(row, batch), peaked(), **about)
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -45,5 +45,6 @@ def test_a_choice_that_looks_for_loops(benchmark, asked):
     fields = {"repetition_detection": {"max_pattern_size": 64, "min_count": 4}} if asked else {}
     choice = lc.Choice(lc.Params(**fields), lambda token: b"a", seed=1)
     tokens = iter(TEXT * 10)
-    benchmark.extra_info.update(table="reasoning", case="a choice", asked=asked)
+    way = f"{'with' if asked else 'without'} a search for loops"
+    benchmark.extra_info.update(table="features", what="`Choice.append`, a loop", way=way)
     benchmark.pedantic(lambda: choice.append(next(tokens)), rounds=5000)
