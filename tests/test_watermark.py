@@ -21,7 +21,7 @@ import reference
 import strategies
 from effort import effort
 from logitchain.params.watermark import SCHEMES
-from logitchain.watermark import gamma_tail, weighted_tail
+from logitchain.watermark.tails import gamma_tail, weighted_tail
 
 CASES = json.loads(Path(__file__).with_name("watermarks.json").read_text())
 GOLDEN = CASES["gumbel"]["cases"][0]

@@ -22,7 +22,8 @@ from .numeric.order import largest
 from .params import FIELDS, RepetitionDetection, Watermark, whole_number
 from .presets import Step
 from .sample import arrival_times
-from .watermark import NO_MARK, NO_NOISE, Noise, draw_with, keyed_arrivals, noise_in
+from .watermark.draw import draw_with, keyed_arrivals, noise_in
+from .watermark.noise import NO_MARK, NO_NOISE, Noise
 
 #: How many of a row's best tokens the table shows, the picture, and `as_dict`.
 BEST, DRAWN, LISTED = 3, 9, 40

@@ -21,7 +21,8 @@ from ..numeric.functions import F64, I64, Row
 from ..numeric.order import largest
 from ..params.watermark import SBW, SCHEME
 from ..sample import race
-from ..watermark import NO_MARK, NO_NOISE, Noise, keyed_race, noise_of
+from ..watermark.draw import keyed_race
+from ..watermark.noise import NO_MARK, NO_NOISE, Noise, noise_of
 from .candidates import change_order, highest_floor, truncate
 from .listing import list_best, list_best_as_given
 from .nucleus import draw_of_all, draw_of_nucleus

@@ -10,7 +10,7 @@ from ..batch import Batch
 from ..inputs.logits import DType, floats
 from ..inputs.values import listed
 from ..sampled import Sampled, joined
-from ..watermark import draw_with, noise_in
+from ..watermark.draw import draw_with, noise_in
 from .drafts import Drafts, expect_shape, read_drafts
 from .methods import read_method
 from .walk import Walk
