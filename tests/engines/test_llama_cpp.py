@@ -272,6 +272,50 @@ def test_a_chat_ends_by_itself(exact):
     assert choice["finish_reason"] == "stop"
 
 
+def test_a_generation_ends_where_its_request_says(llm):
+    """The sequence that ends it is held back; then comes the model's end token."""
+    prompt, end = tokens_of(llm), llm.token_eos()
+    with sampling(llm, EVERYTHING):
+        said = take(llm, 20)
+    loop = {"max_pattern_size": 1, "min_count": 3}
+    looping = lc.Params(logit_bias={365: 1000.0}, repetition_detection=loop)
+    for params, expected in (
+        (replace(EVERYTHING, stop_tokens=[said[6:8]]), said[:6]),
+        (replace(EVERYTHING, max_total_tokens=len(prompt) + 5), said[:5]),
+        (looping, [365] * 3),
+    ):
+        with sampling(llm, params):
+            llm.reset()
+            assert [*llm.generate(prompt)] == [*expected, end]
+            llm.reset()
+            (choice,) = llm.create_completion(prompt, max_tokens=20)["choices"]
+        assert choice["text"] == llm.detokenize(expected, prompt).decode()
+        assert choice["finish_reason"] == "stop"
+    never = replace(EVERYTHING, stop_tokens=[[said[6], 5]])
+    with sampling(llm, never):
+        assert take(llm, 20) == said
+
+
+def test_a_mark_of_the_draw_is_found_again(llm):
+    mark = lc.Watermark("gumbel", key=42)
+    with sampling(llm, lc.Params(temperature=1.5, watermark=mark)):
+        tokens = take(llm, 60)
+    assert lc.detect_watermark(tokens, mark).p_value < 1e-6
+
+
+def test_what_needs_our_draw_or_our_end_is_refused_where_the_engine_has_it(llm):
+    loop = {"max_pattern_size": 4, "min_count": 3}
+    for name, value in (
+        ("watermark", lc.Watermark("gumbel", key=42)),
+        ("stop_tokens", [5]),
+        ("max_total_tokens", 50),
+        ("repetition_detection", loop),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must .*: use `sampling`"):
+            LogitsProcessor(llm, lc.Params(**{name: value}))
+    LogitsProcessor(llm, lc.Params(watermark=lc.Watermark("sbw", key=42)))
+
+
 def test_a_grammar_masks_before_the_chain(llm):
     """At this heat every word of the vocabulary is as good as another."""
     grammar = llama_cpp.LlamaGrammar.from_string('root ::= ("yes" | "no") ("." | "!")+ "\\n"')

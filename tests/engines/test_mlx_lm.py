@@ -155,6 +155,31 @@ def test_tokens_of_a_prompt_cache_count_as_history(loaded):
     assert [response.token for response in responses] == generate(loaded)
 
 
+@pytest.mark.parametrize("drafts", [False, True])
+def test_a_sequence_ends_where_its_request_says(loaded, folder, drafts):
+    draft, _ = mlx_lm.load(str(folder / "smollm2"))
+    draft.model.layers = draft.model.layers[:1]
+    options = {"draft_model": draft, "num_draft_tokens": 3} if drafts else {}
+    said = generate(loaded, EVERYTHING)
+    loop = {"max_pattern_size": 1, "min_count": 3}
+    looping = lc.Params(logit_bias={77: 1000.0}, eos_token=2, repetition_detection=loop)
+    for params, expected in (
+        (replace(EVERYTHING, stop_tokens=[said[6:8]]), [*said[:8], 2]),
+        (replace(EVERYTHING, max_total_tokens=len(PROMPT) + 5), [*said[:5], 2]),
+        (looping, [77, 77, 77, 2]),
+    ):
+        assert generate(loaded, params, **options) == expected
+    with pytest.raises(ValueError, match="stop_tokens needs eos_token"):
+        Sampler(lc.Params(stop_tokens=[5]), PROMPT, VOCAB)
+
+
+def test_a_mark_of_the_draw_is_that_of_the_chain(loaded):
+    mark = lc.Watermark("gumbel", key=42)
+    params = replace(EVERYTHING, mirostat_tau=None, temperature=1.5, watermark=mark)
+    tokens = generate(loaded, params, size=60)
+    assert lc.detect_watermark(tokens, mark).p_value < 1e-6
+
+
 def test_a_row_that_is_not_fit_ends_alone_where_the_chain_marks(loaded):
     chain = lc.Chain(on_invalid="mark")
     prompts = PROMPT, LONGER

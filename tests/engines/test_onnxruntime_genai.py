@@ -147,6 +147,31 @@ def test_a_row_ends_at_its_end_and_the_others_go_on(model):
     assert len(generate(model, ends)) == 6
 
 
+def test_a_row_ends_where_its_request_says(model):
+    said = generate(model, EVERYTHING)
+    loop = {"max_pattern_size": 1, "min_count": 3}
+    looping = lc.Params(logit_bias={77: 1000.0}, eos_token=2, repetition_detection=loop)
+    requests = [
+        (replace(EVERYTHING, stop_tokens=[said[6:8]]), PROMPT),
+        (replace(EVERYTHING, max_total_tokens=len(PROMPT) + 5), PROMPT),
+        (looping, PROMPT),
+        (EVERYTHING, PROMPT),
+    ]
+    generator = start(model, [PROMPT] * 4)
+    steps = finish(generator, Sampler(generator, filled(*requests))).T.tolist()
+    for row, expected in zip(steps, (said[:8], said[:5], [77] * 3, said), strict=True):
+        assert row == expected + [2] * (24 - len(expected))
+    with pytest.raises(ValueError, match="stop_tokens needs eos_token"):
+        Sampler(start(model, [PROMPT]), filled((lc.Params(stop_tokens=[5]), PROMPT)))
+
+
+def test_a_mark_of_the_draw_is_that_of_the_chain(model):
+    mark = lc.Watermark("gumbel", key=42)
+    params = replace(EVERYTHING, mirostat_tau=None, temperature=1.5, watermark=mark)
+    tokens = generate(model, params, size=60)
+    assert lc.detect_watermark(tokens, mark).p_value < 1e-6
+
+
 def test_a_row_that_is_not_fit_ends_alone_where_the_chain_marks(model):
     generator = Watched(start(model, [PROMPT, LONGER]), spoil_second_row)
     batch = filled((EVERYTHING, PROMPT), (EVERYTHING, LONGER))

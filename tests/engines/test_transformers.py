@@ -241,6 +241,44 @@ def test_an_encoders_input_is_no_history():
     assert_drawn_by(sampler, generate(model, sampler, inputs), [(), (), ()])
 
 
+def test_a_row_ends_where_its_request_says(model):
+    """After a sequence, after so many tokens in all, after a loop, and of no other row's accord."""
+    inputs = padded(PROMPTS)
+    free = Sampler(model, inputs, [lc.Params(seed=s, max_tokens=14) for s in (3, 4, 5)])
+    generate(model, free, inputs)
+    said = [free.batch.output(row) for row in free.batch.rows]
+    loop = {"max_pattern_size": 1, "min_count": 3}
+    looping = {"logit_bias": {77: 1000.0}, "banned_tokens": [EOS], "repetition_detection": loop}
+    requests = [
+        lc.Params(seed=3, max_tokens=14, stop_tokens=[said[0][4:6]]),
+        lc.Params(seed=4, max_total_tokens=4),
+        lc.Params(seed=5, max_tokens=14, **looping),
+    ]
+    sampler = Sampler(model, inputs, requests)
+    assert sampler.arguments["max_new_tokens"] == 14
+    sequences = generate(model, sampler, inputs).sequences.tolist()
+    assert [sampler.batch.output(row) for row in sampler.batch.rows] == [
+        *(said[0][:6], said[1][:3]),
+        [77, 77, 77],
+    ]
+    assert sampler.finish_reasons == ["stop", "length", "repetition"]
+    assert len(sequences[0]) == len(PROMPTS[0]) + 6
+
+
+@pytest.mark.parametrize("assisted", [{}, {"prompt_lookup_num_tokens": 3}], ids=str)
+def test_a_mark_of_the_draw_is_found_again(model, assisted):
+    mark = lc.Watermark("gumbel", key=42)
+    inputs = padded(PROMPTS[:1])
+    sampler = Sampler(
+        model, inputs, lc.Params(seed=1, max_tokens=60, watermark=mark, temperature=2)
+    )
+    generate(model, sampler, inputs, **assisted)
+    assert lc.detect_watermark(sampler.batch.output(0), mark).p_value < 1e-6
+    with pytest.raises(ValueError, match="not 'gumbel', which is one of our draw: use `Sampler`"):
+        LogitsProcessor(model, inputs, lc.Params(watermark=mark))
+    LogitsProcessor(model, inputs, lc.Params(watermark=lc.Watermark("sbw", key=42)))
+
+
 # ---- what goes with generate goes on
 
 
@@ -604,6 +642,31 @@ def test_continuous_batching_of_n_samples(manager):
     assert len(set(said)) == 3
     again = sampler.add(PROMPTS[0], lc.Params(seed=list(seeds.values()), n=3, max_tokens=6))
     assert [tuple(result.generated_tokens) for result in results(manager, again)] == said
+
+
+def test_continuous_batching_ends_a_request_where_it_says(manager):
+    """A sequence and a loop are followed by the end token."""
+    sampler = ContinuousSampler(manager)
+    manager.start()
+    (name,) = sampler.add(PROMPTS[0], lc.Params(seed=3, max_tokens=8))
+    said = results(manager, [name])[0].generated_tokens
+    loop = {"max_pattern_size": 1, "min_count": 3}
+    looping = {"logit_bias": {77: 1000.0}, "banned_tokens": [EOS], "repetition_detection": loop}
+    asked = [
+        lc.Params(seed=3, max_tokens=8, stop_tokens=[said[2:4]]),
+        lc.Params(seed=3, max_tokens=8, stop_tokens=said[3]),
+        lc.Params(seed=3, max_total_tokens=len(PROMPTS[0]) + 5),
+        lc.Params(seed=3, max_tokens=8, **looping),
+    ]
+    names = [next(iter(sampler.add(PROMPTS[0], params))) for params in asked]
+    assert [one.generated_tokens for one in results(manager, names)] == [
+        [*said[:4], EOS],
+        said[: said.index(said[3]) + 1],
+        said[:5],
+        [77, 77, 77, EOS],
+    ]
+    with pytest.raises(ValueError, match="max_total_tokens must be more than the prompt's 5"):
+        sampler.add(PROMPTS[0], lc.Params(max_total_tokens=5))
 
 
 def test_continuous_batching_of_an_id_that_comes_again(manager):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..chain import Chain
 from ..params import Params
+from .ends import Answer, check_no_ends, check_no_mark, has_ends
 
 #: What to tell `create_completion` beside a logits processor: its own samplers then drop the tokens
 #: that the chain removed, and of the others none that is ever drawn.
@@ -41,6 +42,8 @@ class LogitsProcessor:
         """Raises ValueError or TypeError for a request that does not go with the model."""
         if llm.draft_model is not None:
             raise ValueError("llm must have no draft model; `sampling` takes one that has")
+        check_no_ends(params, "`sampling`")
+        check_no_mark(params, "`sampling`")
         self.chain = chain or Chain()
         self._history = _History(llm.n_vocab(), params)
         self.batch = self._history.batch
@@ -74,7 +77,9 @@ def sampling(llm: Any, params: Params, chain: Chain | None = None) -> Iterator[B
     llm      its `generate`, its completions and its chat draw from the chain; what they are told of
              temperature, top_k and the like is not looked at. Logits processors and a grammar
              come before the chain
-    params   the request of each generation that begins; with n > 1 the next of its n samples
+    params   the request of each generation that begins; with n > 1 the next of its n samples. A
+             generation ends where its `stop_tokens`, `max_total_tokens` or `repetition_detection`
+             say so: it leaves out the sequence, and yields the model's end token
     chain    the controls in order; the default order if None
 
     Yields the batch, whose only row is the sequence that is generated: `batch.seed(batch.rows[0])`
@@ -97,7 +102,7 @@ class _History:
     def __init__(self, vocab_size: int, params: Params) -> None:
         self.batch = Batch(vocab_size)
         self.prompt: Ids | None = None
-        self._params, self._begun = params, 0
+        self.params, self._begun = params, 0
         self.batch.add(params)  # an invalid request is refused before it starts
 
     def end(self) -> None:
@@ -113,7 +118,7 @@ class _History:
 
     def _begin(self, prompt: Any) -> Ids:
         self.batch.remove(self.batch.rows)
-        rows = self.batch.add(self._params, prompt)
+        rows = self.batch.add(self.params, prompt)
         mine = rows[self._begun % len(rows)]
         self.batch.remove([row for row in rows if row != mine])
         self._begun += 1
@@ -133,7 +138,24 @@ class _Sampler:
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Any:
         """Begin a request at the first token; the engine's own loop calls `sample` for each."""
         self.history.end()
-        yield from type(self.llm).generate(self.llm, tokens, *arguments, **named)
+        drawn = type(self.llm).generate(self.llm, tokens, *arguments, **named)
+        yield from self._to_the_end(drawn) if has_ends(self.history.params) else drawn
+
+    def _to_the_end(self, drawn: Iterator[int]) -> Iterator[int]:
+        """The tokens of the answer, and once it has ended the model's end token."""
+        given, ends = 0, self.llm.token_eos()
+        output: list[int] = []
+        answer = None
+        for token in drawn:
+            answer = answer or Answer(self.history.params, self.history.prompt)
+            output.append(token)
+            answer.follow(output)
+            yield from output[given : answer.certain]
+            given = answer.certain
+            if answer.reason is not None:  # the engine asks for the text at an end token alone
+                yield ends
+                return
+        yield from output[given:]
 
     def sample(
         self,

@@ -12,6 +12,7 @@ from ..batch import Batch
 from ..chain import Chain
 from ..inputs.logits import DType
 from ..params import Params
+from .ends import Answer, check_end_token, has_ends
 
 
 class Sampler:
@@ -23,7 +24,9 @@ class Sampler:
     mlx-lm calls next and with log-probabilities alone, returns that token. mlx-lm calls them one
     step ahead of what it yields, and drafts and takes back: the batch follows.
 
-    params          of one sequence: n is 1; `samplers` makes those of more
+    params          of one sequence: n is 1; `samplers` makes those of more. After the end of its
+                    `stop_tokens`, `max_total_tokens` or `repetition_detection` the next token is
+                    the request's first `eos_token`, at which mlx-lm ends it
     prompt_tokens   the whole prompt: mlx-lm shows none of what a prompt cache holds
     chain           one with on_invalid="mark" ends an invalid row with the request's first
                     `eos_token`, and others go on; `status` says why
@@ -47,6 +50,9 @@ class Sampler:
             raise ValueError(f"n must be 1, not {params.n}: a sampler is of one sequence")
         if self.chain.on_invalid == "mark" and not params.eos_token:
             raise ValueError("eos_token must name a token: one that ends a row that is marked")
+        check_end_token(params)
+        mine = replace(params, max_tokens=None)  # of these mlx-lm has its own
+        self._answer = Answer(mine, prompt_tokens) if has_ends(params) else None
         self.status = "ok"
         self._end = params.eos_token
         self._shown: int | None = None  # how many tokens mlx-lm counted before the first draw
@@ -62,12 +68,20 @@ class Sampler:
         ):
             raise ValueError("prompt_tokens must be those of the prompt that mlx-lm was given")
         self.batch.follow(self.batch.rows[0], history[self._shown :])
+        self._drawn = [self._draw(logits)]
+        return logits
+
+    def _draw(self, logits: Any) -> int:
+        """The next token: the chain's, or where the sequence has ended the request's end token."""
+        if self._answer is not None:
+            self._answer.follow(self.batch.output(self.batch.rows[0]))
+            if self._answer.reason is not None:
+                return self._end[0]
         row, dtype = _readable(logits)
         (token,) = self.chain.sample(row, self.batch, dtype=dtype).tolist()
         if token < 0:
             token, self.status = self._end[0], self.batch.status[0]
-        self._drawn = [token]
-        return logits
+        return int(token)
 
     def __call__(self, logprobs: Any) -> Any:
         """The token that the processor drew, as an array of mlx, (1,); logprobs: (1, vocab)."""

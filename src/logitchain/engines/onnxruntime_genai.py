@@ -1,5 +1,6 @@
 """onnxruntime-genai: the step of its loop that makes a token of logits."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..chain import Chain
 from ..params import whole_number
+from .ends import Answer, check_end_token, has_ends
 
 
 class Sampler:
@@ -22,12 +24,13 @@ class Sampler:
                 `batch_size` and `max_length` keep their meaning
     batch       a row for each of the generator's, in order, with its prompt, before its first
                 token; it follows what the generator holds: `generator.append_tokens` in between,
-                `rewind_to`
+                `rewind_to`. After the end of a row's `stop_tokens`, `max_total_tokens` or
+                `repetition_detection` its next token is its request's first `eos_token`
     chain       one with on_invalid="mark" ends an invalid row with the request's first
                 `eos_token`, and others go on; `status`, one per row, says why
 
     Raises ValueError if the prompts are not in, a row has generated tokens already, or a row may be
-    marked and its request names no `eos_token`.
+    marked or end in one of these ways and its request names no `eos_token`.
     """
 
     def __init__(self, generator: Any, batch: Batch, chain: Chain | None = None) -> None:
@@ -39,9 +42,15 @@ class Sampler:
             raise ValueError("generator must have its prompts: append them first")
         if batch.positions.any():
             raise ValueError("batch must have rows before their first token, not ones that go on")
-        ends = [batch.params(row).eos_token for row in batch.rows]
-        if self.chain.on_invalid == "mark" and not all(ends):
+        requests = [batch.params(row) for row in batch.rows]
+        if self.chain.on_invalid == "mark" and not all(one.eos_token for one in requests):
             raise ValueError("eos_token must name a token: one that ends a row that is marked")
+        self._answers: dict[int, Answer] = {}  # by row, where we look for the end
+        for row, params in zip(batch.rows, requests, strict=True):
+            check_end_token(params)
+            if has_ends(params):
+                mine = replace(params, max_tokens=None)  # of these the engine has its own
+                self._answers[row] = Answer(mine, batch.prompt(row))
         self.status = ["ok"] * len(batch)
 
     def generate_next_token(self) -> NDArray[np.int32]:
@@ -58,6 +67,10 @@ class Sampler:
         for r in np.flatnonzero(tokens < 0).tolist():
             tokens[r] = self.batch.params(self.batch.rows[r]).eos_token[0]
             self.status[r] = self.batch.status[r]
+        for row, answer in self._answers.items():
+            answer.follow(self.batch.output(row))
+            if answer.reason is not None:
+                tokens[self.batch.index(row)] = self.batch.params(row).eos_token[0]
         logits.fill(-np.inf)  # the engine can pick but one: it ends rows, and pads them
         logits[np.arange(tokens.size), -1, tokens] = 0.0
         self.generator.set_logits(logits)

@@ -11,21 +11,33 @@ from numpy.typing import NDArray
 
 from ..batch import Batch
 from ..chain import Chain
+from ..controls import CONTROLS
+from ..controls.record import WORDS, Control
 from ..dialects import DialectName
-from ..inputs.values import show
+from ..inputs.values import of_field, show
 from ..params import FIELDS, Params
+from .ends import check_no_ends, check_no_mark
+
+#: The fields that are ours: those of controls, of the draw, and the end tokens that `min_tokens`
+#: removes. Sequences that end an answer, which it removes too, are the engine's, as it ends it.
+OURS = {"seed", "eos_token"}.union(
+    *({*(field.name for field in x.fields), x.tokens, x.exempt} for x in CONTROLS)
+) - {"stop_tokens"}
 
 #: Fields that no control acts on: the engine reads its own, which stand beside ours.
-NOT_OURS = (
-    *("n", "max_tokens", "stop", "logprobs", "top_logprobs"),
-    *("logprob_token_ids", "logprobs_of"),
-)
+NOT_OURS = tuple(name for name in FIELDS if name not in OURS)
 
-#: Fields whose controls read the tokens generated so far, and not only their number.
-READS_HISTORY = (
-    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-    *("dry_multiplier", "mirostat_tau", "adaptive_target", "no_repeat_ngram", "bad_words"),
-)
+#: What a mask or an adjustment names its tokens by without a look at those so far.
+_BY_THEMSELVES = (*WORDS, "logit_bias", "banned_tokens", "forced_output_tokens")
+
+
+def reads_history(control: Control, params: Params) -> bool:
+    """Whether a control of a request reads the tokens so far, and not only their number."""
+    if control.tokens == "stop_tokens":  # an end of one token needs none before it
+        return any(len(end) > 1 for end in params.stop_tokens)
+    if control.kind in ("mask", "adjust"):
+        return control.tokens not in _BY_THEMSELVES
+    return bool(control.state)
 
 
 class Request:
@@ -50,14 +62,20 @@ class Request:
         fields = _read(body)
         self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))
         params = Params.from_request(fields, dialect=dialect)
+        if "stop_after_min_tokens" not in fields:  # it may be a dialect's way; no phrase is ours
+            params = replace(params, stop_after_min_tokens=False)
         for name in NOT_OURS:
             if getattr(params, name) != FIELDS[name].off:
-                raise ValueError(f"{name} must be given as the engine's own field, not among ours")
+                text = f"{name} must be given as the engine's own field, not among ours"
+                raise of_field(name, ValueError(text))
+        check_no_ends(params, 'the engine\'s own field, or the action "end_reasoning"')
+        if not self.draws:
+            check_no_mark(params, '"draw": true')
         #: Whether its seed is among ours: then all that the engine makes of it draw alike.
         self.has_seed = params.seed is not None
         self.params = params if self.has_seed else replace(params, seed=seed)
         self.reads_history = any(
-            getattr(self.params, name) != FIELDS[name].off for name in READS_HISTORY
+            control.is_on(params) and reads_history(control, params) for control in CONTROLS
         )
         #: Whether a warning was logged that a row of the request was left unprocessed.
         self.failed = False

@@ -12,6 +12,7 @@ from ..batch import Batch
 from ..chain import Chain
 from ..inputs.values import listed, show
 from ..params import Params
+from .ends import Answer, check_no_mark, most_tokens
 
 #: What to tell `generate` beside a logits processor: its own controls change nothing. A model's
 #: `generation_config.json` may switch them on, and top_k = 50 is on by itself.
@@ -47,8 +48,8 @@ class LogitsProcessor:
     params   for each prompt its request; one alone for a single prompt
     chain    the controls in order; the default order if None
 
-    The engine draws; of a seed only XTC makes use. A row ends at its `max_tokens`, at a token of
-    its `eos_token`, or at an end token of the model. With `Chain(on_invalid="mark")` a row that is
+    The engine draws; of a seed only XTC makes use. A row ends where its request says, or at an end
+    token of the model; `finish_reasons` says why. With `Chain(on_invalid="mark")` a row that is
     invalid ends there, with its first end token, and `errors` says why; without one it
     raises.
 
@@ -77,22 +78,35 @@ class LogitsProcessor:
         if len(prompts) != len(requests):
             raise ValueError(f"params must be one per prompt ({len(prompts)}), not {len(requests)}")
         for request, prompt in zip(requests, prompts, strict=True):
+            if not self._draws:
+                check_no_mark(request, "`Sampler`")
             self.batch.add(_with_ends(request, model, self.batch.vocab_size), prompt)
+        self._answers = [
+            Answer(self.batch.params(row), self.batch.prompt(row)) for row in self.batch.rows
+        ]
         self._ended = [False] * len(self.batch)
+
+    @property
+    def finish_reasons(self) -> list[str | None]:
+        """Of each row why its request ended it: "stop", "length" or "repetition"; None if not."""
+        return [answer.reason for answer in self._answers]
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What to call `generate` with, beside its inputs.
 
         To add a processor or a criterion of your own, put it into the list, before this one or
-        after. There is no `max_new_tokens` if a request has no `max_tokens`. Raises ValueError if
+        after. There is no `max_new_tokens` if a request has no `max_tokens` and no
+        `max_total_tokens`. Raises ValueError if
         requests differ in n, as `generate` has one `num_return_sequences`.
         """
         requests = [self.batch.params(row) for row in self.batch.rows]
         counts = {request.n for request in requests}
         if len(counts) != 1:
             raise ValueError(f"n must be one for all prompts, not {sorted(counts)}")
-        several, lengths = max(counts) > 1, [request.max_tokens for request in requests]
+        sizes = (len(self.batch.prompt(row)) for row in self.batch.rows)
+        lengths = [most_tokens(*one) for one in zip(requests, sizes, strict=True)]
+        several = max(counts) > 1
         sampled = several or not self._draws  # without do_sample it refuses several
         return {
             "logits_processor": [self],
@@ -141,9 +155,9 @@ class LogitsProcessor:
         for r, row in enumerate(self.batch.rows):
             if row not in self.errors:
                 generated = ids[r, self._width :]
-                own = _length(self.batch.params(row), generated)
-                self._ended[r] = own is not None
-                self.batch.follow(row, generated[:own])
+                self._answers[r].follow(generated.tolist())
+                self._ended[r] = self._answers[r].reason is not None
+                self.batch.follow(row, self._answers[r].tokens)
 
     def _give_up(self, r: int, status: str, rows: NDArray[np.float32]) -> None:
         """A row without a token: if it goes on, an error, or its end token alone."""
@@ -177,7 +191,8 @@ class ContinuousSampler:
               (the chain needs a token before the next is drawn), CUDA graphs and compiled steps
     chain     the controls in order; the default order if None
 
-    What the generation config says of sampling is not looked at. An invalid row ends
+    What the generation config says of sampling is not looked at. A request ends where it says:
+    after a sequence of `stop_tokens` and after a loop an end token comes. An invalid row ends
     there, with its first end token, and its result's `error` says why; the other rows go on.
     """
 
@@ -196,6 +211,7 @@ class ContinuousSampler:
         self.supported_kwargs, self.ignored_kwargs = {"params": Params}, ()
         self._states: list[Any] = []
         self._rows: dict[int, int] = {}  # by the id of a state: a request's id may come again
+        self._answers: dict[int, Answer] = {}  # by row
         processors = type(manager.logit_processor)
         engine: Any = sys.modules[processors.__module__]
         engine.ContinuousBatchingLogitsProcessor.register(ContinuousSampler)
@@ -219,12 +235,14 @@ class ContinuousSampler:
         if params.n > 1 and options.get("request_id") is not None:
             raise ValueError(f"n must be 1 for a request_id, not {params.n}")
         trial = Batch(self.batch.vocab_size)
+        Answer(params, prompt_tokens)  # which may have no room for one
+        alone = [end[0] for end in params.stop_tokens if len(end) == 1]
         return {
             self.manager.add_request(
                 trial.prompt(row),
                 params=replace(params, n=1, seed=trial.seed(row)),
-                max_new_tokens=params.max_tokens,
-                eos_token_id=list(params.eos_token),
+                max_new_tokens=most_tokens(params, len(prompt_tokens)),
+                eos_token_id=[*params.eos_token, *alone],
                 **options,
             ): trial.seed(row)
             for row in trial.add(params, prompt_tokens)
@@ -237,7 +255,10 @@ class ContinuousSampler:
         """The engine's call before a step, with its requests in the order of their logits."""
         states = [request.state for request in requests_with_new_token]
         rows = {id(state): self._row(state) for state in states}
-        self.batch.remove([row for key, row in self._rows.items() if key not in rows])
+        gone = [row for key, row in self._rows.items() if key not in rows]
+        self.batch.remove(gone)
+        for row in gone:
+            del self._answers[row]
         self.batch.reorder(list(rows.values()))
         self._states, self._rows = states, rows
         return sys.modules["torch"].empty(0)  # of arguments: `__call__` needs none
@@ -248,10 +269,12 @@ class ContinuousSampler:
         out = scores.new_zeros(scores.shape, device="cpu")
         rows = out.numpy()[:count]
         _draw(self.chain, scores[:count].cpu(), self.batch, rows)
-        for r, status in enumerate(self.batch.status):
-            if status != "ok":
+        for r, (row, status) in enumerate(zip(self.batch.rows, self.batch.status, strict=True)):
+            if self._answers[row].reason is not None:
+                _only(rows[r], self.batch.params(row).eos_token)
+            elif status != "ok":
                 self._states[r].error = status
-                _only(rows[r], self.batch.params(self.batch.rows[r]).eos_token)
+                _only(rows[r], self.batch.params(row).eos_token)
         return out.to(scores)
 
     def _row(self, state: Any) -> int:
@@ -260,8 +283,11 @@ class ContinuousSampler:
         row = self._rows.get(id(state))
         if row is None:
             params = state.logit_processor_kwargs.get("params", Params())
-            return self.batch.add(params, output.prompt_ids, output.generated_tokens)[0]
-        self.batch.follow(row, output.generated_tokens)
+            (row,) = self.batch.add(params, output.prompt_ids, output.generated_tokens)
+            self._answers[row] = Answer(params, output.prompt_ids)
+        else:
+            self.batch.follow(row, output.generated_tokens)
+        self._answers[row].follow(output.generated_tokens)
         return row
 
 
@@ -294,13 +320,6 @@ def _with_ends(params: Params, owner: Any, vocab: int) -> Params:
     given = owner.generation_config.eos_token_id
     ends = [int(token) for token in np.ravel([] if given is None else given) if 0 <= token < vocab]
     return replace(params, eos_token=tuple(dict.fromkeys((*params.eos_token, *ends))))
-
-
-def _length(params: Params, output: NDArray[np.int64]) -> int | None:
-    """The number of tokens up to the row's end, or None if it has not ended."""
-    ends = np.flatnonzero(np.isin(output, params.eos_token))[:1] + 1
-    full = [] if params.max_tokens is None else [params.max_tokens]
-    return min((size for size in [*ends.tolist(), *full] if size <= output.size), default=None)
 
 
 def _draw(chain: Chain, scores: Any, batch: Batch, out: NDArray[np.float32]) -> None:
