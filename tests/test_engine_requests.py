@@ -8,7 +8,7 @@ import pytest
 
 import logitchain as lc
 from logitchain.controls import CONTROLS
-from logitchain.engines.ends import Answer, has_ends, most_tokens
+from logitchain.engines.ends import Answer, answer_beside, most_tokens
 from logitchain.engines.request import NOT_OURS, OURS, Request, reads_history
 
 VOCAB = 8
@@ -89,6 +89,15 @@ def test_what_no_control_acts_on_is_the_engines(name):
     with pytest.raises(ValueError, match=f"^{name} must be given as the engine's own") as raised:
         Request({name: ELSEWHERE[name], "draw": True}, dialect="openai", seed=1)
     assert raised.value.field == name
+
+
+def test_texts_to_ban_need_a_vocabulary_which_no_body_has():
+    with pytest.raises(ValueError, match="banned_texts must be given as bad_words"):
+        Request({"banned_texts": ["bc"]}, dialect="openai", seed=1)
+    made = Request({"banned_texts": EVERY.banned_texts}, dialect="openai", seed=1)
+    logits = np.zeros(VOCAB, np.float32)
+    made.apply(lc.Chain(), logits, prompt=[], output=[1])
+    assert logits[2] == -np.inf
 
 
 def test_that_vllm_holds_back_stop_phrases_too_is_its_own_affair():
@@ -173,4 +182,10 @@ def test_how_many_tokens_there_are_at_most():
     assert most_tokens(lc.Params(), 3) is None
     assert most_tokens(lc.Params(max_tokens=9, max_total_tokens=8), 3) == 5
     assert most_tokens(lc.Params(max_tokens=4, max_total_tokens=8), 3) == 4
-    assert [has_ends(x) for x in (lc.Params(max_tokens=1), ENDING)] == [False, True]
+
+
+def test_an_engines_own_ends_are_left_to_it():
+    assert answer_beside(lc.Params(max_tokens=1, eos_token=5), []) is None
+    answer = answer_beside(replace(ENDING, max_tokens=1), [])
+    answer.follow([0, 1, 2, 3])
+    assert (answer.length, answer.reason) == (4, "stop")

@@ -42,6 +42,15 @@ EVERY: dict[str, Any] = {
     "frequency_penalty": 0.5,
     "no_repeat_ngram": 2,
 }
+#: Controls that look at the tokens so far, and a mark of the draw.
+MARKED: dict[str, Any] = {
+    "temperature": 1.5,
+    "forced_output_tokens": [30, 31],
+    "reasoning_end": [40, 41],
+    "reasoning_budget": 4,
+    "watermark": {"scheme": "gumbel", "key": 42},
+}
+GREEN = {"watermark": {"scheme": "sbw", "key": 42, "delta": 4.0}}
 XTC = {"xtc_probability": 1.0, "xtc_threshold": 0.01, "repetition_penalty": 1.5}
 
 
@@ -126,7 +135,9 @@ def test_sglang_loads_it_by_name(sglang: Any) -> None:
     assert type(sglang.Processor.from_str(other)) is LogitProcessor
 
 
-@pytest.mark.parametrize(("ours", "drawn"), [(EVERY, True), (XTC, False)])
+@pytest.mark.parametrize(
+    ("ours", "drawn"), [(EVERY, True), (MARKED, True), (XTC, False), (GREEN, False)]
+)
 @pytest.mark.parametrize("as_text", [False, True])
 def test_its_tokens_are_those_of_the_chain(
     sglang: Any, ours: Any, drawn: bool, as_text: bool
@@ -190,6 +201,8 @@ def test_its_state_goes_with_the_request(sglang: Any) -> None:
         ({"min_p": 1.5}, "min_p must be in [0, 1], not 1.5"),
         ({"allowed_tokens": [VOCAB]}, f"allowed_tokens must be in [0, {VOCAB}), not {VOCAB}"),
         ({"allowed_tokens": [4], "banned_tokens": [4]}, "no finite logit is left"),
+        ({"watermark": MARKED["watermark"]}, "not 'gumbel', which is one of our draw"),
+        ({"stop_tokens": [[1, 2]]}, "stop_tokens must be given as the engine's own field"),
         ({"max_new_tokens": 4}, "max_tokens must be given as the engine's own field"),
     ],
 )

@@ -49,7 +49,17 @@ EVERY: dict[str, Any] = {
     **{"dry_multiplier": 0.5, "dry_allowed_length": 1, "mirostat_tau": 7.0},
 }
 FEW = {"temperature": 3.0, "allowed_tokens": [20, 21, 22], "repetition_penalty": 1.01}
+#: Controls that look at the tokens so far, and a mark of the draw.
+MARKED: dict[str, Any] = {
+    "temperature": 2.0,
+    "forced_output_tokens": [30, 31],
+    "reasoning_end": [40, 41],
+    "reasoning_budget": 4,
+    "repetition_detection": {"max_pattern_size": 3, "min_count": 3, "action": "end_reasoning"},
+    "watermark": {"scheme": "gumbel", "key": 42},
+}
 XTC = {"xtc_probability": 1.0, "xtc_threshold": 0.01}
+FORCED = {"forced_output_tokens": [30, 31], "min_tokens": 3, "eos_token": 2}
 HISTORY = {"repetition_penalty": 1.6, "no_repeat_ngram": 1}
 LONG = [3 * i % VOCAB for i in range(20, 120)]  # longer than vLLM reads in a step
 
@@ -74,14 +84,18 @@ MIXED = {
     "nan": ask([13], draws(EVERY), seed=1),
     "no such token": ask([1], {"allowed_tokens": [VOCAB]}, temperature=0),
     "few": ask([1, 20, 21, 22, 20, 21], draws(FEW), seed=3, tokens=24),
+    "marked": ask([1, 2, 3], draws(MARKED), seed=4),
     "text": ask([1, 2, 3], '{"temperature": 0, "draw": true, "logit_bias": {"5": 3}}'),
 }
-SEEDS = {"every": 1, "long": 2, "few": 3}
+SEEDS = {"every": 1, "long": 2, "few": 3, "marked": 4}
+DETECTION = {"max_pattern_size": 3, "min_count": 3}
 REFUSED = {
     "min_p must be in [0, 1], not 1.5": {"min_p": 1.5},
     "did you mean 'min_p'": {"minp": 0.5},
     "draw must be true or false, not 1": {"draw": 1},
     "max_tokens must be given as the engine's own field": {"max_tokens": 1},
+    "repetition_detection must not be given": {"repetition_detection": DETECTION},
+    "not 'gumbel', which is one of our draw": {"watermark": MARKED["watermark"]},
     "must be a mapping of fields": [1],
     "not a JSON object": "{",
 }
@@ -158,7 +172,9 @@ def by_chain(
 # ---- the engine
 
 
-@pytest.mark.parametrize(("name", "ours"), [("every", EVERY), ("long", EVERY), ("few", FEW)])
+@pytest.mark.parametrize(
+    ("name", "ours"), [("every", EVERY), ("long", EVERY), ("few", FEW), ("marked", MARKED)]
+)
 def test_its_tokens_are_those_of_the_chain(run: Any, name: str, ours: Any) -> None:
     ((tokens, logits),) = run["mixed"][name]
     assert tokens == by_chain(MIXED[name][0], ours, SEEDS[name], logits)
@@ -321,7 +337,10 @@ def rows_of(seed: int) -> Any:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, VOCAB)).astype("f4"))
 
 
-@pytest.mark.parametrize(("ours", "drawn"), [({**EVERY, "temperature": 0.3}, True), (XTC, False)])
+@pytest.mark.parametrize(
+    ("ours", "drawn"),
+    [({**EVERY, "temperature": 0.3}, True), (MARKED, True), (XTC, False), (FORCED, False)],
+)
 def test_tokens_that_are_not_read_back_are_known_or_counted(ours: Any, drawn: bool) -> None:
     """As vLLM schedules ahead: a token is -1 until something other than us wants it."""
     output: list[int] = []
@@ -342,8 +361,15 @@ def test_tokens_that_are_not_read_back_are_known_or_counted(ours: Any, drawn: bo
         output.append(-1)
 
 
-def test_history_that_is_not_read_back_is_not_made_up(caplog: pytest.LogCaptureFixture) -> None:
-    made, logits = processor(HISTORY, [5, -1]), rows_of(0)
+GREEN = {"watermark": {"scheme": "sbw", "key": 42}}
+BUDGET = {"reasoning_end": [40], "reasoning_budget": 4}
+
+
+@pytest.mark.parametrize("ours", [HISTORY, GREEN, BUDGET], ids=str)
+def test_history_that_is_not_read_back_is_not_made_up(
+    ours: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, logits = processor(ours, [5, -1]), rows_of(0)
     made.apply(logits)
     made.apply(logits)
     assert (logits == rows_of(0)).all()

@@ -78,9 +78,14 @@ def most_tokens(params: Params, prompt_size: int) -> int | None:
     return min((end for end in ends if end is not None), default=None)
 
 
-def has_ends(params: Params) -> bool:
-    """Whether a request has one of `ENDS`."""
-    return any(getattr(params, name) for name in ENDS)
+def answer_beside(params: Params, prompt: Sequence[int]) -> Answer | None:
+    """The answer to a request that has one of `ENDS`, and ends at these alone.
+
+    `max_tokens` and `eos_token` are left to the engine.
+    """
+    if not any(getattr(params, name) for name in ENDS):
+        return None
+    return Answer(replace(params, max_tokens=None, eos_token=()), prompt)
 
 
 def check_end_token(params: Params) -> None:

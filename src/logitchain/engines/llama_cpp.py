@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..chain import Chain
 from ..params import Params
-from .ends import Answer, check_no_ends, check_no_mark, has_ends
+from .ends import Answer, answer_beside, check_no_ends, check_no_mark
 
 #: What to tell `create_completion` beside a logits processor: its own samplers then drop the tokens
 #: that the chain removed, and of the others none that is ever drawn.
@@ -88,6 +88,8 @@ def sampling(llm: Any, params: Params, chain: Chain | None = None) -> Iterator[B
     """
     if "sample" in vars(llm):
         raise ValueError("llm must be free, not sampling for another request")
+    if answer_beside(params, ()) is not None and llm.token_eos() < 0:
+        raise ValueError("llm must have an end token, with which an answer ends")
     sampler = _Sampler(llm, params, chain or Chain())
     llm.generate, llm.sample = sampler.generate, sampler.sample
     try:
@@ -138,22 +140,21 @@ class _Sampler:
     def generate(self, tokens: Sequence[int], *arguments: Any, **named: Any) -> Any:
         """Begin a request at the first token; the engine's own loop calls `sample` for each."""
         self.history.end()
+        answer = answer_beside(self.history.params, tokens)
         drawn = type(self.llm).generate(self.llm, tokens, *arguments, **named)
-        yield from self._to_the_end(drawn) if has_ends(self.history.params) else drawn
+        yield from drawn if answer is None else self._to_the_end(drawn, answer)
 
-    def _to_the_end(self, drawn: Iterator[int]) -> Iterator[int]:
+    def _to_the_end(self, drawn: Iterator[int], answer: Answer) -> Iterator[int]:
         """The tokens of the answer, and once it has ended the model's end token."""
-        given, ends = 0, self.llm.token_eos()
         output: list[int] = []
-        answer = None
+        given = 0
         for token in drawn:
-            answer = answer or Answer(self.history.params, self.history.prompt)
             output.append(token)
             answer.follow(output)
             yield from output[given : answer.certain]
             given = answer.certain
             if answer.reason is not None:  # the engine asks for the text at an end token alone
-                yield ends
+                yield self.llm.token_eos()
                 return
         yield from output[given:]
 

@@ -12,7 +12,7 @@ from ..batch import Batch
 from ..chain import Chain
 from ..inputs.logits import DType
 from ..params import Params
-from .ends import Answer, check_end_token, has_ends
+from .ends import answer_beside, check_end_token
 
 
 class Sampler:
@@ -51,8 +51,7 @@ class Sampler:
         if self.chain.on_invalid == "mark" and not params.eos_token:
             raise ValueError("eos_token must name a token: one that ends a row that is marked")
         check_end_token(params)
-        mine = replace(params, max_tokens=None)  # of these mlx-lm has its own
-        self._answer = Answer(mine, prompt_tokens) if has_ends(params) else None
+        self._answer = answer_beside(params, prompt_tokens)
         self.status = "ok"
         self._end = params.eos_token
         self._shown: int | None = None  # how many tokens mlx-lm counted before the first draw

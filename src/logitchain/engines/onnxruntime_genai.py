@@ -1,6 +1,5 @@
 """onnxruntime-genai: the step of its loop that makes a token of logits."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from ..batch import Batch
 from ..chain import Chain
 from ..params import whole_number
-from .ends import Answer, check_end_token, has_ends
+from .ends import answer_beside, check_end_token
 
 
 class Sampler:
@@ -45,12 +44,11 @@ class Sampler:
         requests = [batch.params(row) for row in batch.rows]
         if self.chain.on_invalid == "mark" and not all(one.eos_token for one in requests):
             raise ValueError("eos_token must name a token: one that ends a row that is marked")
-        self._answers: dict[int, Answer] = {}  # by row, where we look for the end
-        for row, params in zip(batch.rows, requests, strict=True):
+        for params in requests:
             check_end_token(params)
-            if has_ends(params):
-                mine = replace(params, max_tokens=None)  # of these the engine has its own
-                self._answers[row] = Answer(mine, batch.prompt(row))
+        answers = {row: answer_beside(batch.params(row), batch.prompt(row)) for row in batch.rows}
+        #: By row, those whose end is ours to find.
+        self._answers = {row: answer for row, answer in answers.items() if answer is not None}
         self.status = ["ok"] * len(batch)
 
     def generate_next_token(self) -> NDArray[np.int32]:

@@ -14,6 +14,7 @@ from ..chain import Chain
 from ..controls import CONTROLS
 from ..controls.record import WORDS, Control
 from ..dialects import DialectName
+from ..inputs.banned_texts import BannedTexts
 from ..inputs.values import of_field, show
 from ..params import FIELDS, Params
 from .ends import check_no_ends, check_no_mark
@@ -61,6 +62,10 @@ class Request:
         """A request that has not been started."""
         fields = _read(body)
         self.draws: bool = FIELDS["logprobs"].check("draw", fields.pop("draw", False))
+        texts = fields.get("banned_texts")
+        if texts and not isinstance(texts, BannedTexts):
+            text = "banned_texts must be given as bad_words: the vocabulary is not known here"
+            raise of_field("banned_texts", ValueError(text))
         params = Params.from_request(fields, dialect=dialect)
         if "stop_after_min_tokens" not in fields:  # it may be a dialect's way; no phrase is ours
             params = replace(params, stop_after_min_tokens=False)
