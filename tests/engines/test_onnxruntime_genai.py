@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +239,26 @@ def test_tokens_that_the_caller_appends_count_as_output(model):
     for past in (generated[0], 500, 501):
         batch.append([past])
     assert token == lc.Chain().sample(generator.logits[-1], batch).item()
+
+
+def test_drafts_can_be_verified_by_hand(model):
+    """With the function of the documentation, and drafts of which some are right."""
+    text = (ROOT / "docs/engines/onnxruntime_genai.md").read_text()
+    (code,) = re.findall(r"^ {6}def verified.*?return tokens$", text, re.DOTALL | re.MULTILINE)
+    names = {"np": np, "lc": lc}
+    exec(textwrap.dedent(code), names)
+    expected = generate(model, EVERYTHING)
+    generator, batch = start(model, [PROMPT]), filled((EVERYTHING, PROMPT))
+    said, kept = [], []
+    while len(said) < 20:
+        place = len(said)
+        right = expected[place : place + len(kept) % 4]
+        tokens = names["verified"](generator, batch, lc.Chain(), [*right, 500])
+        kept.append(len(tokens) - 1)
+        said += tokens.tolist()
+    assert said == expected[: len(said)]
+    assert max(kept) == 3
+    assert generator.get_sequence(0)[len(PROMPT) :].tolist() == said == batch.output(batch.rows[0])
 
 
 def test_the_snippet_of_the_documentation_runs(folder, monkeypatch, capsys):
