@@ -69,6 +69,8 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
     if len(kinds) > 1:
         return {}
     (kind,) = kinds or {None}
+    if kind is Watermark:  # whose options have no types that say all of their ranges
+        return _WATERMARK
     if isinstance(kind, type) and is_dataclass(kind):
         return _record(kind, vocab_size)
     if kind in _ITEMS:
@@ -77,8 +79,6 @@ def _schema(hint: Any, field: Field, vocab_size: int | None) -> Schema:
         names = {"pattern": "^[0-9]{1,19}$"}
         number = {"type": "number"}
         return {"type": "object", "propertyNames": names, "additionalProperties": number}
-    if kind is Watermark:
-        return _WATERMARK
     if kind is BannedTexts:  # none: JSON has no form of what a vocabulary makes of them
         return {"type": "array", "maxItems": 0}
     if kind is bool:

@@ -61,7 +61,6 @@ def test_every_record_has_its_inputs(page):
     assert attributes(page.locator("#chain > li"), "name") == list(lc.DEFAULT_ORDER)
     shown = set(attributes(page.locator("[data-field]"), "field"))
     response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
-    response |= {"repetition_detection"}  # the shape of an answer, not its tokens
     assert shown == set(lc.FIELDS) - response - {"seed"}
     expect(page.locator("#seed")).to_have_value("7")
 
@@ -402,6 +401,64 @@ def test_lists_of_tokens_phrases_texts_and_biases(page, model):
     assert body["bad_words"] == [model.tokenizer.encode("sea lions")]
     assert body["stop"] == ["\\n<b>x</b>"]
     expect(page.locator(".chips b")).to_have_count(0)
+
+
+def test_a_watermark_has_its_options_and_decides_the_draw(page):
+    def to(option, value):
+        settle(page, lambda: page.get_by_label(f"watermark {option}").fill(value))
+
+    to("key", "42")
+    status, head = page.locator("#status"), page.locator(".draw-head")
+    expect(status).to_contain_text("the watermark’s key decides")
+    expect(head).to_contain_text("keyed arrival")
+    before = rows(page)
+    settle(page, page.locator("#new-seed").click)
+    assert rows(page)[0] != ""
+    assert drawn(page) == drawn(page)
+    to("context_width", "65")
+    fault = page.locator('[data-field="watermark"] .error')
+    expect(fault).to_have_text("watermark.context_width must be in [1, 64], not 65")
+    to("context_width", "")
+    page.get_by_label("watermark scheme").select_option("sbw")
+    settle(page, lambda: page.get_by_label("watermark delta").fill("3"))
+    assert "green_list" in columns(page)
+    expect(status).not_to_contain_text("key decides")  # it raises logits, the seed draws
+    page.locator("#share").click()
+    body = json.loads(page.locator("#share-body").input_value())
+    assert body["watermark"] == {"key": 42, "scheme": "sbw", "delta": 3}
+    page.keyboard.press("Escape")
+    settle(page, page.locator("#all-off").click)
+    expect(page.get_by_label("watermark key")).to_have_value("")
+    assert before
+
+
+def test_a_text_that_has_ended_says_why(page, model):
+    """Forced tokens are a sequence, with each of its repetitions."""
+    adder = page.get_by_label("add to forced_output_tokens")
+    adder.fill(" one two one two one two")
+    settle(page, lambda: adder.press("Enter"))
+    page.locator('[data-name="reasoning"] .name').click()
+    for option, value in (("max_pattern_size", "4"), ("min_count", "3")):
+        label = f"repetition_detection {option}"
+        settle(page, lambda label=label, value=value: page.get_by_label(label).fill(value))
+    write(page, 6)
+    assert text(page).strip().endswith("two one two one two")
+    expect(page.locator("#status")).to_contain_text("the text has ended: it repeats itself")
+    stop = page.get_by_label("add to stop", exact=True)
+    stop.fill("two")
+    settle(page, lambda: stop.press("Enter"))
+    expect(page.locator("#status")).to_contain_text("the text has ended by two")
+    expect(page.locator("#status")).to_contain_text("kept (")
+
+
+def test_a_text_in_a_pasted_body_becomes_tokens(page, model):
+    page.locator("#share").click()
+    page.locator("#share-body").fill('{"reasoning_end": "</think>", "reasoning_budget": 0}')
+    settle(page, page.locator("#share-apply").click)
+    assert drawn(page) is not None
+    expect(page.locator('[data-field="reasoning_end"] li')).to_have_count(
+        len(model.tokenizer.encode("</think>"))
+    )
 
 
 def test_tokens_that_are_no_plain_text_can_be_seen(page, model):

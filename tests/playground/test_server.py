@@ -70,7 +70,10 @@ def test_an_answer_is_the_librarys_explanation(ask, model, prompt, name):
     ids = [token["id"] for token in answer["tokens"]]
     assert set(ids) == {*ours.likeliest(), 5, 6}
     (result,) = answer["results"]
-    assert result == {**ours.as_dict(ids), "finish": None}
+    mass = ours.stages[0].probs[ours.stages[-1].left].sum()
+    kept = {"tokens": ours.stages[-1].kept, "mass": mass, "entropy": ours.stages[-1].entropy}
+    more = {"kept": kept, "watermarked": False, "finish": None, "stop_reason": None}
+    assert result == {**ours.as_dict(ids), **more}
     assert answer["prompt_tokens"] == len(prompt)
 
 
@@ -130,14 +133,45 @@ def test_states_follow_the_text(ask, model, prompt, fields):
 
 def test_the_end_of_a_text_is_told(ask, model):
     end = model.tokenizer.eos[0]
-    for body, output, finish in (
-        (BODY, [504], None),
-        (BODY, [504, end, 5], "stop"),
-        ({**BODY, "max_tokens": 1}, [504], "length"),
-        ({**BODY, "stop": "The"}, model.tokenizer.encode("The whale"), "stop"),
-        ({**BODY, "logprobs": True, "top_logprobs": 3, "n": 2}, [504], None),
+    loops = {"max_pattern_size": 3, "min_count": 3}
+    for body, output, finish, reason in (
+        (BODY, [504], None, None),
+        (BODY, [504, end, 5], "stop", end),
+        ({**BODY, "max_tokens": 1}, [504], "length", None),
+        ({**BODY, "stop": "The"}, model.tokenizer.encode("The whale"), "stop", "The"),
+        ({**BODY, "stop_tokens": [[504, 5]]}, [504, 5], "stop", [504, 5]),
+        ({**BODY, "repetition_detection": loops}, [504, 5] * 3, "repetition", None),
+        ({**BODY, "logprobs": True, "top_logprobs": 3, "n": 2}, [504], None, None),
     ):
-        assert ask("/explain", question(setting(body, output)))[1]["results"][0]["finish"] == finish
+        (result,) = ask("/explain", question(setting(body, output)))[1]["results"]
+        assert (result["finish"], result["stop_reason"]) == (finish, reason)
+
+
+def test_a_watermark_decides_the_draw(ask):
+    """Seeds no longer matter, and the token that is drawn is the first to arrive."""
+    fields = {"temperature": 2, "watermark": {"key": 42, "deduplicate": False}}
+    answers = [
+        ask("/explain", question(setting({**fields, "seed": seed}, [504, 253])))[1]
+        for seed in (1, 2)
+    ]
+    first, second = (answer["results"][0] for answer in answers)
+    assert first["tokens"] == second["tokens"]
+    assert first["watermarked"] is True
+    arrivals = {x["token"]: x["arrival"] for x in first["tokens"]}
+    assert min(arrivals, key=arrivals.get) == first["token"]
+    repeated = {**fields, "seed": 1, "watermark": {"key": 42, "context_width": 1}}
+    (result,) = ask("/explain", question(setting(repeated, [504, 253, 504])))[1]["results"]
+    assert result["watermarked"] is False  # this context has come before
+
+
+def test_the_ends_of_lines_are_filled_in(ask, model):
+    """A budget that is spent waits for the end of a line, whose tokens the page need not name."""
+    (mark,) = model.tokenizer.encode("!")
+    fields = {"reasoning_end": [mark], "reasoning_budget": 1, "reasoning_grace": 9, "seed": 1}
+    for text, ends in ((" sea", False), (" sea\n", True)):
+        output = model.tokenizer.encode(text)
+        (result,) = ask("/explain", question(setting(fields, output)))[1]["results"]
+        assert (result["kept"]["tokens"] == 1) == ends
 
 
 def test_tokens_of_a_text_and_of_ids(ask, model):
@@ -160,15 +194,20 @@ def test_the_catalogue_has_every_control_and_field(ask):
         assert control["description"].endswith(".")
         assert ask(f"/docs/{name}")[1].strip()
     response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
-    assert {*about["fields"], "repetition_detection"} | response == set(lc.FIELDS)
+    assert set(about["fields"]) | response == set(lc.FIELDS)
     assert all(field["meaning"] for field in about["fields"].values())
-    assert about["others"] == ["seed", "max_tokens", "stop"]
+    others = ["seed", "max_tokens", "max_total_tokens", "stop_after_min_tokens", "stop"]
+    assert about["others"] == [*others, "eos_token", "include_stop"]
     kinds = {
         **{"temperature": "number", "top_k": "integer", "p_less": "switch", "top_h": "number"},
         **{"logit_bias": "biases", "bad_words": "phrases", "banned_tokens": "tokens"},
+        **{"watermark": "record", "repetition_detection": "record", "banned_texts": "texts"},
+        **{"stop_tokens": "phrases", "forced_output_tokens": "tokens", "reasoning_end": "tokens"},
         **{"stop": "texts", "max_tokens": "integer", "mirostat_tau": "number", "seed": "integer"},
     }
     assert {name: about["fields"][name]["kind"] for name in kinds} == kinds
+    watermark = about["fields"]["watermark"]["properties"]
+    assert watermark["scheme"]["enum"] == ["gumbel", "dual_key_gumbel", "sglang", "sbw"]
     top_p = about["fields"]["top_p"]
     assert (top_p["low"], top_p["high"], top_p["open"], top_p["off"]) == (0, 1, [True, False], 1)
     assert about["fields"]["temperature"]["high"] is None
@@ -217,6 +256,18 @@ def test_errors_are_told_by_field(ask):
     assert "60000" in errors["logit_bias"]
     assert set(errors) == {"min_p", "top_k", "logit_bias"}
     assert answer["results"][1]["token"] >= 0
+
+
+def test_fields_that_contradict_each_other_are_told_by_one_of_them(ask):
+    for body, name in (
+        ({"reasoning_budget": 5}, "reasoning_budget"),
+        ({"reasoning_budget": 5, "reasoning_end": [5], "min_reasoning": 6}, "min_reasoning"),
+        ({"max_total_tokens": 5}, "max_total_tokens"),
+    ):
+        (result,) = ask("/explain", question(setting(body)))[1]["results"]
+        assert set(result["errors"]) == {name}
+    body = {"reasoning_budget": 5, "reasoning_end": [5], "min_p": 2}
+    assert set(ask("/explain", question(setting(body)))[1]["results"][0]["errors"]) == {"min_p"}
 
 
 def test_what_is_of_no_single_field_is_told_too(ask):

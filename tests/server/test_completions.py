@@ -7,6 +7,10 @@ CHAT = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained
 CHAT += f"<|im_end|>\n<|im_start|>user\n{FRANCE}<|im_end|>\n<|im_start|>assistant\n"
 PARIS = "The capital of France is"
 
+#: What can be off alone: no tokens follow the answer, none come from embeddings or an encoder.
+OFF = {"suffix": None, "embedding_to_replace": None, "token_index_to_replace": None}
+OFF |= {"encoder_no_repeat_ngram": 1, "encoder_repetition_penalty": 1.0}
+
 
 def complete(client, prompt=PARIS, **fields):
     body = {"max_tokens": 4, "temperature": 0} | fields
@@ -76,8 +80,25 @@ def test_best_of(client):
     assert len(complete(client, n=2, best_of=2).choices) == 2
 
 
-def test_suffix(client):
-    assert complete(client, suffix=None).choices[0].text
+def test_what_is_off_changes_nothing(client):
+    assert complete(client, **OFF).choices[0].text == complete(client).choices[0].text
+
+
+def test_bad_word_tokens(client, tokenizer):
+    (paris,) = tokenizer.encode(" Paris")
+    for field, value in (("bad_word_tokens", [{"tokens": [paris]}]), ("bad_words", ["Paris"])):
+        assert "Paris" not in complete(client, **{field: value}).choices[0].text
+    both = {"bad_words": ["Paris"], "bad_word_tokens": [tokenizer.encode(" the")]}
+    said = complete(client, max_tokens=20, **both).choices[0].text
+    assert "Paris" not in said
+    assert " the" not in said
+
+
+def test_max_total_tokens_of_a_completion(client):
+    size = complete(client).usage.prompt_tokens
+    body = {"prompt": PARIS, "max_total_tokens": size + 20, "min_total_tokens": size + 20}
+    answer = client.post("/completions", body=body, cast_to=object)
+    assert answer["usage"]["completion_tokens"] == 20  # where 16 are the default
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ BAD_FIELDS = [
     *[("dry_base", value) for value in (0.9, True)],
     *[("dry_allowed_length", value) for value in (-1, 1.5)],
     *[("dry_sequence_breakers", value) for value in (["x"], [[]])],
-    *[("reasoning_budget", value) for value in (-1, 1.5, "x", 5)],
-    *[("min_reasoning", value) for value in (-1, True, 5)],
+    *[("reasoning_budget", value) for value in (-1, 1.5, "x")],
+    *[("min_reasoning", value) for value in (-1, True)],
     *[("reasoning_grace", value) for value in (-1, "x")],
     *[("reasoning_per_block", value) for value in (1, "true")],
-    *[("reasoning_end", value) for value in ([-1], [49_152], "x")],
+    *[("reasoning_end", value) for value in ([-1], [49_152], "x" * 257)],
     *[("forced_output_tokens", value) for value in ([[1]], [49_152])],
     *[("repetition_detection", value) for value in (5, True, {"max_pattern_size": 4})],
     *[("logit_bias", value) for value in ([], 5, "x", {"-1": 0}, {"49152": 0}, {"x": 1})],
@@ -72,6 +72,11 @@ BAD_FIELDS = [
     *[("logprobs", value) for value in (1, "yes", [])],
     *[("top_logprobs", value) for value in (-1, 1025, "3", 5)],
     *[("logprob_token_ids", value) for value in ([-1], [49_152], "x", [1] * 1025)],
+    *[("return_kept", value) for value in (0, 513, "all")],
+    *[("stop_tokens", value) for value in (["x"], [{"tokens": []}], [{"token": [1]}], "x")],
+    *[("watermark", value) for value in ({}, {"key": -1}, {"key": 1, "scheme": "x"}, 5)],
+    *[("banned_texts[0]", value) for value in ([""], [1], ["x" * 257])],
+    *[("bad_words[0]", value) for value in ([""], ["x" * 257])],
     *[("logprobs_of", value) for value in ("", "top_z", 5)],
     *[("stream", value) for value in (1, "yes", [])],
     *[("stream_options", value) for value in (5, [])],
@@ -167,6 +172,9 @@ BAD_COMPLETIONS = [
     *[("logprobs", value) for value in (True, 6, -1)],
     *[("best_of", value) for value in (2, 0, "1")],
     ("suffix", "x"),
+    ("encoder_no_repeat_ngram", 2),
+    ("encoder_repetition_penalty", 1.5),
+    ("bad_word_tokens[0].tokens[0]", [{"tokens": [49_152]}]),
     ("echo", 1),
     ("n", 17),
     ("messages", user("Hi")),
@@ -176,7 +184,7 @@ BAD_COMPLETIONS = [
 
 def test_malformed_fields_of_a_completion(server):
     for field, value in BAD_COMPLETIONS:
-        body = {"prompt": "Hi", "max_tokens": 1, field: value}
+        body = {"prompt": "Hi", "max_tokens": 1, field.split("[")[0]: value}
         status, answer = post(server.url, body, path="/v1/completions")
         assert (status, answer["error"]["param"]) == (400, field), (value, answer)
     assert post(server.url, {}, path="/v1/completions")[1]["error"]["param"] == "prompt"

@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from asking import ANSWER, FRANCE, MODEL, TOKEN, ask, say, stream, user
 from numpy import exp
+from test_completions import OFF
 
 WHALES = "Tell me about whales."
 REPEAT = "Repeat the word whale many times: whale whale whale"
@@ -32,7 +33,7 @@ def test_every_field_has_a_test():
         name for file in files for name in re.findall(r"^def test_(\w+)", file.read_text(), re.M)
     }
     for body in (CHAT, COMPLETION):
-        assert body["properties"].keys() <= tested | WITHOUT_EFFECT.keys()
+        assert body["properties"].keys() <= tested | WITHOUT_EFFECT.keys() | OFF.keys()
 
 
 #: What clients send that changes no answer.
@@ -43,6 +44,9 @@ WITHOUT_EFFECT = {
     "service_tier": "auto",
     "safety_identifier": "me",
     "prompt_cache_key": "x",
+    "reasoning_effort": "low",
+    "parse_reasoning": True,
+    "include_reasoning": False,
 }
 
 
@@ -198,8 +202,10 @@ def test_reasoning_budget(client, tokenizer):
 
 
 def test_reasoning_start(client, tokenizer):
-    fields = {"reasoning_start": tokenizer.encode(" of"), "reasoning_budget": 1}
-    assert reasoned(client, tokenizer, **fields).startswith("The capital of France!")
+    fields = {"reasoning_start": tokenizer.encode("The"), "reasoning_budget": 1}
+    assert reasoned(client, tokenizer, **fields).startswith("The capital!")
+    fields["reasoning_start"] = tokenizer.encode(" capital")  # the prompt has it, too
+    assert reasoned(client, tokenizer, **fields).startswith("The!")
 
 
 def test_reasoning_end(client, tokenizer):
@@ -231,13 +237,33 @@ def test_reasoning_line_ends(client, tokenizer):
     assert reasoned(client, tokenizer, **fields).startswith("The capital of!")
 
 
+def test_reasoning_as_text(client, tokenizer):
+    """Texts are split by the server, which knows which tokens end a line, too."""
+    fields = {"reasoning_end": "!", "reasoning_message": " is known", "reasoning_budget": 2}
+    assert say(client, **fields, **GREEDY).startswith("The capital is known!")
+    assert reasoned(client, tokenizer, **fields) == say(client, **fields, **GREEDY, max_tokens=9)
+    fields |= {
+        "reasoning_start": " of",
+        "forced_output_tokens": "The end of\nthe day",
+        "max_tokens": 9,
+    }
+    said = say(client, reasoning_grace=9, **fields, **GREEDY)
+    assert said.startswith("The end of\n is known!") or said.startswith("The end of\nthe day")
+
+
+def test_a_budget_alone_is_of_the_marks_of_the_template(client):
+    begun = {"forced_output_tokens": "<think> So,", "max_tokens": 12, **GREEDY}
+    assert "</think>" in say(client, reasoning_budget=3, **begun)
+    assert say(client, reasoning_budget=0, **GREEDY) == ANSWER
+
+
 def test_reasoning_per_block(client, tokenizer):
     """Two blocks of a token each: their sum is the budget, neither alone is."""
-    start, end, word = (tokenizer.encode(text)[0] for text in (" of", "!", " France"))
+    start, end, word = (tokenizer.encode(text)[0] for text in ("The", "!", " end"))
     fields = {"reasoning_start": start, "reasoning_end": end, "reasoning_budget": 2}
     fields |= {"forced_output_tokens": [start, word, end, start, word], "max_tokens": 6}
     shared = reasoned(client, tokenizer, **fields)
-    assert shared == " of France! of France!"
+    assert shared == "The end!The end!"
     assert reasoned(client, tokenizer, reasoning_per_block=True, **fields) != shared
 
 
@@ -477,6 +503,15 @@ def test_bad_words(client, tokenizer):
     assert "France is" not in said
 
 
+def test_bad_words_as_text(client):
+    fields = {"bad_words": ["capital", [17]], "max_tokens": 30, **GREEDY}
+    said = say(client, **fields)
+    assert "capital" not in said
+    assert said == say(client, banned_texts=["capital"], bad_words=[[17]], max_tokens=30, **GREEDY)
+    with pytest.raises(openai.BadRequestError, match="bad_words must have at most 64 texts"):
+        say(client, bad_words=["a"] * 65)
+
+
 def test_no_repeat_ngram(client):
     said = words(say(client, REPEAT, no_repeat_ngram=2, max_tokens=20, **GREEDY))
     assert ("whale", "whale") not in pairwise(said)
@@ -565,6 +600,40 @@ def test_logprobs_sum_to_one_over_a_mask_of_two_tokens(guarded, tokenizer):
     for entry in answer.logprobs.content:
         assert {top.token for top in entry.top_logprobs} == {" yes", " no"}
         assert abs(exp([top.logprob for top in entry.top_logprobs]).sum() - 1) < 1e-6
+
+
+def test_return_kept(client, tokenizer):
+    """The tokens that each was drawn from; in a stream the same, a token at a time."""
+    fields = {"top_k": 3, "seed": 5, "temperature": 2, "max_tokens": 4, "logprobs_of": "processed"}
+    fields |= {"logprobs": True, "return_kept": True}
+    choice = ask(client, WHALES, **fields).choices[0]
+    assert [kept["token_id"] for kept in choice.kept] == [
+        x.token_id for x in choice.logprobs.content
+    ]
+    for kept, entry in zip(choice.kept, choice.logprobs.content, strict=True):
+        assert kept["token_id"] == entry.token_id
+        assert len(kept["token_ids"]) == 3
+        assert kept["token_ids"] == sorted(kept["token_ids"])
+        assert kept["truncated"] is False
+        among = dict(zip(kept["token_ids"], kept["logprobs"], strict=True))
+        assert among[entry.token_id] == entry.logprob
+        assert abs(exp(kept["logprobs"]).sum() - 1) < 1e-6
+        assert 0 < kept["kept_mass"] < 1
+        assert kept["rank"] in (1, 2, 3)
+        assert 0 < kept["entropy"] <= 1.0987
+    chunks = stream(client, WHALES, **fields)
+    parts = [x.choices[0].model_dump().get("kept") or [] for x in chunks]
+    assert [kept for part in parts for kept in part] == choice.kept
+    assert max(map(len, parts)) == 1
+
+    two = ask(client, WHALES, **(fields | {"return_kept": 2})).choices[0]
+    for best, kept in zip(two.kept, choice.kept, strict=True):
+        order = sorted(zip(kept["logprobs"], kept["token_ids"], strict=True), reverse=True)
+        assert best["token_ids"] == sorted(token for _, token in order[:2])
+        assert best["truncated"] is True
+    wide = ask(client, WHALES, n=16, max_tokens=2048, stop=["."], return_kept=True).choices[0]
+    assert {len(kept["token_ids"]) for kept in wide.kept} == {32}
+    assert "kept" not in ask(client, WHALES, max_tokens=1).choices[0].model_dump()
 
 
 # ---- how it comes
@@ -662,6 +731,12 @@ def test_a_stop_phrase_that_is_a_special_token(client):
     answer = ask(client, stop=["<|im_end|>"], logprobs=True, **GREEDY).choices[0]
     assert answer.message.content == ANSWER
     assert all(entry.token_id >= 0 for entry in answer.logprobs.content)
+
+
+def test_a_sequence_as_friendli_writes_it(client, tokenizer):
+    sequence = tokenizer.encode(" of France")
+    answer = ask(client, stop_tokens=[{"tokens": sequence}, 5], **GREEDY).choices[0]
+    assert (answer.message.content, answer.stop_reason) == ("The capital", sequence)
 
 
 def test_max_total_tokens(client):

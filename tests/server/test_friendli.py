@@ -77,3 +77,35 @@ def test_completions(server, tokenizer):
         assert (same.text, same.tokens) == (choice.text, choice.tokens)
         with complete(request=body | {"stream": True}) as events:
             assert "".join(x.text for event in events for x in event.data.choices) == choice.text
+
+
+def test_what_friendlis_completions_have_beyond_the_others(server, tokenizer):
+    """Its fields and its form of sequences; texts, tokens, limits that count the prompt."""
+    prompt = "The capital of France is"
+    size, (paris, stop) = len(tokenizer.encode(prompt)), tokenizer.encode(" Paris,")
+    body = {"model": MODEL, "prompt": prompt, "temperature": 0}
+    with friendli.SyncFriendli(token="none", x_friendli_team="us") as client:
+
+        def complete(**fields):
+            whole = client.container.completions.complete
+            return whole(request=body | fields, server_url=server.url).choices[0]
+
+        off = {"encoder_no_repeat_ngram": 1, "encoder_repetition_penalty": 1.0}
+        plain = complete(**off, embedding_to_replace=None, token_index_to_replace=None)
+        assert plain.tokens[0] == paris
+        assert paris not in complete(bad_words=["Paris"]).tokens
+        assert paris not in complete(bad_word_tokens=[{"tokens": [paris]}]).tokens
+        limits = {"min_total_tokens": size + 3, "max_total_tokens": size + 20}
+        assert 3 <= len(complete(**limits).tokens) <= 20
+        forced = tokenizer.encode(" Lyon and")
+        assert complete(forced_output_tokens=forced).text.startswith(" Lyon and")
+        ended = complete(
+            forced_output_tokens=[paris, stop], stop_tokens=[{"tokens": [paris, stop]}]
+        )
+        assert (ended.tokens, ended.finish_reason) == ([paris, stop], "stop")
+
+
+def test_a_budget_of_reasoning(chat):
+    fields = {"reasoning_budget": 4, "reasoning_effort": "low", "parse_reasoning": True}
+    answer = chat(messages=user(FRANCE), include_reasoning=True, **fields, **GREEDY)
+    assert answer.choices[0].message.content == ANSWER

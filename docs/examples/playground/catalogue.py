@@ -14,12 +14,18 @@ from logitchain.presets import NAMED, Step
 
 DOCS = Path(__file__).parents[2] / "controls.md"
 
-#: They shape the response, not the token; a loop ends an answer, or the reasoning of one.
+#: They shape the response, not the token.
 NOT_SHOWN = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
-NOT_SHOWN |= {"repetition_detection"}
 
-#: A list field takes the first of these; that is how it is known what it holds.
-LISTS = {"tokens": [0], "phrases": [[0]], "texts": ["a"], "biases": {0: 1.0}}
+#: A list field takes one of these, the first that it does says what it holds.
+LISTS = {"phrases": [[0]], "tokens": [0], "texts": ["a"], "biases": {0: 1.0}}
+
+#: Fields whose value has several values by name: what the JSON Schema of a request says of these.
+RECORDS: dict[str, dict[str, Any]] = {
+    name: schema["properties"]
+    for name, schema in lc.json_schema()["properties"].items()
+    if "properties" in schema
+}
 
 
 def catalogue(steps: Iterable[Step], params: type[lc.Params], vocab_size: int) -> dict[str, Any]:
@@ -105,6 +111,8 @@ def _field(field: lc.Field, vocab_size: int) -> dict[str, Any]:
         "off": _off(field.off),
         "meaning": field.doc,
     }
+    if about["kind"] == "record":
+        about["properties"] = RECORDS[field.name]
     if about["kind"] in ("number", "integer") and field.range:
         low, high = Interval(about["range"]).bounds
         about["low"], about["high"] = (x if isfinite(x) else None for x in (low, high))
@@ -120,6 +128,8 @@ def _off(off: Any) -> Any:
 
 def _kind(field: lc.Field) -> str:
     """What kind of input fits: found by trying what the field accepts."""
+    if field.name in RECORDS:
+        return "record"
     if isinstance(field.off, bool):
         return "switch"
     if isinstance(field.off, lc.BannedTexts):

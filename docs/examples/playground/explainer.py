@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +12,7 @@ from smollm2 import Model
 from tokenizers import Tokenizer
 
 import logitchain as lc
+from logitchain.params import fields_of
 from logitchain.presets import NAMED
 
 from .logits import Logits
@@ -67,13 +68,13 @@ class Explainer:
                 self.logits.after(prompt, self._output(setting))
             read = perf_counter()
             found = [self._explained(prompt, setting) for setting in asked["settings"]]
-            explanations = [x[0] for x in found if isinstance(x, tuple)]
+            explanations = [x[0] for x in found if isinstance(x, tuple)]  # others have errors
             tokens = self._ids("tokens", asked["tokens"], MOST_TOKENS)
             ids = list(dict.fromkeys([*(i for x in explanations for i in x.likeliest()), *tokens]))
             if explanations:  # in the order of the logits of the first text
                 ids.sort(key=lambda i: (-explanations[0].stages[0].logits[i], i))
             results = [
-                {**x[0].as_dict(ids), "finish": x[1]} if isinstance(x, tuple) else {"errors": x}
+                {**x[0].as_dict(ids), **x[1]} if isinstance(x, tuple) else {"errors": x}
                 for x in found
             ]
             done = perf_counter()
@@ -105,14 +106,14 @@ class Explainer:
         return [self.token(i) for i in self._ids("ids", ids, MOST_OUTPUT)]
 
     def _explained(self, prompt: list[int], setting: Mapping[str, Any]) -> Any:
-        """(the explanation, why the output has ended, if it has), or the errors by field."""
+        """(the explanation, what else there is to tell of it), or the errors by field."""
         body, output = setting["body"], self._output(setting)
         try:
             chain = self._chain(json.dumps(setting["order"]))
             params = self._params(body)
             batch, row = self._row(chain, params, prompt, output)
             explained = chain.explain(self.logits.after(prompt, output), batch, row)
-            return explained, self._finish(params, prompt, output)
+            return explained, {**_kept(explained), **self._finish(params, prompt, output)}
         except (TypeError, ValueError) as error:
             return self._errors(body, error)
 
@@ -123,6 +124,8 @@ class Explainer:
         texts = body.get("banned_texts")
         if texts:
             params = replace(params, banned_texts=self._banned(tuple(texts)))
+        if params.reasoning_grace and not params.reasoning_line_ends:
+            params = replace(params, reasoning_line_ends=self._line_ends)
         seed = params.seed[0] if isinstance(params.seed, tuple) else params.seed
         return replace(params, n=1, seed=seed, logprobs=False, top_logprobs=0)
 
@@ -140,11 +143,18 @@ class Explainer:
         return batch, row
 
     def _new_banned(self, texts: tuple[str, ...]) -> lc.BannedTexts:
-        tokens = range(self.tokenizer.vocab_size)
-        return lc.BannedTexts(texts, map(self.tokenizer.token_bytes, tokens))
+        return lc.BannedTexts(texts, self._vocabulary)
 
-    def _finish(self, params: lc.Params, prompt: list[int], output: list[int]) -> str | None:
-        """Why the output has ended: "stop" or "length"; None if it goes on."""
+    @cached_property
+    def _vocabulary(self) -> list[bytes]:
+        return [self.tokenizer.token_bytes(token) for token in range(self.tokenizer.vocab_size)]
+
+    @cached_property
+    def _line_ends(self) -> list[int]:
+        return lc.line_ends(self._vocabulary)
+
+    def _finish(self, params: lc.Params, prompt: list[int], output: list[int]) -> dict[str, Any]:
+        """Why the output has ended, and by what, as a response says it; None if it goes on."""
         choice = lc.Choice(
             params,
             self.tokenizer.token_bytes,
@@ -155,18 +165,24 @@ class Explainer:
         for token in output:
             choice.append(token)
             if choice.finish_reason:
-                return choice.finish_reason
-        return None
+                break
+        return {"finish": choice.finish_reason, "stop_reason": choice.stop_reason}
 
     def _errors(self, body: Mapping[str, Any], error: Exception) -> dict[str, str]:
         """Each field with what is wrong with it; "" is the field of what concerns no single one."""
-        errors = {}
+        fields, errors = fields_of(self.params), {}
         for name, value in body.items():
             try:
-                self._params({name: value}).check_vocabulary(self.tokenizer.vocab_size)
+                if name in fields and name != "banned_texts":
+                    checked = fields[name].check(name, value)
+                    if "vocab_size" in fields[name].range or name == "logit_bias":
+                        self.params(**{name: checked}).check_vocabulary(self.tokenizer.vocab_size)
+                else:
+                    self._params({name: value})
             except (TypeError, ValueError) as fault:
-                errors[name] = str(fault).removeprefix(f"request body, field {name!r}: ")
-        return errors or {"": str(error)}
+                errors[name] = _plain(name, fault)
+        name = getattr(error, "field", None) or ""  # of fields that contradict each other
+        return errors or {name: _plain(name, error)}
 
     def _new_chain(self, order: str) -> lc.Chain:
         steps = [(self.entries.get(name, name), options) for name, options in json.loads(order)]
@@ -190,6 +206,18 @@ class Explainer:
         if not all(type(token) is int and 0 <= token < size for token in ids):
             raise ValueError(f"{name} must be token ids in [0, {size})")
         return list(ids)
+
+
+def _kept(explained: lc.Explanation) -> dict[str, Any]:
+    """The tokens that could be drawn, and whether a watermark's key has decided between them."""
+    first, last = explained.stages[0], explained.stages[-1]
+    mass = float(first.probs[last.left].sum())
+    kept = {"tokens": last.kept, "mass": mass, "entropy": last.entropy}
+    return {"kept": kept, "watermarked": explained.is_watermarked}
+
+
+def _plain(name: str, error: Exception) -> str:
+    return str(error).removeprefix(f"request body, field {name!r}: ")
 
 
 def _is_pair(entry: Any) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from smollm2 import ChatTokenizer
 
 import logitchain as lc
+from logitchain.sampled import Sampled
 
 from .calls import Call, CallStream
 from .errors import ApiError
@@ -18,6 +19,21 @@ from .schema import CONTEXT
 from .tools import BUILT_IN
 
 FAILURES = 8  # an answer may go on after a tool's error so many times
+
+
+def kept_set(drawn: Sampled, r: int, most: int) -> dict[str, Any]:
+    """What a response says of the draw of row `r`: which tokens could come, the best of many."""
+    ids, logprobs = drawn.kept_set(r)
+    best = np.sort(np.argsort(-logprobs, kind="stable")[:most])
+    return {
+        "token_id": int(drawn.tokens[r]),
+        "token_ids": ids[best].tolist(),
+        "logprobs": logprobs[best].tolist(),
+        "truncated": bool(drawn.kept_truncated[r]) or ids.size > most,
+        "rank": int(drawn.ranks[r]),
+        "entropy": float(drawn.entropy[r]),
+        "kept_mass": float(drawn.kept_mass[r]),
+    }
 
 
 class Answer:
@@ -34,6 +50,7 @@ class Answer:
         self.finish_reason: str | None = None
         self.error: ApiError | None = None
         self._calls: list[Call] = []  # those that the response lists
+        self._kept: list[dict[str, Any]] = []  # of each token, the set that it was drawn from
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
         self._choice = lc.Choice(
@@ -59,7 +76,9 @@ class Answer:
         """The tokens that may come next, as packed bits; None for all."""
         return self._grammar.mask(self.tokenizer.vocab_size) if self._grammar else None
 
-    def append(self, token: int, logprob: float, top: Any) -> dict[str, Any] | None:
+    def append(
+        self, token: int, logprob: float, top: Any, kept: Any = None
+    ) -> dict[str, Any] | None:
         """Take the next token; what a chunk's `choices` says of it, None for nothing.
 
         Raises an ApiError if it ends the call of a tool that fails, and the answer may not go on.
@@ -69,11 +88,14 @@ class Answer:
             self._grammar.append(token)
         self._choice.append(token, logprob, top)
         if self._left < 1 and not self._choice.finish_reason:
-            if isinstance(self._stream, CallStream):
+            if self._stream:
                 self._stream.is_cut = True
             self._choice.finish("length")
         entry = self._choice.delta(api=self.request.api)
-        if isinstance(self._stream, CallStream):
+        if kept is not None:
+            self._kept.append(kept)
+            entry["kept"] = [kept]
+        if self._stream:
             self._add_calls(self._stream, entry["delta"])
         if self._choice.finish_reason:
             self.finish_reason = entry["finish_reason"] = self._end(self._choice.finish_reason)
@@ -81,7 +103,7 @@ class Answer:
         if self.request.api == "completions":
             return entry | {"tokens": [token]}
         says = any(entry["delta"].values()) or (entry["logprobs"] or {}).get("content")
-        return entry if says or self.finish_reason else None
+        return entry if says or kept or self.finish_reason else None
 
     def fail(self, error: ApiError) -> dict[str, Any]:
         """End it with an error; what a chunk's `choices` says of that."""
@@ -93,6 +115,8 @@ class Answer:
         """The choice of a whole answer: the same as all chunks of a stream together."""
         choice = self._choice.response(api=self.request.api)
         choice |= {"finish_reason": self.finish_reason, **(self.error.body() if self.error else {})}
+        if self.request.kept:
+            choice["kept"] = self._kept
         if self.request.api == "completions":
             return choice | {"tokens": self.tokens}
         if self._calls:
@@ -110,13 +134,8 @@ class Answer:
     def _turn(self, grammar: Grammar | None, *, is_call: bool = False) -> None:
         """What reads the next turn."""
         self._grammar = grammar.copy() if grammar else None
-        how = {
-            "include_stop": self.params.include_stop,
-            "waits": self.params.stop_after_min_tokens,
-        }
-        self._stream = lc.TextStream(self.params.stop, **how)
-        if self.request.tools.functions:
-            self._stream = CallStream(self.params.stop, is_call=is_call, **how)
+        has_calls = bool(self.request.tools.functions)
+        self._stream = CallStream(self.params, is_call=is_call) if has_calls else None
 
     def _add_calls(self, stream: CallStream, delta: dict[str, Any]) -> None:
         """Add the new parts of calls to a delta, without calls of built-in tools."""
@@ -138,7 +157,7 @@ class Answer:
 
     def _end(self, reason: str) -> str | None:
         """Why the answer ends where its turn does; None if it has another."""
-        calls = self._stream.calls if isinstance(self._stream, CallStream) else []
+        calls = self._stream.calls if self._stream else []
         if reason in ("length", "repetition") or not all(call.complete for call in calls):
             return reason
         if run := [call for call in calls if call.name in BUILT_IN]:

@@ -1,6 +1,5 @@
 """An answer's text, split into what it says and what it calls, as it streams."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +31,10 @@ class CallStream(lc.TextStream):
     log-probabilities, `start` and `length` count the characters of the calls too.
     """
 
-    def __init__(self, stop: Sequence[str], *, is_call: bool, **how: bool) -> None:
+    def __init__(self, params: lc.Params, *, is_call: bool) -> None:
         """A stream that has read nothing; `is_call` if it has to begin with a call."""
-        super().__init__(stop, **how)
+        waits = params.stop_after_min_tokens
+        super().__init__(params.stop, include_stop=params.include_stop, waits=waits)
         self.calls: list[Call] = []
         #: What has become certain since it was last cleared: calls, and parts of their arguments.
         self.news: list[tuple[Call, str]] = []

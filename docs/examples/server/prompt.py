@@ -10,6 +10,7 @@ from smollm2 import SYSTEM
 OPEN, MIDDLE, CLOSE = '<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>"
 ANSWER = "<|im_start|>assistant\n"
 END = "<|im_end|>\n"
+THINK = ("<think>", "</think>")  # around the reasoning, if a request sets bounds to it
 
 _TOOLS = """\
 

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from smollm2 import ChatTokenizer
@@ -15,8 +15,20 @@ from logitchain.inputs.values import show
 
 from .errors import ApiError, invalid
 from .grammar import Grammars
-from .prompt import render
-from .schema import CHAT, COMPLETION, CONTEXT, MODEL, MOST_ROWS, SAMPLING, Body
+from .prompt import THINK, render
+from .schema import (
+    CHAT,
+    COMPLETION,
+    CONTEXT,
+    MODEL,
+    MOST_KEPT,
+    MOST_PAIRS,
+    MOST_ROWS,
+    MOST_TEXTS,
+    SAMPLING,
+    Body,
+    in_tokens,
+)
 from .tools import Tools, read_tools
 
 #: What an answer depends on besides the request: with the same, a seed gives the same answer.
@@ -40,6 +52,7 @@ class Request:
     stream_options: Mapping[str, Any]
     echo: list[str]  # with what the answers to each prompt begin
     names_row: bool  # whether it says of which row its log-probabilities are to be
+    kept: int  # how many tokens of each kept set the response has at most
 
 
 def new_id(kind: str) -> str:
@@ -76,7 +89,8 @@ def read_completion(body: Any, tokenizer: ChatTokenizer, grammars: Grammars) -> 
     top = body.get("logprobs")
     sampling = {name: x for name, x in body.items() if name != "logprobs"}
     given = sampling | {"logprobs": top is not None, "top_logprobs": top or 0}
-    given = {"max_tokens": 16} | {name: x for name, x in given.items() if x is not None}
+    default = {} if body.get("max_total_tokens") else {"max_tokens": 16}
+    given = default | {name: x for name, x in given.items() if x is not None}
     params = _params(given, tokenizer)
     if body.get("best_of") not in (None, params.n):
         raise invalid(f"best_of must be n = {params.n}, not {body['best_of']}", "best_of")
@@ -85,10 +99,21 @@ def read_completion(body: Any, tokenizer: ChatTokenizer, grammars: Grammars) -> 
 
 def _params(body: Mapping[str, Any], tokenizer: ChatTokenizer) -> lc.Params:
     """What the body says of sampling, all fields together."""
-    known = {*SAMPLING, "max_completion_tokens"} - {"banned_texts"}
+    words = [*(body.get("bad_words") or ()), *(body.get("bad_word_tokens") or ())]
+    texts = (*(body.get("banned_texts") or ()), *(x for x in words if isinstance(x, str)))
+    if len(texts) > MOST_TEXTS:
+        message = f"bad_words must have at most {MOST_TEXTS} texts, banned_texts included"
+        raise invalid(f"{message}, not {len(texts)}", "bad_words")
+    known = {*SAMPLING, "max_completion_tokens"}
+    given = {x: value for x, value in (body | {"bad_words": words}).items() if x in known}
+    given = {x: in_tokens(x, value, tokenizer.encode) for x, value in given.items()}
+    if given.get("reasoning_grace") and not given.get("reasoning_line_ends"):
+        given["reasoning_line_ends"] = _line_ends(tokenizer)
+    if not given.get("reasoning_end"):  # those of the template, once they are needed
+        given["reasoning_end"] = tokenizer.encode(THINK[1])
+        given["reasoning_start"] = given.get("reasoning_start") or tokenizer.encode(THINK[0])
     try:
-        params = lc.Params.from_request(body, passthrough=(x for x in body if x not in known))
-        texts = tuple(body.get("banned_texts") or ())
+        params = lc.Params.from_request(given)
         return replace(params, banned_texts=_banned(texts, tokenizer)) if texts else params
     except (TypeError, ValueError) as error:
         raise invalid(str(error), getattr(error, "field", None)) from None
@@ -98,6 +123,11 @@ def _params(body: Mapping[str, Any], tokenizer: ChatTokenizer) -> lc.Params:
 def _banned(texts: tuple[str, ...], tokenizer: ChatTokenizer) -> lc.BannedTexts:
     """A list of texts that clients send again and again: to find its tokens takes 0.3 s."""
     return lc.BannedTexts(texts, map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
+
+
+@cache
+def _line_ends(tokenizer: ChatTokenizer) -> list[int]:
+    return lc.line_ends(map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
 
 
 def _request(
@@ -140,7 +170,19 @@ def _request(
         stream_options=body.get("stream_options") or {},
         echo=[_text(x, tokenizer) if body.get("echo") else "" for x in texts],
         names_row=body.get("logprobs_of") is not None,
+        kept=_kept(body.get("return_kept"), len(texts) * params.n, params.max_tokens or CONTEXT),
     )
+
+
+def _kept(asked: bool | int | None, answers: int, tokens: int) -> int:
+    """How many tokens of each kept set to return: as many as were asked for, if all fit."""
+    most = min(MOST_KEPT, MOST_PAIRS // (answers * min(tokens, CONTEXT)))
+    if asked is True or not asked:
+        return most if asked else 0
+    if asked > most:
+        message = f"return_kept must be at most {most} for {answers} answers of {tokens} tokens"
+        raise invalid(f"{message}, not {asked}", "return_kept")
+    return int(asked)
 
 
 def _text(prompt: str | list[int], tokenizer: ChatTokenizer) -> str:

@@ -12,10 +12,10 @@ from smollm2 import PART, Cache, Floats, Model
 
 import logitchain as lc
 
-from .answer import Answer
+from .answer import Answer, kept_set
 from .errors import ApiError
 from .protocol import Request, completion
-from .schema import MOST_ROWS
+from .schema import MOST_KEPT, MOST_ROWS
 
 
 @dataclass(eq=False)
@@ -214,15 +214,20 @@ class Scheduler:
         """A token for every row."""
         if not self.rows:
             return
-        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch)
+        wants = any(row.job.request.kept for row in self.rows.values())
+        # As many for all rows: which are listed does not depend on what is beside a row.
+        how: dict[str, Any] = {"kept": MOST_KEPT, "details": True} if wants else {}
+        drawn = self.chain.sample_with_logprobs(self._logits(), self.batch, **how)
         rows = zip(list(self.rows), self.batch.status, drawn.rows(), strict=True)
-        for handle, status, (token, logprob, top) in rows:
+        for r, (handle, status, (token, logprob, top)) in enumerate(rows):
             row = self.rows[handle]
             try:
                 if token < 0:
                     raise ApiError(422, f"no token can be drawn: {status}", code="no_token")
                 self.batch.append([token], handle)
-                if entry := row.answer.append(token, logprob, top):
+                most = row.job.request.kept
+                kept = kept_set(drawn, r, most) if most else None
+                if entry := row.answer.append(token, logprob, top, kept):
                     row.job.emit(entry)
             except ApiError as error:
                 row.job.fail(row.answer, error)

@@ -1,6 +1,6 @@
 """What a body may hold, as JSON Schema, and its check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jsonschema_rs import Draft202012Validator, ValidationError
@@ -15,6 +15,8 @@ MODEL = "SmolLM2-135M-Instruct"
 VOCABULARY = 49_152
 CONTEXT = 2_048  # positions that a prompt and its answer share
 MOST_ROWS = 16  # that run at a time: one for each choice of each request
+MOST_TEXTS = 64  # that are banned
+MOST_KEPT, MOST_PAIRS = 512, 1 << 20  # tokens of a kept set, and of all kept sets of a response
 
 Schema = dict[str, Any]
 
@@ -43,32 +45,54 @@ STRING, BOOLEAN, NULL = {"type": "string"}, {"type": "boolean"}, {"type": "null"
 FLAG, TEXT, OBJECT = also(BOOLEAN, "null"), also(STRING, "null"), {"type": "object"}
 NUMBER, CONST = {"type": "integer"}, {"const": "function"}
 
+#: A text that the server splits into tokens, or looks for.
+SHORT = {"type": "string", "minLength": 1, "maxLength": 256}
+TOKEN = {"type": "integer", "minimum": 0, "maximum": VOCABULARY - 1}
+TOKENS = array(TOKEN, most=CONTEXT, least=1)
+#: A sequence of tokens: a list, or as FriendliAI writes it.
+LISTED = {"items": TOKEN, "minItems": 1}
+SEQUENCE = also({**fields("tokens", tokens={"type": "array", **LISTED}), **LISTED}, "array")
+
+#: Where the library has token ids, and a text may stand here.
+TEXTS = ("forced_output_tokens", "reasoning_start", "reasoning_end", "reasoning_message")
+IDS = ("allowed_tokens", "banned_tokens", "penalty_exempt", "ngram_exempt")
+FEW = ("dry_sequence_breakers", "eos_token", "stop_tokens", "logprob_token_ids")
+
 #: Bounds of what a request may cost, which the library leaves to the server.
 BOUNDS: dict[str, Schema] = {
-    **{name: {"maxItems": VOCABULARY} for name in ("allowed_tokens", "banned_tokens")},
-    **{name: {"maxItems": VOCABULARY} for name in ("penalty_exempt", "ngram_exempt")},
-    **{name: {"maxItems": 1024} for name in ("bad_words", "dry_sequence_breakers")},
-    **{name: {"maxItems": 1024} for name in ("eos_token", "stop_tokens")},
+    **{name: {"maxItems": VOCABULARY} for name in IDS},
+    **{name: {"maxItems": 1024} for name in FEW},
+    **{name: {"maxItems": CONTEXT, "maxLength": 256} for name in TEXTS},
+    "bad_words": {"maxItems": 1024, "items": {"minLength": 1, "maxLength": 256}},
+    "banned_texts": {"type": ["array", "null"], "items": SHORT, "maxItems": MOST_TEXTS},
     "logit_bias": {"maxProperties": VOCABULARY},
-    "logprob_token_ids": {"maxItems": 1024},
     "logprobs_of": {"enum": ["raw", "processed", *lc.DEFAULT_ORDER, None]},
     "top_logprobs": {"maximum": 1024},  # an entry of each takes half a kilobyte
     "seed": {"maxItems": MOST_ROWS},
     "n": {"maximum": MOST_ROWS},
-    "stop": {
-        "maxItems": 64,
-        "maxLength": 256,
-        "items": {"type": "string", "minLength": 1, "maxLength": 256},
-    },
+    "stop": {"maxItems": 64, "maxLength": 256, "items": SHORT},
 }
 
 SAMPLING: dict[str, Schema] = {
     name: schema | BOUNDS.get(name, {})
     for name, schema in lc.json_schema(vocab_size=VOCABULARY)["properties"].items()
 }
-#: Of the library it is an object that knows the vocabulary; the server makes it of the texts.
-_SHORT = {"type": "string", "minLength": 1, "maxLength": 256}
-SAMPLING["banned_texts"] |= {"type": ["array", "null"], "items": _SHORT, "maxItems": 64}
+for _name in TEXTS:
+    SAMPLING[_name]["type"] = ["string", *SAMPLING[_name]["type"]]
+SAMPLING["bad_words"]["items"] = also(SEQUENCE | SHORT, "array", "object")
+SAMPLING["stop_tokens"]["items"] = also(SEQUENCE | TOKEN, "array", "object")
+
+
+def in_tokens(name: str, value: Any, encode: Callable[[str], list[int]]) -> Any:
+    """The value of a sampling field with tokens for texts; without the texts that are banned."""
+    if name in TEXTS and isinstance(value, str):
+        return encode(value)
+    if name in ("bad_words", "banned_texts") and isinstance(value, list):
+        value = [x for x in value if not isinstance(x, str)]
+    if name in ("bad_words", "stop_tokens") and isinstance(value, list):
+        return [x.get("tokens") if isinstance(x, Mapping) else x for x in value]
+    return value
+
 
 CALLED = fields("name arguments", name=STRING, arguments=STRING)
 CALL = fields("type function", id=STRING, index=NUMBER, type=CONST, function=CALLED)
@@ -127,6 +151,7 @@ SHARED = {
     "response_format": also(FORMAT, "null"),
     "stream": FLAG,
     "stream_options": also(fields(include_usage=FLAG, include_obfuscation=FLAG), "null"),
+    "return_kept": {"type": ["boolean", "integer", "null"], "minimum": 1, "maximum": MOST_KEPT},
     **dict.fromkeys(("user", "safety_identifier", "prompt_cache_key"), TEXT),
     "metadata": also(OBJECT | METADATA, "null"),
     "store": FLAG,
@@ -142,10 +167,12 @@ CHAT = fields(
     tool_choice=also({**NAMED, "pattern": "^(none|auto|required)$"}, "string", "null"),
     parallel_tool_calls=FLAG,
     resume_generation=FLAG,
+    reasoning_effort=TEXT,
+    parse_reasoning=FLAG,
+    include_reasoning=FLAG,
     chat_template_kwargs=also(TEMPLATE, "null"),
 )
 
-TOKENS = array(SAMPLING["banned_tokens"]["items"], most=CONTEXT, least=1)
 PROMPTS = {"anyOf": [STRING, array(STRING, most=MOST_ROWS, least=1), TOKENS]}
 PROMPTS["anyOf"].append(array(TOKENS, most=MOST_ROWS, least=1))
 COMPLETION = fields(
@@ -154,7 +181,10 @@ COMPLETION = fields(
     **(SHARED | {"logprobs": {**SAMPLING["top_logprobs"], "maximum": 5}, "top_logprobs": NULL}),
     echo=FLAG,
     best_of={"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ROWS},
-    suffix=NULL,
+    **dict.fromkeys(("suffix", "embedding_to_replace", "token_index_to_replace"), NULL),
+    bad_word_tokens=also(array(SEQUENCE, most=1024), "null"),
+    encoder_no_repeat_ngram={"enum": [0, 1, None]},  # off: this model has no encoder
+    encoder_repetition_penalty={"enum": [1, None]},
 )
 
 
@@ -183,8 +213,7 @@ class Body:
             try:
                 self._validators[name].validate(value)
                 if name in self.sampling and value is not None:
-                    count = len(value) if name == "seed" and isinstance(value, list) else 1
-                    lc.Params(**{"n": count or 1, name: value}).check_vocabulary(VOCABULARY)
+                    _check(name, in_tokens(name, value, lambda text: []))
             except ValidationError as error:
                 where, wrong = _complaint(error, name)
                 raise invalid(f"{where} {wrong}", where) from None
@@ -193,6 +222,14 @@ class Body:
         for name in self.required:
             if name not in body:
                 raise invalid(f"{name} is missing", name)
+
+
+def _check(name: str, value: Any) -> None:
+    """Check a sampling field alone, as the library does."""
+    field = lc.FIELDS[name]
+    checked = field.check(name, value)
+    if "vocab_size" in field.range or name == "logit_bias":
+        lc.Params(**{name: checked}).check_vocabulary(VOCABULARY)
 
 
 def _complaint(error: ValidationError, where: str) -> tuple[str, str]:

@@ -90,7 +90,9 @@ function buildTabs() {
 
 function item(name, place) {
   const about = catalogue.controls[name];
-  const [first, ...others] = about.switches;
+  const isRecord = (field) => catalogue.fields[field]?.kind === "record"; // it has lines of its own
+  const first = about.switches.find((field) => !isRecord(field));
+  const others = about.switches.filter((field) => field !== first);
   const grip = h(
     "button",
     {
@@ -125,7 +127,7 @@ function item(name, place) {
     title,
     first
       ? input(first, name)
-      : h("span", { className: "no-input" }, about.own ? "a function" : "set by an engine"),
+      : h("span", { className: "no-input" }, ...(others.length ? [] : [setElsewhere(about)])),
   );
   const further = about.fields.filter((field) => !about.switches.includes(field));
   more.append(
@@ -162,6 +164,8 @@ function item(name, place) {
   });
   return element;
 }
+
+const setElsewhere = (about) => (about.own ? "a function" : "set by an engine");
 
 function docsButton(name, about) {
   if (about.own) return null;

@@ -6,7 +6,7 @@ import { h, tokenLabel, visible } from "./dom.js";
 import { nearest, stops } from "./scale.js";
 
 export function inputFor(name, field, changed) {
-  const make = { number: slider, integer: slider, switch: toggle }[field.kind] ?? list;
+  const make = { number: slider, integer: slider, switch: toggle, record }[field.kind] ?? list;
   return make(name, field, changed);
 }
 
@@ -100,6 +100,54 @@ function toggle(name, field, changed) {
   };
 }
 
+/** Several values by their names. Those at their defaults are left out; without any it is off. */
+function record(name, field, changed) {
+  let value = {};
+  const inputs = Object.entries(field.properties).map(([key, about]) => {
+    const label = `${name} ${key}`;
+    const isFlag = [about.type].flat().includes("boolean");
+    const input = about.enum
+      ? h("select", { "aria-label": label }, ...about.enum.map((x) => h("option", { value: x }, x)))
+      : h("input", {
+          type: isFlag ? "checkbox" : "number",
+          role: isFlag ? "switch" : undefined,
+          step: "any",
+          placeholder: about.default ?? "",
+          "aria-label": label,
+        });
+    const read = () => (isFlag ? input.checked : about.enum ? input.value : Number(input.value));
+    input.addEventListener(about.enum || isFlag ? "change" : "input", () => {
+      if (input.validity.badInput) return;
+      const { [key]: before, ...rest } = value;
+      const isOff = input.value === "" || read() === about.default;
+      value = isOff ? rest : { ...value, [key]: read() };
+      changed(Object.keys(value).length ? value : null, "typed");
+    });
+    const show = () => {
+      const shown = value[key] ?? about.default;
+      if (isFlag) input.checked = shown;
+      else input.value = about.enum ? shown : (value[key] ?? "");
+    };
+    return { key, input, show, title: about.description };
+  });
+  const { line, fault } = faultLine(inputs.map(({ input }) => input));
+  return {
+    element: h(
+      "div",
+      { className: "field record-field", "data-field": name },
+      ...inputs.map(({ key, input, title }) =>
+        h("label", { title: title ?? "" }, h("span", {}, key), input),
+      ),
+      line,
+    ),
+    fault,
+    set(next, how) {
+      value = next ?? {};
+      if (how !== "typed") inputs.forEach(({ show }) => show());
+    },
+  };
+}
+
 const HINTS = {
   tokens: "text or token ids, Enter",
   phrases: "a phrase, Enter",
@@ -141,7 +189,7 @@ function list(name, field, changed) {
       if (field.kind === "texts") change([...value, text]);
       else {
         const ids = await readTokens(text);
-        if (field.kind === "tokens") change([...new Set([...value, ...ids])]);
+        if (field.kind === "tokens") change([...value, ...ids]); // they may be a sequence
         if (field.kind === "phrases" && ids.length) change([...value, ids]);
         if (field.kind === "biases") {
           change({ ...value, ...Object.fromEntries(ids.map((id) => [id, value[id] ?? 1])) });
@@ -200,7 +248,7 @@ function list(name, field, changed) {
     element: h("div", { className: "field list-field", "data-field": name }, input, chips, line),
     fault,
     async set(next, how) {
-      value = next ?? field.off;
+      value = typeof next === "number" ? [next] : (next ?? field.off);
       if (how === "typed") return;
       chips.replaceChildren(...entries());
       const ids = field.kind === "biases" ? Object.keys(value) : [value].flat(2);

@@ -3,7 +3,7 @@
 import { get, known, post, remember } from "./api.js";
 import { build, setUpControls, showErrors, sync } from "./controls.js";
 import { openDialog } from "./dialog.js";
-import { $, announce, h, painted, tokenText } from "./dom.js";
+import { $, announce, h, integer, painted, percent, tokenText, visible } from "./dom.js";
 import { setUpShare } from "./share.js";
 import { NAMES, begin, catalogue, comparing, restore, save, setCompare, state } from "./state.js";
 import { setUpTable, showTable } from "./table.js";
@@ -99,9 +99,29 @@ function statusOf(result, i) {
   if (next !== undefined && next !== result.token) {
     return say(`${where}: draws `, drawn, "; the text has ", answerToken(next));
   }
-  const end = { stop: "the text has ended", length: "max_tokens is reached" }[result.finish];
   const ignored = result.ignored.length ? `; not in this chain: ${result.ignored.join(", ")}` : "";
-  return say(`${where}: draws `, drawn, end ? `; ${end}` : "", ignored);
+  const { tokens, mass, entropy } = result.kept;
+  const from = ` of ${integer(tokens)} kept (${percent(mass)} % of the model’s probability, `;
+  const marked = result.watermarked ? "; the watermark’s key decides" : "";
+  const how = `entropy ${entropy.toFixed(2)} nats)${marked}`;
+  return say(`${where}: draws `, drawn, from, how, ...ending(result, i), ignored);
+}
+
+/** Why a text has ended, and by what. */
+function ending({ finish, stop_reason: reason }, i) {
+  if (!finish) return [];
+  if (finish === "repetition") return ["; the text has ended: it repeats itself"];
+  if (finish === "length") {
+    const { max_tokens: most } = state.settings[i].body;
+    const name = state.at >= (most ?? Infinity) ? "max_tokens" : "max_total_tokens";
+    return [`; ${name} is reached`];
+  }
+  const ids = [reason].flat();
+  const by =
+    typeof reason === "string"
+      ? [h("bdi", { className: "token" }, visible(reason))]
+      : ids.map((id) => h("bdi", { className: "token" }, tokenText(known.get(id))));
+  return ["; the text has ended by ", ...by];
 }
 
 function answerToken(id) {
@@ -211,7 +231,8 @@ function help() {
       "The columns are the controls that are on, in the order of the chain. A cell has a token's ",
       "probability after this control, or the control that removed it. In the last column the ",
       "tokens that are left race: each arrives at a random time, the likelier the earlier, and the ",
-      "first is drawn. The seed and the position decide all of it.",
+      "first is drawn. The seed and the position decide all of it, or a watermark’s key and the ",
+      "tokens before it.",
     ),
     h(
       "dl",

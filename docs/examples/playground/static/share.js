@@ -1,8 +1,9 @@
 // A setting as a request body, as Python and as an address; and a body taken over.
 
+import { tokensOf } from "./api.js";
 import { $, h } from "./dom.js";
 import { openDialog } from "./dialog.js";
-import { NAMES, active, comparing, fragment, presetOf, state } from "./state.js";
+import { NAMES, active, catalogue, comparing, fragment, presetOf, state } from "./state.js";
 
 /** The body that asks a server for what the page shows. */
 export function requestBody(setting = active()) {
@@ -63,7 +64,7 @@ const NOT_OF_A_SETTING = [
   ...["logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"],
 ];
 
-function takeOver(text) {
+async function takeOver(text) {
   const body = JSON.parse(text);
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new Error("The body must be a JSON object.");
@@ -75,6 +76,12 @@ function takeOver(text) {
   const rest = Object.entries(body).filter(
     ([name, value]) => !NOT_OF_A_SETTING.includes(name) && value !== null,
   );
+  for (const entry of rest) {
+    const [name, value] = entry; // a server may take a text where the library takes tokens
+    if (typeof value === "string" && catalogue.fields[name]?.kind === "tokens") {
+      entry[1] = (await tokensOf(value)).map((token) => token.id);
+    }
+  }
   active().body = Object.fromEntries(rest);
 }
 
@@ -94,9 +101,9 @@ export function setUpShare(onTaken) {
     address.area.id = "share-address";
     const error = h("p", { className: "error", role: "alert", hidden: true });
     const apply = h("button", { type: "button", id: "share-apply" }, "Use this body");
-    apply.addEventListener("click", () => {
+    apply.addEventListener("click", async () => {
       try {
-        takeOver(request.area.value);
+        await takeOver(request.area.value);
       } catch (fault) {
         error.hidden = false;
         error.textContent = fault.message;

@@ -172,7 +172,7 @@ function heads(results) {
       ? [{ tag: "th", className: "first" }]
       : [
           ...result.stages.map((stage, s) => stageHead(stage, s, result.isShort)),
-          head("draw-head", ["draw", "arrival", "first wins", ""], ARRIVAL),
+          drawHead(result),
         ],
   );
   return [corner, ...all];
@@ -180,6 +180,13 @@ function heads(results) {
 
 const ARRIVAL =
   "When the token arrives in the race that is the draw. The first wins. Mean: 1 / probability";
+
+function drawHead({ watermarked, kept }) {
+  const by = watermarked ? ". The watermark’s key and the tokens before decide it" : "";
+  const lines = ["draw", watermarked ? "keyed arrival" : "arrival", "first wins"];
+  const mass = kept.mass < 0.99995 ? `${percent(kept.mass)} % kept` : "";
+  return head("draw-head", [...lines, mass], ARRIVAL + by);
+}
 
 function stageHead(stage, s, isShort) {
   const isModel = s === 0 && !isShort;
