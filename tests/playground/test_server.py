@@ -225,9 +225,9 @@ def test_numbers_are_in_the_range_that_the_field_tells(ask):
                 continue
             if is_open:
                 with pytest.raises(ValueError, match=f"^{name} must be in"):
-                    lc.Params(**{name: value})
+                    lc.FIELDS[name].check(name, value)
             else:
-                lc.Params(**{name: value})
+                lc.FIELDS[name].check(name, value)
 
 
 def test_a_chain_may_hold_callables(model):
