@@ -56,7 +56,8 @@ class ChatTokenizer:
         self.special_tokens = {i: t for i, (t, kind) in enumerate(names) if kind == _SPECIAL}
         special = list(self.special_tokens.values())
         byte_of = {character: byte for byte, character in enumerate(byte_characters())}
-        self._bytes = [
+        #: What each token adds to the text; nothing if it is special.
+        self.vocabulary = [
             b"" if kind == _SPECIAL else bytes([byte_of[character] for character in token])
             for token, kind in zip(tokens, types, strict=True)
         ]
@@ -80,7 +81,7 @@ class ChatTokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """What a token adds to the text; nothing if it is special."""
-        return self._bytes[token]
+        return self.vocabulary[token]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt for an assistant's answer to these messages."""

@@ -392,7 +392,7 @@ def test_lists_of_tokens_phrases_texts_and_biases(page, model):
     settle(page, lambda: page.get_by_label(f"bias of {text_of}").fill("-80"))
     assert "logit_bias" in columns(page)
     for name, phrase in (("bad_words", "sea lions"), ("stop", "\\n<b>x</b>")):
-        adder = page.get_by_label(f"add to {name}")
+        adder = page.get_by_label(f"add to {name}", exact=True)
         adder.fill(phrase)
         settle(page, lambda adder=adder: adder.press("Enter"))
     page.locator("#share").click()
@@ -404,8 +404,10 @@ def test_lists_of_tokens_phrases_texts_and_biases(page, model):
 
 
 def test_a_watermark_has_its_options_and_decides_the_draw(page):
+    item = page.locator('#request [data-name="watermark"]')
+
     def to(option, value):
-        settle(page, lambda: page.get_by_label(f"watermark {option}", exact=True).fill(value))
+        settle(page, lambda: item.get_by_label(f"watermark {option}", exact=True).fill(value))
 
     settle(page, page.locator("#all-off").click)  # XTC has its own draw, of the seed
     to("key", "42")
@@ -416,11 +418,11 @@ def test_a_watermark_has_its_options_and_decides_the_draw(page):
     settle(page, page.locator("#new-seed").click)
     assert (drawn(page), rows(page)) == before
     to("context_width", "65")
-    fault = page.locator('[data-field="watermark"] .error')
+    fault = item.locator(".error")
     expect(fault).to_have_text("watermark.context_width must be in [1, 64], not 65")
     to("context_width", "")
-    page.get_by_label("watermark scheme").select_option("sbw")
-    settle(page, lambda: page.get_by_label("watermark delta").fill("3"))
+    settle(page, lambda: item.get_by_label("watermark scheme").select_option("sbw"))
+    to("delta", "3")
     assert "green_list" in columns(page)
     expect(status).not_to_contain_text("key decides")  # it raises logits, the seed draws
     page.locator("#share").click()
@@ -428,7 +430,9 @@ def test_a_watermark_has_its_options_and_decides_the_draw(page):
     assert body["watermark"] == {"key": 42, "scheme": "sbw", "delta": 3}
     page.keyboard.press("Escape")
     settle(page, page.locator("#all-off").click)
-    expect(page.get_by_label("watermark key", exact=True)).to_have_value("")
+    expect(item.get_by_label("watermark key", exact=True)).to_have_value("")
+    page.locator('[data-name="green_list"] .name').click()
+    expect(page.locator('[data-name="green_list"]').get_by_label("watermark alpha")).to_be_visible()
 
 
 def test_a_text_that_has_ended_says_why(page, model):

@@ -196,8 +196,8 @@ def test_the_catalogue_has_every_control_and_field(ask):
     response = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
     assert set(about["fields"]) | response == set(lc.FIELDS)
     assert all(field["meaning"] for field in about["fields"].values())
-    others = ["seed", "max_tokens", "max_total_tokens", "stop_after_min_tokens", "stop"]
-    assert about["others"] == [*others, "eos_token", "include_stop"]
+    others = ["watermark", "seed", "max_tokens", "max_total_tokens", "stop_after_min_tokens"]
+    assert about["others"] == [*others, "stop", "eos_token", "stop_tokens", "include_stop"]
     kinds = {
         **{"temperature": "number", "top_k": "integer", "p_less": "switch", "top_h": "number"},
         **{"logit_bias": "biases", "bad_words": "phrases", "banned_tokens": "tokens"},

@@ -24,12 +24,14 @@ def begin(server, **fields):
     return connection
 
 
-def test_the_snippet_of_the_page_runs(server):
+def test_the_snippets_of_the_page_run(server):
     page = Path(__file__).parents[2] / "docs/server.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    code = code.replace("127.0.0.1:PORT", urlsplit(server.url).netloc)
+    asks, marks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    code = asks.replace("127.0.0.1:PORT", urlsplit(server.url).netloc)
     exec(code.replace('"none"', repr(TOKEN)), names := {})
     assert [choice.seed for choice in names["answer"].choices] == [7, 8]
+    exec(marks, names)
+    assert names["found"].p_value < 1e-3
 
 
 def test_a_stream_that_is_left_frees_its_rows(server, client):

@@ -17,6 +17,9 @@ DOCS = Path(__file__).parents[2] / "controls.md"
 #: They shape the response, not the token.
 NOT_SHOWN = {"n", "logprobs", "top_logprobs", "logprob_token_ids", "logprobs_of"}
 
+#: Controls read them, and more than these: the end of a text, the draw.
+SHOWN_AGAIN = {"stop_tokens", "watermark"}
+
 #: A list field takes one of these, the first that it does says what it holds.
 LISTS = {"phrases": [[0]], "tokens": [0], "texts": ["a"], "biases": {0: 1.0}}
 
@@ -59,7 +62,9 @@ def catalogue(steps: Iterable[Step], params: type[lc.Params], vocab_size: int) -
             for name, field in fields.items()
             if name not in NOT_SHOWN and (field.range or name in of_controls or name in lc.FIELDS)
         },
-        "others": [name for name in fields if name not in {*of_controls, *NOT_SHOWN}],
+        "others": [
+            name for name in fields if name not in {*of_controls, *NOT_SHOWN} or name in SHOWN_AGAIN
+        ],
         "presets": {
             "default": order_as_data(steps),
             **{name: order_as_data(lc.Chain.preset(name).steps) for name in lc.PRESETS},

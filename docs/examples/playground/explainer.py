@@ -143,15 +143,11 @@ class Explainer:
         return batch, row
 
     def _new_banned(self, texts: tuple[str, ...]) -> lc.BannedTexts:
-        return lc.BannedTexts(texts, self._vocabulary)
-
-    @cached_property
-    def _vocabulary(self) -> list[bytes]:
-        return [self.tokenizer.token_bytes(token) for token in range(self.tokenizer.vocab_size)]
+        return lc.BannedTexts(texts, self.tokenizer.vocabulary)
 
     @cached_property
     def _line_ends(self) -> list[int]:
-        return lc.line_ends(self._vocabulary)
+        return lc.line_ends(self.tokenizer.vocabulary)
 
     def _finish(self, params: lc.Params, prompt: list[int], output: list[int]) -> dict[str, Any]:
         """Why the output has ended, and by what, as a response says it; None if it goes on."""

@@ -18,10 +18,11 @@ from .protocol import Request
 from .schema import CONTEXT
 from .tools import BUILT_IN
 
+Entry = dict[str, Any]  # of the response
 FAILURES = 8  # an answer may go on after a tool's error so many times
 
 
-def kept_set(drawn: Sampled, r: int, most: int) -> dict[str, Any]:
+def kept_set(drawn: Sampled, r: int, most: int) -> Entry:
     """What a response says of the draw of row `r`: which tokens could come, the best of many."""
     ids, logprobs = drawn.kept_set(r)
     best = np.sort(np.argsort(-logprobs, kind="stable")[:most])
@@ -50,7 +51,7 @@ class Answer:
         self.finish_reason: str | None = None
         self.error: ApiError | None = None
         self._calls: list[Call] = []  # those that the response lists
-        self._kept: list[dict[str, Any]] = []  # of each token, the set that it was drawn from
+        self._kept: list[Entry] = []  # of each token, the set that it was drawn from
         self._failures = 0
         self._turn(request.tools.first, is_call=request.tools.required)
         self._choice = lc.Choice(
@@ -65,7 +66,7 @@ class Answer:
         )
         self.tokens = self._choice.tokens  # what was generated
 
-    def opening(self) -> dict[str, Any]:
+    def opening(self) -> Entry:
         """What a chunk's `choices` says before the first token."""
         entry = self._choice.delta(api=self.request.api)
         if self.request.api == "completions":
@@ -76,9 +77,7 @@ class Answer:
         """The tokens that may come next, as packed bits; None for all."""
         return self._grammar.mask(self.tokenizer.vocab_size) if self._grammar else None
 
-    def append(
-        self, token: int, logprob: float, top: Any, kept: Any = None
-    ) -> dict[str, Any] | None:
+    def append(self, token: int, logprob: float, top: Any, kept: Any = None) -> Entry | None:
         """Take the next token; what a chunk's `choices` says of it, None for nothing.
 
         Raises an ApiError if it ends the call of a tool that fails, and the answer may not go on.
@@ -105,13 +104,13 @@ class Answer:
         says = any(entry["delta"].values()) or (entry["logprobs"] or {}).get("content")
         return entry if says or kept or self.finish_reason else None
 
-    def fail(self, error: ApiError) -> dict[str, Any]:
+    def fail(self, error: ApiError) -> Entry:
         """End it with an error; what a chunk's `choices` says of that."""
         self.error, self.finish_reason = error, "error"
         entry = self._choice.delta(api=self.request.api)
         return entry | {"finish_reason": "error", **error.body()}
 
-    def response(self) -> dict[str, Any]:
+    def response(self) -> Entry:
         """The choice of a whole answer: the same as all chunks of a stream together."""
         choice = self._choice.response(api=self.request.api)
         choice |= {"finish_reason": self.finish_reason, **(self.error.body() if self.error else {})}

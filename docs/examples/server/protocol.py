@@ -122,12 +122,12 @@ def _params(body: Mapping[str, Any], tokenizer: ChatTokenizer) -> lc.Params:
 @lru_cache(maxsize=64)
 def _banned(texts: tuple[str, ...], tokenizer: ChatTokenizer) -> lc.BannedTexts:
     """A list of texts that clients send again and again: to find its tokens takes 0.3 s."""
-    return lc.BannedTexts(texts, map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
+    return lc.BannedTexts(texts, tokenizer.vocabulary)
 
 
 @cache
 def _line_ends(tokenizer: ChatTokenizer) -> list[int]:
-    return lc.line_ends(map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
+    return lc.line_ends(tokenizer.vocabulary)
 
 
 def _request(

@@ -90,9 +90,8 @@ function buildTabs() {
 
 function item(name, place) {
   const about = catalogue.controls[name];
-  const isRecord = (field) => catalogue.fields[field]?.kind === "record"; // it has lines of its own
-  const first = about.switches.find((field) => !isRecord(field));
-  const others = about.switches.filter((field) => field !== first);
+  // A record has too many lines to be always shown.
+  const [first, ...others] = about.switches.filter((x) => catalogue.fields[x].kind !== "record");
   const grip = h(
     "button",
     {
@@ -127,9 +126,9 @@ function item(name, place) {
     title,
     first
       ? input(first, name)
-      : h("span", { className: "no-input" }, ...(others.length ? [] : [setElsewhere(about)])),
+      : h("span", { className: "no-input" }, setElsewhere(about)),
   );
-  const further = about.fields.filter((field) => !about.switches.includes(field));
+  const further = about.fields.filter((field) => field !== first && !others.includes(field));
   more.append(
     h(
       "p",
@@ -165,7 +164,8 @@ function item(name, place) {
   return element;
 }
 
-const setElsewhere = (about) => (about.own ? "a function" : "set by an engine");
+const setElsewhere = ({ own, switches }) =>
+  own ? "a function" : switches.length ? "" : "set by an engine";
 
 function docsButton(name, about) {
   if (about.own) return null;

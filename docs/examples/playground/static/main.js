@@ -101,10 +101,11 @@ function statusOf(result, i) {
   }
   const ignored = result.ignored.length ? `; not in this chain: ${result.ignored.join(", ")}` : "";
   const { tokens, mass, entropy } = result.kept;
-  const from = ` of ${integer(tokens)} kept (${percent(mass)} % of the model’s probability, `;
   const marked = result.watermarked ? "; the watermark’s key decides" : "";
-  const how = `entropy ${entropy.toFixed(2)} nats)${marked}`;
-  return say(`${where}: draws `, drawn, from, how, ...ending(result, i), ignored);
+  const kept =
+    ` of ${integer(tokens)} kept (${percent(mass)} % of the model’s probability, ` +
+    `entropy ${entropy.toFixed(2)} nats)`;
+  return say(`${where}: draws `, drawn, kept, ignored, marked, ...ending(result, i));
 }
 
 /** Why a text has ended, and by what. */
