@@ -114,3 +114,15 @@ def test_a_type_that_cannot_be_looked_up_takes_any_value():
     properties = lc.json_schema(Local)["properties"]
     assert properties["mine"] == {}
     assert properties["min_p"]["maximum"] == 1
+
+
+def test_options_of_a_watermark_have_their_ranges():
+    schema = SCHEMA["watermark"]
+    assert schema["required"] == ["key"]
+    for option, low, high in (("key", 0, 2**64 - 1), ("context_width", 1, 64), ("alpha", 0, 1)):
+        bounds = schema["properties"][option]
+        assert (bounds["minimum"], bounds["maximum"]) == (low, high)
+        for value in (low, high):
+            lc.Watermark("dual_key_gumbel", **{"key": 1, option: value})
+        with pytest.raises(ValueError, match=f"watermark.{option} must be in"):
+            lc.Watermark("dual_key_gumbel", **{"key": 1, option: high + 1})

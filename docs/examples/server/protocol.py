@@ -105,8 +105,11 @@ def _params(body: Mapping[str, Any], tokenizer: ChatTokenizer) -> lc.Params:
         message = f"bad_words must have at most {MOST_TEXTS} texts, banned_texts included"
         raise invalid(f"{message}, not {len(texts)}", "bad_words")
     known = {*SAMPLING, "max_completion_tokens"}
-    given = {x: value for x, value in (body | {"bad_words": words}).items() if x in known}
-    given = {x: in_tokens(x, value, tokenizer.encode) for x, value in given.items()}
+    given = {
+        x: in_tokens(x, value, tokenizer.encode)
+        for x, value in {**body, "bad_words": words}.items()
+        if x in known
+    }
     if given.get("reasoning_grace") and not given.get("reasoning_line_ends"):
         given["reasoning_line_ends"] = _line_ends(tokenizer)
     if not given.get("reasoning_end"):  # those of the template, once they are needed
