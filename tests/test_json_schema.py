@@ -126,3 +126,10 @@ def test_options_of_a_watermark_have_their_ranges():
             lc.Watermark("dual_key_gumbel", **{"key": 1, option: value})
         with pytest.raises(ValueError, match=f"watermark.{option} must be in"):
             lc.Watermark("dual_key_gumbel", **{"key": 1, option: high + 1})
+
+
+def test_a_list_of_lists_or_of_their_items():
+    schema = SCHEMA["stop_tokens"]
+    assert schema["type"] == ["integer", "array", "null"]
+    assert schema["items"]["type"] == ["integer", "array"]
+    assert (schema["items"]["minItems"], "minItems" in schema) == (1, False)

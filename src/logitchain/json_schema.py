@@ -161,7 +161,9 @@ def _one_or_list(item: Schema) -> Schema:
     """One item or a list of them; a list of lists has no short form."""
     if item["type"] == "array":
         return {"type": "array", "items": item}
-    return {**item, "type": [item["type"], "array"], "items": item}
+    kinds = item["type"] if isinstance(item["type"], list) else [item["type"]]
+    one = {keyword: value for keyword, value in item.items() if keyword != "minItems"}
+    return {**one, "type": list(dict.fromkeys([*kinds, "array"])), "items": item}
 
 
 def _described(schema: Schema, doc: str) -> Schema:

@@ -56,7 +56,8 @@ def test_the_schema_and_the_library_take_the_same_values(name, value):
     said = jsonschema.Draft202012Validator(lc.json_schema(vocab_size=VOCABULARY)).is_valid
     try:
         n = len(value) if name == "seed" and isinstance(value, list) else 1
-        params = lc.Params.from_request({"n": max(n, 1), name: value})
+        needed = {"n": max(n, 1), "reasoning_end": [7] * 9}  # bounds of reasoning need its end
+        params = lc.Params.from_request(needed | {name: value})
         params.check_vocabulary(VOCABULARY)
         is_good = True
     except (TypeError, ValueError):
