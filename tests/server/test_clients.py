@@ -31,6 +31,7 @@ def test_the_snippets_of_the_page_run(server):
     exec(code.replace('"none"', repr(TOKEN)), names := {})
     assert [choice.seed for choice in names["answer"].choices] == [7, 8]
     exec(marks, names)
+    names["client"].close()
     assert names["found"].p_value < 1e-3
 
 
