@@ -118,7 +118,7 @@ def test_a_row_is_the_same_alone_and_in_any_order_of_rows(drawn):
 def test_every_control_is_in_the_default_order_and_every_preset_is_listed():
     assert tuple(BY_HAND) == DEFAULT_ORDER
     assert (
-        *(*MASKS, "logit_bias"),
+        *(*MASKS, "green_list", "logit_bias"),
         *("repetition_penalty", "frequency_penalty", "presence_penalty", "dry"),
         *(
             "temperature",

@@ -9,6 +9,7 @@ from itertools import dropwhile
 import pytest
 
 import logitchain as lc
+from logitchain.presets import MASKS
 from snippets import PAGES, ROOT, as_file, snippets
 
 #: Pages whose snippets need what is not installed here, and the tests that run them.
@@ -83,11 +84,11 @@ def test_the_page_of_presets_has_their_orders():
     orders = {part.split("\n")[0]: " ".join(part.split("\n\n")[1].split()) for part in sections}
     expected = {}
     for name, order in lc.PRESETS.items():
-        entries = dropwhile(lc.DEFAULT_ORDER[:9].__contains__, order)
+        entries = dropwhile(MASKS.__contains__, order)
         expected[name] = f"Masks, {', '.join(map(entry_on_the_page, entries))}."
     assert orders == expected
     assert "`reasoning`; " in first
-    assert lc.DEFAULT_ORDER[8] == "reasoning"
+    assert lc.DEFAULT_ORDER[len(MASKS) - 1] == MASKS[-1] == "reasoning"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

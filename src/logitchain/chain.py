@@ -284,7 +284,7 @@ class Chain:
         >>> rows = batch.add(Params(temperature=0.5, top_k=2, seed=1))
         >>> drawn = Chain().sample_with_logprobs([[1.0, 2.0, 3.0, 0.0]], batch, kept=True)
         >>> drawn.kept_ids, drawn.kept_logprobs
-        (array([1, 2], dtype=int32), array([-2.126928  , -0.12692805], dtype=float32))
+        (array([1, 2], dtype=int32), array([-2.126928  , -0.12692802], dtype=float32))
         """
         return self._sampled(logits, batch, None, of, kept, details, on_invalid, dtype)
 

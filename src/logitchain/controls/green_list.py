@@ -40,8 +40,8 @@ def green_list(
     `out`. Raises ValueError for another scheme or an invalid row. Source: SBW (Ceppi and Sanchez,
     arXiv:2609.03844), in the form "selfhash" of vLLM's pull request 56859.
 
-    >>> green_list([0.0, 0.0, 0.0, 0.0], {"scheme": "sbw", "key": 42}, [1, 2, 3])
-    array([0., 2., 2., 0.], dtype=float32)
+    >>> green_list([0.0, 0.0, 0.0, 0.0, 0.0], {"scheme": "sbw", "key": 7}, [1, 2, 3])
+    array([0., 2., 0., 2., 0.], dtype=float32)
     """
     reading = Reading(logits, out, dtype)
     rows = reading.checked()

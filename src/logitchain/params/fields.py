@@ -82,6 +82,7 @@ def field(off: Any, range: str, doc: str = "", *, domain: str = "", integer: boo
 
     Where `off` is None, a request may carry null.
 
+    >>> from logitchain import Params
     >>> @dataclass(frozen=True, kw_only=True)
     ... class MyParams(Params):
     ...     top_cube: float = field(0.0, "[0, 1]", "keep tokens of at least its cube")

@@ -55,6 +55,7 @@ class Watermark:
 
     >>> Watermark("gumbel", key=42)
     Watermark('gumbel', context_width=4, deduplicate=True)
+    >>> from logitchain import Params
     >>> Params(watermark={"scheme": "sbw", "key": 42, "delta": 1.5}).watermark
     Watermark('sbw', context_width=4, deduplicate=True, gamma=0.5, delta=1.5)
     """

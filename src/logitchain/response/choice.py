@@ -231,8 +231,9 @@ class Choice:
         >>> choice = Choice(Params(logprobs=True), [b"Hi"].__getitem__, seed=7)
         >>> choice.append(0, -0.5)
         'Hi'
-        >>> choice.response(api="completions")["logprobs"]
-        {'tokens': ['Hi'], 'token_logprobs': [-0.5], 'top_logprobs': [{}], 'text_offset': [0]}
+        >>> choice.response(api="completions")["logprobs"]  # doctest: +NORMALIZE_WHITESPACE
+        {'tokens': ['Hi'], 'token_ids': [0], 'token_logprobs': [-0.5], 'top_logprobs': [{}],
+         'text_offset': [0]}
         """
         if one_of("api", api, APIS) == "completions":
             return self._response_form("text", self.text, self._text_logprobs(0))

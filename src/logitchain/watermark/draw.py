@@ -184,7 +184,7 @@ def watermarked_sample(
 
     >>> mark = Watermark("gumbel", key=42)
     >>> watermarked_sample([0.0, 1.0, 0.0], mark, [], seed=7, position=0)
-    1
+    0
     """
     reading = Reading(logits, dtype=dtype)
     rows = reading.checked()
