@@ -10,6 +10,10 @@ TOKEN = "a token"  # of the server that wants one
 FRANCE = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."  # what the model says to it at temperature 0
 
+#: Fields that can be off alone: no suffix, no embeddings, no encoder.
+OFF = {"suffix": None, "embedding_to_replace": None, "token_index_to_replace": None}
+OFF |= {"encoder_no_repeat_ngram": 1, "encoder_repetition_penalty": 1.0}
+
 
 def function(name, **properties):
     parameters = {

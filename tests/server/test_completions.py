@@ -1,15 +1,11 @@
 """The older API: a prompt of text or tokens instead of messages."""
 
 import pytest
-from asking import FRANCE, MODEL, ask
+from asking import FRANCE, MODEL, OFF, ask
 
 CHAT = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
 CHAT += f"<|im_end|>\n<|im_start|>user\n{FRANCE}<|im_end|>\n<|im_start|>assistant\n"
 PARIS = "The capital of France is"
-
-#: What can be off alone: no tokens follow the answer, none come from embeddings or an encoder.
-OFF = {"suffix": None, "embedding_to_replace": None, "token_index_to_replace": None}
-OFF |= {"encoder_no_repeat_ngram": 1, "encoder_repetition_penalty": 1.0}
 
 
 def complete(client, prompt=PARIS, **fields):

@@ -11,9 +11,8 @@ import jsonschema
 import openai
 import pydantic
 import pytest
-from asking import ANSWER, FRANCE, MODEL, TOKEN, ask, say, stream, user
+from asking import ANSWER, FRANCE, MODEL, OFF, TOKEN, ask, say, stream, user
 from numpy import exp
-from test_completions import OFF
 
 WHALES = "Tell me about whales."
 REPEAT = "Repeat the word whale many times: whale whale whale"
