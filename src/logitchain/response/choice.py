@@ -53,7 +53,7 @@ class Choice:
     prefix          what the text begins with, such as a prompt that is to be echoed
     prompt_tokens   the prompt: `max_total_tokens` and `min_total_tokens` count it, and it may have
                     begun the reasoning that `repetition_detection` is to end
-    special_tokens  token id -> name, of tokens such as "<|im_end|>" that add no bytes to the text.
+    special_tokens  token id -> name, of tokens such as `<|im_end|>` that add no bytes to the text.
                     A stop phrase that is such a name ends the text at the token, and the entries
                     of the log-probabilities have the names
 
