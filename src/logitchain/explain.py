@@ -19,7 +19,8 @@ from .inputs.values import show
 from .logprobs import first_of_order
 from .numeric.functions import Row
 from .numeric.order import largest
-from .params import FIELDS, RepetitionDetection, Watermark, whole_number
+from .params import FIELDS, whole_number
+from .params.options import Options
 from .presets import Step
 from .sample import arrival_times
 from .watermark.draw import draw_with, keyed_arrivals, noise_in
@@ -393,10 +394,8 @@ def _shown(name: str, value: Any) -> str:
         return "on"
     if isinstance(value, (int, float)):
         return f"{value:g}"
-    if isinstance(value, RepetitionDetection):
-        return f"patterns up to {value.max_pattern_size}"
-    if isinstance(value, Watermark):
-        return value.scheme
+    if isinstance(value, Options):
+        return value.summary
     noun = {"bad_words": "phrase", "banned_texts": "text"}.get(name, "token")
     return f"{len(value)} {noun}{'' if len(value) == 1 else 's'}"
 

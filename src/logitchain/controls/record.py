@@ -16,7 +16,8 @@ from ..inputs.logits import Ties
 from ..inputs.values import one_of, show
 from ..numeric.compile import address_of, caller_of
 from ..numeric.statistics import STATISTICS
-from ..params import FIELDS, Field, RepetitionDetection, Watermark
+from ..params import FIELDS, Field
+from ..params.options import Options
 
 Values = NDArray[np.float64]  # (fields,)
 
@@ -261,7 +262,7 @@ class Control:
     def is_on(self, params: Any) -> bool:
         """Whether a request has none of the off values that switch the control off."""
         values = ((getattr(params, x.name, x.off), x.off) for x in self.switched_by)
-        return all(value != off and not _is_unread(value) for value, off in values)
+        return all(value != off and not np.isnan(as_number(value)) for value, off in values)
 
     def __repr__(self) -> str:
         """Name, kind and fields."""
@@ -288,24 +289,14 @@ class Control:
 
 
 def as_number(value: Any) -> float:
-    """The value of a field as kernels read it.
-
-    The length of a list, NaN for None, which is off; of a detection whether it ends the reasoning.
-    """
-    if isinstance(value, RepetitionDetection):
-        return float(value.action == "end_reasoning")
+    """The value of a field as kernels read it: the length of a list, NaN for None, which is off."""
+    if isinstance(value, Options):
+        return value.number
     if isinstance(value, Sized):
         return float(len(value))
-    if value is None or _is_unread(value):
+    if value is None:
         return np.nan
-    if isinstance(value, Watermark):
-        return 1.0
     return float(min(value, _MOST) if isinstance(value, int) else value)
-
-
-def _is_unread(value: Any) -> bool:
-    """Whether a value is a watermark of the draw, which no control reads."""
-    return isinstance(value, Watermark) and value.keys_draw
 
 
 def _field(field: Any) -> Field:

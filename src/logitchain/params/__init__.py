@@ -3,13 +3,12 @@
 request.py      `Params`: the table of all fields, and the parser of a request's body
 fields.py       `Field`: range, off value, check
 lists.py        lists of token ids, phrases, seeds and biases, each checked once
-repetition.py   `RepetitionDetection`
-watermark.py    `Watermark`
+options.py      what `RepetitionDetection` (repetition.py) and `Watermark` (watermark.py) share
 columns.py      the same fields as parameters of the pure functions, one value or one per row
 """
 
 from .columns import column, reals
-from .fields import Field, Interval, field, fields_of, real_number, whole_number
+from .fields import Field, Interval, field, fields_of, real_number, required_of, whole_number
 from .lists import (
     BIAS_INTERVAL,
     SEED_INTERVAL,
@@ -21,7 +20,7 @@ from .lists import (
     TokenIds,
 )
 from .repetition import RepetitionDetection
-from .request import FIELDS, Params, required_of
+from .request import FIELDS, Params
 from .watermark import Watermark
 
 __all__ = [

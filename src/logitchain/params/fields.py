@@ -197,3 +197,12 @@ def _table(kind: type[Any]) -> dict[str, Field]:
                 doc=about.get("doc", ""),
             )
     return table
+
+
+def required_of(kind: type[Any]) -> list[str]:
+    """The fields of a dataclass that have no default."""
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.init and field.default is field.default_factory is dataclasses.MISSING
+    ]

@@ -1,11 +1,11 @@
 """When tokens that repeat themselves end an answer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ..inputs.values import of_field, one_of, show, suggestion
+from ..inputs.values import of_field, one_of
 from .fields import checked_field, field, fields_of, whole_number
+from .options import Options
 
 #: What becomes of a loop within the reasoning: it ends the choice, as any other, or the reasoning.
 LoopAction = Literal["stop", "end_reasoning"]
@@ -16,7 +16,7 @@ def _action(name: str, value: Any) -> LoopAction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepetitionDetection:
+class RepetitionDetection(Options):
     """When tokens that repeat themselves are a loop, which ends an answer or its reasoning.
 
     max_pattern_size   the longest pattern that is looked for, in tokens; 0 is off
@@ -58,15 +58,18 @@ class RepetitionDetection:
         except (TypeError, ValueError) as error:
             raise of_field("repetition_detection", error) from None
 
+    @property
+    def number(self) -> float:
+        """1 if a loop within the reasoning ends it, or else 0."""
+        return float(self.action == "end_reasoning")
+
+    @property
+    def summary(self) -> str:
+        """How large a pattern may be."""
+        return f"patterns up to {self.max_pattern_size}"
+
     @classmethod
     def checked(cls, name: str, value: Any) -> "RepetitionDetection | None":
         """The value of the field `name`; None if it looks for no pattern."""
-        if isinstance(value, Mapping):
-            known = fields_of(cls)
-            for key in value:
-                if key not in known:
-                    raise ValueError(f"{name} has no {show(key)}{suggestion(key, known)}")
-            value = cls(**value)
-        if value is not None and not isinstance(value, cls):
-            raise TypeError(f"{name} must be a RepetitionDetection or a mapping, not {show(value)}")
-        return value if value is not None and value.max_pattern_size else None
+        detection = super().checked(name, value)
+        return detection if detection is not None and detection.max_pattern_size else None

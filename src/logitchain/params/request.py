@@ -4,7 +4,6 @@ The table is the class `Params` itself: each line is a field's name, type, off v
 """
 
 import copy
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -13,7 +12,16 @@ from .. import html, rng
 from ..dialects import DIALECTS, NOT_SAMPLING, DialectName, Reading, Rule, Spelling, flat
 from ..inputs.banned_texts import BannedTexts
 from ..inputs.values import in_body, listed, of_field, one_of, show, suggestion
-from .fields import Field, checked_field, field, fields_of, flag, unchecked, whole_number
+from .fields import (
+    Field,
+    checked_field,
+    field,
+    fields_of,
+    flag,
+    required_of,
+    unchecked,
+    whole_number,
+)
 from .lists import (
     BIAS_INTERVAL,
     ID_INTERVAL,
@@ -534,15 +542,6 @@ def _made(kind: type[P], reading: Reading) -> P:
         if spelled is None:
             raise
         raise in_body(spelled, error) from None
-
-
-def required_of(kind: type[Params]) -> list[str]:
-    """The fields of a subclass of `Params` that have no default."""
-    return [
-        field.name
-        for field in dataclasses.fields(kind)
-        if field.init and field.default is field.default_factory is dataclasses.MISSING
-    ]
 
 
 def _wrong_number_of_seeds(seed: tuple[int, ...], n: int) -> ValueError:

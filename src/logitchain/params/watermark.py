@@ -1,17 +1,17 @@
 """The options of a watermark."""
 
-import dataclasses
 import hashlib
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, partial
+from math import nan
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.values import one_of, show, suggestion
+from ..inputs.values import one_of, show
 from .fields import Check, flag, real_number, whole_number
+from .options import Options
 
 Scheme = Literal["gumbel", "dual_key_gumbel", "sglang", "sbw"]
 
@@ -32,7 +32,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, repr=False)
-class Watermark:
+class Watermark(Options):
     """A watermark: whoever has the key can tell from the tokens that a request had it.
 
     scheme          "gumbel": vLLM's, a draw whose noise follows from the key and the last tokens
@@ -88,21 +88,15 @@ class Watermark:
         if self.scheme == "sglang" and self.key_b is None:
             object.__setattr__(self, "alpha", None)
 
-    @classmethod
-    def checked(cls, name: str, value: Any) -> "Watermark | None":
-        """A request's watermark, which may be a mapping of these options."""
-        if value is None or isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{name} must be a Watermark or a mapping, not {show(value)}")
-        known = [field.name for field in dataclasses.fields(cls)]
-        for option in value:
-            if option not in known:
-                hint = suggestion(option, known)
-                raise ValueError(f"{name} has no option {show(option)}{hint}")
-        if "key" not in value:
-            raise ValueError(f"{name} must have the option 'key'")
-        return cls(**value)
+    @property
+    def number(self) -> float:
+        """1 if a control adds the watermark, NaN if the draw does."""
+        return nan if self.keys_draw else 1.0
+
+    @property
+    def summary(self) -> str:
+        """The scheme."""
+        return self.scheme
 
     @property
     def keys_draw(self) -> bool:
