@@ -14,6 +14,7 @@ from ..numeric.blocks import Ids
 from ..numeric.compile import kernel
 from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import F64, I64, U64, Row
+from ..numeric.order import place_of
 from ..numeric.simd import LANES
 from ..params import Params
 from .bad_words import follows
@@ -294,15 +295,9 @@ def first_forced(history: Longs, first: I64, spent: I64, grace: I64, line_ends: 
 
 @kernel
 def _is_among(ascending: Longs, token: I64) -> bool:
-    """Whether a token is in a list, by halving it."""
-    low, high = 0, ascending.size
-    while low < high:
-        middle = (low + high) // 2
-        if ascending[middle] < token:
-            low = middle + 1
-        else:
-            high = middle
-    return low < ascending.size and ascending[low] == token
+    """Whether a token is in a list."""
+    place = place_of(token, ascending)
+    return bool(place < ascending.size and ascending[place] == token)
 
 
 @kernel

@@ -9,12 +9,12 @@ from ..logprobs import log_of_mass, logprob, normaliser
 from ..numeric.blocks import FLOAT32, Ids, convert
 from ..numeric.compile import at, kernel, spliced
 from ..numeric.functions import F32, F64, I64, Row, mass, total_mass
-from ..numeric.order import NO_CUT, at_least, largest
+from ..numeric.order import NO_CUT, at_least, largest, place_of
 from ..numeric.prefix import first_k
 from ..numeric.simd import LANES, lowest_bit, reaching
 from ..numeric.statistics import MOST_SUMS, add_surprises, entropy
 from ..sample import EVERY
-from .step import logit_of, place_of
+from .step import logit_of
 from .tables import (
     ARENA,
     ARENA_SIZE,

@@ -3,8 +3,6 @@
 The row is a whole one, or some of its tokens with their ids: a kernel does not know which.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,7 @@ from ..controls.record import ADJUST, MASK, Request, call_find, call_idle, call_
 from ..numeric.blocks import Blocks, Ids, copy_blocks_with
 from ..numeric.compile import at, kernel, spliced
 from ..numeric.functions import F32, F64, I64, REMOVED, U64, Row
+from ..numeric.order import place_of
 from ..numeric.statistics import Statistics, unknown
 from ..sample import EVERY
 from .tables import (
@@ -289,19 +288,6 @@ def drop(exempt: Longs, places: Longs, counts: Longs, n: I64) -> I64:
             places[left], counts[left] = places[j], counts[j]
             left += 1
     return left
-
-
-@kernel
-def place_of(token: I64, ids: Any) -> I64:
-    """The place of the first id that is not below a token."""
-    low, high = 0, ids.size
-    while low < high:
-        middle = (low + high) // 2
-        if ids[middle] < token:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @kernel

@@ -4,6 +4,8 @@ A float32's bits, taken as sign and magnitude, are an integer that orders as the
 maxima vectorise without fastmath, and a search for a logit is a binary search over such integers.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .compile import kernel
@@ -185,3 +187,16 @@ def keep_from(row: Row, value: F32) -> None:
     one = one_unless_nan(value)
     for i in range(row.size):
         row[i] = row[i] * one if row[i] >= value else REMOVED
+
+
+@kernel
+def place_of(token: I64, ids: Any) -> I64:
+    """The place of the first id, of ascending ones, that is not below a token."""
+    low, high = 0, ids.size
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low
