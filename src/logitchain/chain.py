@@ -313,10 +313,7 @@ class Chain:
             return [self._place("of", of)]
         if not batch.requests.table[:, LOGPROBS_OF].any():  # 0 is raw
             return [PLACES["raw"]]
-        requests = [batch.params(row) for row in batch.rows]
-        for params in requests:
-            self.check(params)
-        return [self._place("logprobs_of", params.logprobs_of) for params in requests]
+        return [self._own_place(batch.params(row)) for row in batch.rows]
 
     def check(self, params: Params) -> None:
         """Check that the chain has the step that a request's `logprobs_of` names.
@@ -329,8 +326,12 @@ class Chain:
         ...
         ValueError: logprobs_of must be one of raw, processed, temperature, top_k, not 'top_p'
         """
+        self._own_place(params)
+
+    def _own_place(self, params: Params) -> Place:
+        """The place of the row that a request's log-probabilities are of."""
         try:
-            self._place("logprobs_of", params.logprobs_of)
+            return self._place("logprobs_of", params.logprobs_of)
         except ValueError as error:
             raise of_field("logprobs_of", error) from None
 

@@ -78,10 +78,16 @@ def endings(eos_token: Longs, stop_tokens: Phrases) -> tuple[Longs, Longs]:
 
 
 @kernel
+def ban_ends(request: Request) -> None:
+    """Clear the bits of the tokens that would end the text: `request.tokens` has its `endings`."""
+    output = request.history[request.prompt_size :]
+    ban_phrases(request.words, request.tokens, request.numbers, output)
+
+
+@kernel
 def _apply(row: Row, ids: Ids, request: Request) -> None:
     if request.position < request.values[0]:
-        output = request.history[request.prompt_size :]
-        ban_phrases(request.words, request.tokens, request.numbers, output)
+        ban_ends(request)
 
 
 CONTROL = Control(

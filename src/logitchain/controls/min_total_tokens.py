@@ -12,7 +12,7 @@ from ..numeric.float_mode import in_standard_mode
 from ..numeric.functions import Row
 from ..params import column, whole_number
 from .bad_words import ban_phrases
-from .min_tokens import ends_of
+from .min_tokens import ban_ends, ends_of
 from .record import Control, Request
 from .token_bitmask import masked_by
 
@@ -64,8 +64,7 @@ def min_total_tokens(
 @kernel
 def _apply(row: Row, ids: Ids, request: Request) -> None:
     if request.history.size < request.values[0]:
-        output = request.history[request.prompt_size :]
-        ban_phrases(request.words, request.tokens, request.numbers, output)
+        ban_ends(request)
 
 
 CONTROL = Control(

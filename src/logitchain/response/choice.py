@@ -215,8 +215,9 @@ class Choice:
         if not self._ended_by_token or self._is_full():
             reason = show(self.finish_reason)
             raise ValueError(f"only a choice that an end token has ended goes on, not {reason}")
-        so_far = [*self._prompt.tolist(), *self.tokens[self._turn :]]
-        self._begin_turn(so_far if prompt_tokens is None else prompt_tokens)
+        if prompt_tokens is None:
+            prompt_tokens = [*self._prompt.tolist(), *self.tokens[self._turn :]]
+        self._begin_turn(prompt_tokens)
         self._earlier, self.finish_reason, self._ended_by_token = self.text, None, False
         self._is_plain = stream is None and not self.params.stop
         self._stream = self._new_stream() if stream is None else stream

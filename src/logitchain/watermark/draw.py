@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 Longs = NDArray[np.int64]
 
-_ONE, _WORD, _BITS, _TWO = np.uint64(1), np.uint64(2**32 - 1), np.uint64(32), np.uint64(2)
-_ZERO = np.uint64(0)
+_ZERO, _TWO, _END = np.uint64(0), np.uint64(2), np.uint64(2**32)  # words are below _END
 
 #: How many calls to Philox a block of 64 tokens takes.
 _GROUPS = LANES // 4
@@ -54,7 +53,7 @@ def keyed_race(values: Row, ids: NDArray[np.int32], noise: Noise) -> I64:
             if x + MOST_NOISE < highest:
                 continue
             word = word_of(noise, token)
-            if _ONE + _WORD - word <= most_missing(x - highest):
+            if _END - word <= most_missing(x - highest):
                 score = x - log(arrival(word))
                 if score > highest:
                     winner, highest = token, score
@@ -73,11 +72,11 @@ def keyed_race(values: Row, ids: NDArray[np.int32], noise: Noise) -> I64:
             continue
         most = most_missing(tops[b] - highest)
         largest_word = fill_words(noise, b * LANES, words)
-        if _ONE + _WORD - largest_word > most:
+        if _END - largest_word > most:
             continue
         for j in range(min(LANES, values.size - b * LANES)):
             word = words[j % 4 * _GROUPS + j // 4]
-            if _ONE + _WORD - word <= most:
+            if _END - word <= most:
                 token = np.int64(b * LANES + j)
                 x = np.float64(values[token]) - best
                 if x + MOST_NOISE >= highest:
@@ -94,7 +93,7 @@ def most_missing(lead: F64) -> U64:
     It wins if -ln u <= e**lead, and 1 - u is less than that.
     """
     if lead >= 0.0:
-        return _ONE << _BITS
+        return _END
     share = np.float64(exp(np.float32(max(lead, -80.0)))) * (1.0 + 2.0**-10)
     return np.uint64(min(share, 1.0) * 2.0**32) + _TWO
 

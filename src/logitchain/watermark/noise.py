@@ -33,7 +33,7 @@ class Noise(NamedTuple):
 
 
 NO_MARK = np.int64(0)
-_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_ZERO = np.uint64(0)
 NO_NOISE = Noise(NO_MARK, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
 
 _WORD, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -51,7 +51,7 @@ def noise_of(numbers: Longs, history: Longs, prompt_size: I64, seed: U64, positi
     start = 0 if has_prompt else prompt_size
     width = numbers[CONTEXT_WIDTH]
     if numbers[DEDUPLICATE] and is_repeated(history, start, prompt_size, width):
-        return Noise(NO_MARK, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+        return NO_NOISE
     context = context_at(history, start, history.size, width, has_prompt)
     return noise_after(numbers, context, seed, position)
 
