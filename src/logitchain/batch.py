@@ -1,7 +1,7 @@
 """The batch: one column per field and each row's token history, for requests side by side."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -53,9 +53,12 @@ from .numeric.functions import MAX_VOCAB
 from .params import FIELDS, Bias, Params, Phrases, StopTokens, TokenIds, fields_of, whole_number
 from .states import UNKNOWN, State, Trail, checked_state, columns_of, names_of_states, trail_of
 
-#: The fields of which a batch has a column.
+#: The fields of which a batch has a column: numbers and flags, no lists and no objects.
 NUMERIC = tuple(
-    x for x in VALUES if x in FIELDS and not isinstance(FIELDS[x].off, Sized) and x != "watermark"
+    x
+    for x in VALUES
+    if x in FIELDS and not isinstance(FIELDS[x].off, Sized)
+    if FIELDS[x].range or isinstance(FIELDS[x].off, bool)
 )
 
 #: A request's `logprobs_of` as its column has it; all else is the name of a control.
@@ -753,40 +756,42 @@ def _fill(line: NDArray[np.int64], row: _Row, names: tuple[str, ...]) -> None:
 
 def _lists(params: Params) -> dict[int, Table]:
     """The lists of a request, by place in `LISTS`: of each token a number, and 0."""
-    bias = Bias.checked("logit_bias", params.logit_bias)
-    bans, ends = _array(params.banned_tokens), _array(params.eos_token)
-    forced = _array(params.forced_output_tokens)
+    bias, texts = Bias.checked("logit_bias", params.logit_bias), params.banned_texts
+    bans, ends, forced, exempt, never_banned = (
+        TokenIds.checked("tokens", given)
+        for given in (
+            *(params.banned_tokens, params.eos_token, params.forced_output_tokens),
+            *(params.penalty_exempt, params.ngram_exempt),
+        )
+    )
     bad_words = Phrases.checked("bad_words", params.bad_words)
     breakers = Phrases.checked("dry_sequence_breakers", params.dry_sequence_breakers)
-    pairs = {
-        "logit_bias": (bias.all_tokens.array, bias.values_array.view(np.int64)),
-        "banned_tokens": (bans, bans),
-        "eos_token": (ends, ends),
-        "bad_words": flat(bad_words),
-        "dry_sequence_breakers": breaker_table(breakers),
-        "banned_texts": params.banned_texts.tables,
-        "stop_tokens": endings(ends, StopTokens.checked("stop_tokens", params.stop_tokens)),
-        "forced_output_tokens": (forced, forced),
+    stops = StopTokens.checked("stop_tokens", params.stop_tokens)
+    mark: Any = params.watermark
+    # What is given for each list, and what makes it: of most lists a request has nothing.
+    lists: dict[str, tuple[Any, Callable[[], tuple[NDArray[Any], NDArray[Any]]]]] = {
+        "logit_bias": (bias, lambda: (bias.all_tokens.array, bias.values_array.view(np.int64))),
+        "banned_tokens": (bans, lambda: (bans.array, bans.array)),
+        "eos_token": (ends, lambda: (ends.array, ends.array)),
+        "bad_words": (bad_words, lambda: flat(bad_words)),
+        "dry_sequence_breakers": (breakers, lambda: breaker_table(breakers)),
+        "banned_texts": (texts, lambda: texts.tables),
+        "stop_tokens": (ends or stops, lambda: endings(ends.array, stops)),
+        "forced_output_tokens": (forced, lambda: (forced.array, forced.array)),
+        "reasoning_end": (params.reasoning_end, lambda: parts_of(params)),
+        "watermark": (mark, lambda: (mark.numbers, mark.numbers)),
+        # Kernels search these, so they are sorted.
+        "penalty_exempt": (exempt, lambda: (np.unique(exempt.array),) * 2),
+        "ngram_exempt": (
+            exempt or never_banned,
+            lambda: (np.union1d(exempt.array, never_banned.array),) * 2,
+        ),
     }
-    if params.reasoning_end:
-        pairs["reasoning_end"] = parts_of(params)
-    if params.watermark is not None:
-        numbers = params.watermark.numbers
-        pairs["watermark"] = numbers, numbers
-    if params.penalty_exempt or params.ngram_exempt:  # kernels search them, so they are sorted
-        exempt = np.unique(_array(params.penalty_exempt))
-        never_banned = np.union1d(exempt, _array(params.ngram_exempt))
-        pairs |= {"penalty_exempt": (exempt, exempt), "ngram_exempt": (never_banned, never_banned)}
+    made = {name: make() for name, (given, make) in lists.items() if given}
     return {
         LISTS.index(name): np.stack([tokens, numbers, np.zeros_like(tokens)])
-        for name, (tokens, numbers) in pairs.items()
-        if tokens.size
+        for name, (tokens, numbers) in made.items()
     }
-
-
-def _array(tokens: Any) -> NDArray[np.int64]:
-    """The token ids that a field of a checked request holds."""
-    return np.asarray(TokenIds.checked("tokens", tokens).array)
 
 
 def _any_on(controls: list[Control], params: Params) -> bool:
@@ -796,9 +801,9 @@ def _any_on(controls: list[Control], params: Params) -> bool:
 
 def _words(params: Params, vocab: int) -> Words | None:
     """Room for a bitmask, and a request's allowed tokens as one; None if there are none."""
-    ids = _array(params.allowed_tokens)
-    if not ids.size:
+    ids = TokenIds.checked("allowed_tokens", params.allowed_tokens)
+    if not ids:
         return None
     words = np.full((2, block_count(vocab)), ALL)
-    allow(words[1], ids)
+    allow(words[1], ids.array)
     return words

@@ -290,13 +290,15 @@ class Control:
 
 def as_number(value: Any) -> float:
     """The value of a field as kernels read it: the length of a list, NaN for None, which is off."""
-    if isinstance(value, Options):
-        return value.number
-    if isinstance(value, Sized):
-        return float(len(value))
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return float(min(value, _MOST))
     if value is None:
         return np.nan
-    return float(min(value, _MOST) if isinstance(value, int) else value)
+    if isinstance(value, Options):
+        return value.number
+    return float(len(value) if isinstance(value, Sized) else value)
 
 
 def _field(field: Any) -> Field:
