@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..inputs.values import items, listed, show
 from ..response.automaton import Automaton
-from .fields import float_or_none, real_number, whole_number
+from .fields import checked_field, float_or_none, real_number, whole_number
 
 SEED_INTERVAL = f"[{-(2**63)}, {2**64 - 1}]"
 ID_INTERVAL = "[0, vocab_size)"
@@ -67,6 +67,11 @@ class TokenIds(Checked):
     def largest(self) -> int:
         """The largest id; -1 if there is none."""
         return max(self, default=-1)
+
+
+def tokens_field(doc: str) -> Any:
+    """A field that is a token id or a list of them, as the default of a dataclass's field."""
+    return checked_field(TokenIds(), TokenIds.checked, ID_INTERVAL, doc=doc)
 
 
 def _token_ids(name: str, ids: list[Any]) -> list[int]:

@@ -33,6 +33,7 @@ from .lists import (
     TokenIds,
     breakers,
     seed_or_seeds,
+    tokens_field,
 )
 from .repetition import RepetitionDetection
 from .watermark import Watermark
@@ -179,11 +180,8 @@ class Params:
         "how many of the last tokens the penalties see; null is the chain's `window`",
         integer=True,
     )
-    penalty_exempt: Tokens = checked_field(
-        TokenIds(),
-        TokenIds.checked,
-        ID_INTERVAL,
-        doc="tokens that no penalty changes and `no_repeat_ngram` does not remove",
+    penalty_exempt: Tokens = tokens_field(
+        "tokens that no penalty changes and `no_repeat_ngram` does not remove"
     )
     dry_multiplier: float = field(
         0.0, "[0, inf)", "the penalty of a token that continues a repetition"
@@ -203,12 +201,8 @@ class Params:
     dry_sequence_breakers: TokenSequences = checked_field(
         Phrases(), breakers, ID_INTERVAL, doc="token id sequences that a repetition cannot cross"
     )
-    allowed_tokens: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids; all others are removed"
-    )
-    banned_tokens: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that are removed"
-    )
+    allowed_tokens: Tokens = tokens_field("token ids; all others are removed")
+    banned_tokens: Tokens = tokens_field("token ids that are removed")
     no_repeat_ngram: int = field(
         0,
         "[0, inf)",
@@ -221,12 +215,7 @@ class Params:
         "how many of the last tokens `no_repeat_ngram` sees; null is all",
         integer=True,
     )
-    ngram_exempt: Tokens = checked_field(
-        TokenIds(),
-        TokenIds.checked,
-        ID_INTERVAL,
-        doc="tokens that `no_repeat_ngram` does not remove",
-    )
+    ngram_exempt: Tokens = tokens_field("tokens that `no_repeat_ngram` does not remove")
     bad_words: TokenSequences = checked_field(
         Phrases(),
         Phrases.checked,
@@ -236,27 +225,15 @@ class Params:
     banned_texts: BannedTexts = checked_field(
         BannedTexts(), BannedTexts.checked, doc="texts that no tokens spell: `lc.BannedTexts`"
     )
-    forced_output_tokens: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that the answer begins with"
-    )
+    forced_output_tokens: Tokens = tokens_field("token ids that the answer begins with")
     reasoning_budget: int | None = field(
         None, "[0, inf)", "how many tokens of reasoning an answer may have", integer=True
     )
-    reasoning_start: Tokens = checked_field(
-        TokenIds(),
-        TokenIds.checked,
-        ID_INTERVAL,
-        doc="the token ids that begin a block of reasoning; without them the answer begins in one",
+    reasoning_start: Tokens = tokens_field(
+        "the token ids that begin a block of reasoning; without them the answer begins in one"
     )
-    reasoning_end: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="the token ids that end a block of reasoning"
-    )
-    reasoning_message: Tokens = checked_field(
-        TokenIds(),
-        TokenIds.checked,
-        ID_INTERVAL,
-        doc="token ids that are forced before `reasoning_end`",
-    )
+    reasoning_end: Tokens = tokens_field("the token ids that end a block of reasoning")
+    reasoning_message: Tokens = tokens_field("token ids that are forced before `reasoning_end`")
     min_reasoning: int = field(
         0, "[0, inf)", "how many tokens a block of reasoning has at least", integer=True
     )
@@ -266,9 +243,7 @@ class Params:
         "how many tokens the forced end waits for the end of a line at most",
         integer=True,
     )
-    reasoning_line_ends: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="token ids that end a line"
-    )
+    reasoning_line_ends: Tokens = tokens_field("token ids that end a line")
     reasoning_per_block: bool = checked_field(
         False, flag, doc="whether each block of reasoning has the whole budget"
     )
@@ -313,9 +288,7 @@ class Params:
     stop: Texts = checked_field(
         StopPhrases(), StopPhrases.checked, doc="a phrase or phrases that end the text"
     )
-    eos_token: Tokens = checked_field(
-        TokenIds(), TokenIds.checked, ID_INTERVAL, doc="a token id or ids that end the text"
-    )
+    eos_token: Tokens = tokens_field("a token id or ids that end the text")
     stop_tokens: Ends = checked_field(
         StopTokens(),
         StopTokens.checked,
@@ -332,11 +305,8 @@ class Params:
         "of how many of the best tokens log-probabilities are returned",
         integer=True,
     )
-    logprob_token_ids: Tokens = checked_field(
-        TokenIds(),
-        TokenIds.checked,
-        ID_INTERVAL,
-        doc="token ids whose log-probabilities are returned beside that of each token",
+    logprob_token_ids: Tokens = tokens_field(
+        "token ids whose log-probabilities are returned beside that of each token"
     )
     logprobs_of: str = checked_field(
         "raw",
