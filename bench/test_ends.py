@@ -54,3 +54,12 @@ def test_banned_texts(over_rows, texts):
     about = {"table": "features", "what": f"a row of {vocab:,} logits, top_p"}
     about["way"] = f"{texts} banned texts"
     over_rows(lambda row: chain.sample(row[None], batch), flat(vocab), **about)
+
+
+@pytest.mark.parametrize("texts", [1, 100])
+def test_banned_texts_are_found(benchmark, texts):
+    vocabulary = spelled(49_152)
+    words = ["".join(chr(97 + x % 26) for x in (7 * i, i, 3 * i, i // 26)) for i in range(texts)]
+    way = f"{texts} banned text{'s' * (texts > 1)}"
+    benchmark.extra_info.update(table="features", what="`lc.BannedTexts` of 49,152 tokens", way=way)
+    benchmark.pedantic(lambda: lc.BannedTexts(words, vocabulary), rounds=3, warmup_rounds=1)

@@ -270,8 +270,9 @@ def test_a_chain_with_a_users_control_is_copied_and_pickled():
 
 
 @pytest.mark.skipif(jit.INTERPRETED, reason="it takes a minute, and the laws have run above")
-def test_the_example_runs(capsys):
+def test_the_example_runs(capsys, monkeypatch):
     example = Path(__file__).parents[1] / "docs/examples/own_control.py"
+    monkeypatch.syspath_prepend(example.parent)  # as `python FILE` does: kernels name their module
     runpy.run_path(str(example), run_name="__main__")
     printed = capsys.readouterr().out
     assert "top_cube obeys the laws of a cut" in printed
